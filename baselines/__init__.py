@@ -1,0 +1,1 @@
+"""Models that serve as references. They use only the public API of emigbench."""

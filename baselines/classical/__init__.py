@@ -1,0 +1,1 @@
+"""Random forest and gradient boosting on matminer and path features."""
