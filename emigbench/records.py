@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from pymatgen.core import Structure
+    from pymatgen.core.structure import Structure
 
 FloatArray = NDArray[np.float64]
 State = Literal["charged", "discharged", "intermediate", "electrolyte", "unknown"]
@@ -128,7 +128,7 @@ class MigrationPath:
         Raises:
             IndexError: if `image` is outside the band.
         """
-        from pymatgen.core import Structure
+        from pymatgen.core.structure import Structure
 
         lattice, host = self.lattice, self.host_frac_coords
         if range(N_IMAGES)[image] == N_IMAGES - 1 and self.final_lattice is not None:

@@ -1,0 +1,58 @@
+"""The datasets that exist, each pinned by version and content hash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from emigbench.errors import EmigbenchError
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a dataset is and how a copy proves to be it.
+
+    Attributes:
+        name: name in `emigbench.load`.
+        version: changes with the content.
+        sha256: `emigbench.datasets.hashing.dataset_hash` of its records.
+        n_paths: number of records.
+        description: one line for people.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    n_paths: int
+    description: str
+
+
+CATALOGUE = {
+    info.name: info
+    for info in (
+        DatasetInfo(
+            name="full",
+            version="1.0.0",
+            sha256="162c3e31110b6463325117010c3227f577760b4f7e357e3c1d67fffa3852e3d1",
+            n_paths=619,
+            description="619 literature DFT-NEB barriers in 27 structural groups; curated from the source files",
+        ),
+        DatasetInfo(
+            name="spinels",
+            version="1.0.0",
+            sha256="cd75c88610902e58a168625b8cc3e478c420c09f747eb2af889a8c0f43afed92",
+            n_paths=82,
+            description="the cubic spinel paths of full, rebuilt from their figures; part of the package",
+        ),
+    )
+}
+
+
+def info(name: str) -> DatasetInfo:
+    """The catalogue's entry of a dataset.
+
+    Raises:
+        EmigbenchError: if there is none of that name.
+    """
+    if name not in CATALOGUE:
+        raise EmigbenchError(f"There is no dataset {name!r}; there are {', '.join(CATALOGUE)}.")
+    return CATALOGUE[name]

@@ -1,0 +1,67 @@
+"""Periodic geometry in plain numpy: minimum images, distances, fingerprints.
+
+All coordinates are fractional, all lengths are in Å, lattices have their vectors as rows.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emigbench.records import FloatArray
+
+IntArray = NDArray[np.int64]
+
+NEIGHBOUR_CELLS = np.array(list(product((-1, 0, 1), repeat=3)), dtype=float)
+NEAR_CELLS = np.array(list(product((-2, -1, 0, 1, 2), repeat=3)), dtype=float)
+
+
+def image_lengths(delta: FloatArray, lattice: FloatArray) -> FloatArray:
+    """Lengths of a fractional displacement (3,) over the nearest lattice translations, sorted, in Å.
+
+    Two cells in every direction are searched, which is enough for the dataset's skewed cells; rounding each
+    component to the nearest integer is not.
+    """
+    reduced = delta - np.round(delta)
+    lengths: FloatArray = np.sort(np.linalg.norm((reduced + NEAR_CELLS) @ lattice, axis=1))
+    return lengths
+
+
+def shortest_lattice_vector(lattice: FloatArray) -> float:
+    """Length of the shortest translation of the cell, in Å."""
+    return float(image_lengths(np.zeros(3), lattice)[1])
+
+
+def nearest_image(coords: FloatArray, reference: FloatArray, lattice: FloatArray) -> FloatArray:
+    """Move each row of `coords` (n, 3) by whole cells to the image nearest to its row of `reference`."""
+    reduced = coords - np.round(coords - reference)
+    lengths = np.linalg.norm((reduced - reference + NEIGHBOUR_CELLS[:, None]) @ lattice, axis=2)
+    # among images of equal distance keep the unshifted one, so that ties do not depend on the last bit
+    lengths[len(NEIGHBOUR_CELLS) // 2] -= 1e-6
+    return reduced + NEIGHBOUR_CELLS[lengths.argmin(axis=0)]
+
+
+def distances(a: FloatArray, b: FloatArray, lattice: FloatArray) -> FloatArray:
+    """Minimum-image distances (len(a), len(b)) in Å, exact below half the smallest spacing of lattice planes."""
+    delta = a[:, None, :] - b[None, :, :]
+    lengths: FloatArray = np.linalg.norm((delta - np.round(delta)) @ lattice, axis=2)
+    return lengths
+
+
+def close_pairs(coords: FloatArray, lattice: FloatArray, cutoff: float) -> list[tuple[int, int]]:
+    """Pairs i < j of atoms nearer than `cutoff` Å to each other."""
+    near = np.argwhere(np.triu(distances(coords, coords, lattice) < cutoff, k=1))
+    return [(int(i), int(j)) for i, j in near]
+
+
+def surroundings(
+    point: FloatArray, species: tuple[str, ...], coords: FloatArray, lattice: FloatArray, n: int
+) -> dict[str, FloatArray]:
+    """Sorted distances in Å from a point to its nearest `n` atoms of each species, over periodic images."""
+    reduced = coords - point
+    reduced -= np.round(reduced)
+    lengths = np.linalg.norm((reduced[:, None, :] + NEIGHBOUR_CELLS) @ lattice, axis=2)
+    names = np.array(species)
+    return {s: np.sort(lengths[names == s], axis=None)[:n] for s in sorted(set(species))}

@@ -1,0 +1,144 @@
+"""`labels.csv`: every fact about the 619 paths but the coordinates, so that scoring needs no structures."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from emigbench.datasets import catalogue
+
+TABLE = Path(__file__).with_name("labels.csv")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One row of `labels.csv`.
+
+    The fields that a `MigrationPath` or `LabelledPath` has mean the same here. Further ones:
+
+    Attributes:
+        e_m_ev: barrier in eV.
+        hop_length_a: straight length of the band in Å.
+        n_atoms: atoms in the cell, with one moving ion.
+        framework: reduced formula of all atoms that are not of the mobile element.
+        framework_cluster: id of the first path whose framework has the same formula and topology, by pymatgen's
+            StructureMatcher with loose tolerances (`emigbench.datasets.symmetry`).
+        material_cv_fold: 0 to 4, the fold of `material-cv` that holds the path out.
+        space_group_host: what spglib finds for the host alone at 0.1 Å, "" where nothing.
+        space_group_filled: the same for the host with both ends of the band occupied.
+        *_raw: the source's own strings.
+    """
+
+    id: str
+    split: Literal["train", "test"]
+    e_m_ev: float
+    structural_group: str
+    mobile_ion: str
+    material_id: str
+    composition: str
+    state: str
+    xc: str
+    space_group: str
+    crystal_system: str
+    path_label: str
+    hop_length_a: float
+    n_atoms: int
+    framework: str
+    framework_cluster: str
+    material_cv_fold: int
+    duplicate_of: str
+    flags: tuple[str, ...]
+    label_flags: tuple[str, ...]
+    space_group_host: str
+    space_group_filled: str
+    structural_group_raw: str
+    composition_raw: str
+    space_group_raw: str
+    crystal_system_raw: str
+
+    @property
+    def raw(self) -> dict[str, str]:
+        """The source's strings, keyed as in `MigrationPath.raw`."""
+        names = ("structural_group", "composition", "space_group", "crystal_system")
+        return {name: str(getattr(self, f"{name}_raw")) for name in names}
+
+
+@dataclass(frozen=True, eq=False)
+class Labels(Sequence[Facts]):
+    """The facts of one dataset, in a fixed order, with its version and content hash.
+
+    Attributes:
+        name: dataset name.
+        version: dataset version.
+        sha256: content hash of the dataset's records.
+        by_id: id -> facts.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    by_id: Mapping[str, Facts]
+
+    def __len__(self) -> int:
+        return len(self.by_id)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        return list(self.by_id.values())[index]
+
+    def __iter__(self) -> Iterator[Facts]:
+        return iter(self.by_id.values())
+
+
+@cache
+def read(name: str = "full") -> Labels:
+    """The labels of a dataset of the catalogue, from the table in the package.
+
+    Raises:
+        EmigbenchError: if there is no such dataset.
+    """
+    info = catalogue.info(name)
+    rows = read_table()
+    if name == "spinels":
+        from emigbench.datasets import spinels
+
+        members = {row.id for row in spinels.read_table()}
+        rows = [row for row in rows if row.id in members]
+    return Labels(info.name, info.version, info.sha256, {row.id: row for row in rows})
+
+
+def read_table(file: Path = TABLE) -> list[Facts]:
+    """The rows of `labels.csv`."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        return [_parse(row) for row in csv.DictReader(stream)]
+
+
+def write_table(rows: Iterable[Facts], file: Path = TABLE) -> None:
+    """Write rows as `read_table` reads them."""
+    names = [field.name for field in fields(Facts)]
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([_format(getattr(row, name)) for name in names] for row in rows)
+
+
+_NUMBERS = {"e_m_ev": float, "hop_length_a": float, "n_atoms": int, "material_cv_fold": int}
+_LISTS = ("flags", "label_flags")
+
+
+def _parse(row: dict[str, str]) -> Facts:
+    values: dict[str, Any] = dict(row)
+    for name, convert in _NUMBERS.items():
+        values[name] = convert(row[name])
+    for name in _LISTS:
+        values[name] = tuple(row[name].split())
+    return Facts(**values)
+
+
+def _format(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(value)
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,255 @@
+"""`load()`: where a dataset is found, and the proof that it is the pinned one."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emigbench import splits
+from emigbench.datasets import catalogue, labels
+from emigbench.datasets.catalogue import DatasetInfo
+from emigbench.datasets.hashing import dataset_hash
+from emigbench.datasets.labels import Labels
+from emigbench.errors import EmigbenchError
+from emigbench.records import LabelledPath, MigrationPath
+
+PATHS_FILE = "paths.parquet"
+INFO_FILE = "dataset.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset(Sequence[LabelledPath]):
+    """A dataset: a sequence of labelled paths with a name, a version and a content hash.
+
+    Attributes:
+        name: name in the catalogue.
+        version: version of the content.
+        sha256: content hash, equal for equal content wherever it came from.
+        entries: the labelled paths.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    entries: tuple[LabelledPath, ...]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        return self.entries[index]
+
+    def __iter__(self) -> Iterator[LabelledPath]:
+        return iter(self.entries)
+
+    @cached_property
+    def labels(self) -> Labels:
+        """The facts about the paths, without structures."""
+        return labels.read(self.name)
+
+    @cached_property
+    def by_id(self) -> dict[str, LabelledPath]:
+        """Id -> labelled path."""
+        return {entry.id: entry for entry in self.entries}
+
+    def split(self, name: str) -> tuple[list[LabelledPath], list[MigrationPath]]:
+        """The two sides of a split of one fold: labelled paths to fit to, and paths to predict.
+
+        Raises:
+            EmigbenchError: if there is no such split, or it has several folds (then use `folds`).
+        """
+        sides = list(self.folds(name))
+        if len(sides) != 1:
+            raise EmigbenchError(f"Split {name!r} has {len(sides)} folds; use data.folds({name!r}).")
+        return sides[0]
+
+    def folds(self, name: str) -> Iterator[tuple[list[LabelledPath], list[MigrationPath]]]:
+        """The two sides of every fold of a split.
+
+        Raises:
+            EmigbenchError: if there is no such split.
+        """
+        for fold in splits.folds(self.labels, name):
+            train = [self.by_id[path_id] for path_id in fold.train]
+            yield train, [self.by_id[path_id].path for path_id in fold.held_out]
+
+
+def load(name: str = "full", path: str | os.PathLike[str] | None = None) -> Dataset:
+    """Load a dataset and check that its content is the pinned one.
+
+    `spinels` is part of the package. `full` is looked for in this order: `path` or the folder in
+    EMIGBENCH_DATA (both made by `emigbench data build`); the source files in the folder EMIGBENCH_SOURCE,
+    curated on the spot; the user cache; the source files at their pinned commit, downloaded into the cache.
+
+    Raises:
+        EmigbenchError: if it is found nowhere, or what is found is not the pinned content.
+    """
+    info = catalogue.info(name)
+    if name == "spinels":
+        return _checked(info, embedded_spinels(), "the package")
+    built = path or os.environ.get("EMIGBENCH_DATA")
+    if built:
+        return _checked(info, read_built(Path(built)), str(built))
+    if source := os.environ.get("EMIGBENCH_SOURCE"):
+        return _checked(info, _curate(Path(source)), source)
+    cached = cache_folder() / f"{name}-{info.version}"
+    if (cached / PATHS_FILE).is_file():
+        return _checked(info, read_built(cached), str(cached))
+    return fetch(name)
+
+
+def fetch(name: str = "full") -> Dataset:
+    """Download the source files, curate them and keep the result in the user cache.
+
+    Raises:
+        EmigbenchError: if the files cannot be had; it says what was tried and what to do.
+    """
+    from emigbench.datasets import sources
+
+    info = catalogue.info(name)
+    if name == "spinels":
+        return load(name)
+    folder = cache_folder() / "sources"
+    try:
+        sources.download(folder)
+    except EmigbenchError as error:
+        raise EmigbenchError(
+            f"Dataset {name!r} is not at hand: EMIGBENCH_DATA and EMIGBENCH_SOURCE are not set, the cache "
+            f"{cache_folder()} does not hold it, and the download failed: {error} Connect to the network, point "
+            f"EMIGBENCH_SOURCE at the source files, or use the embedded set with --dataset spinels."
+        ) from error
+    data = _checked(info, _curate(folder), str(folder))
+    write_built(data, cache_folder() / f"{name}-{info.version}")
+    return data
+
+
+def build(source: Path, out: Path) -> Dataset:
+    """Curate the source files of a folder into a built dataset that `load(path=...)` reads."""
+    data = _checked(catalogue.info("full"), _curate(source), str(source))
+    write_built(data, out)
+    return data
+
+
+def cache_folder() -> Path:
+    """The user cache: EMIGBENCH_CACHE, or the platform's own place."""
+    if chosen := os.environ.get("EMIGBENCH_CACHE"):
+        return Path(chosen)
+    import pooch
+
+    return Path(pooch.os_cache("emigbench"))
+
+
+def embedded_spinels() -> tuple[LabelledPath, ...]:
+    """The spinel paths, rebuilt from their figures and joined with their facts by id."""
+    from emigbench.datasets import spinels
+
+    facts = labels.read("full").by_id
+    entries = []
+    for row in spinels.read_table():
+        fact, shape = facts[row.id], spinels.geometry(row)
+        path = MigrationPath(
+            id=fact.id,
+            material_id=fact.material_id,
+            structural_group=fact.structural_group,
+            mobile_ion=fact.mobile_ion,
+            composition=fact.composition,
+            state=fact.state,  # type: ignore[arg-type]
+            lattice=shape.lattice,
+            host_species=shape.host_species,
+            host_frac_coords=shape.host_frac_coords,
+            band_frac_coords=shape.band_frac_coords,
+            xc=fact.xc,
+            space_group=fact.space_group,
+            crystal_system=fact.crystal_system,
+            path_label=fact.path_label,
+            duplicate_of=fact.duplicate_of,
+            flags=fact.flags,
+            raw=fact.raw,
+        )
+        entries.append(LabelledPath(path, fact.e_m_ev, fact.split, fact.label_flags))
+    return tuple(entries)
+
+
+def _curate(folder: Path) -> tuple[LabelledPath, ...]:
+    from emigbench.datasets import curation, sources
+
+    return curation.curate(sources.read(folder))
+
+
+def _checked(info: DatasetInfo, entries: tuple[LabelledPath, ...], where: str) -> Dataset:
+    digest = dataset_hash(entries)
+    if digest != info.sha256:
+        raise EmigbenchError(
+            f"The dataset {info.name!r} from {where} has content hash {digest[:12]}…, expected "
+            f"{info.sha256[:12]}… of version {info.version}: it is damaged or of another version; get it again "
+            f"with emigbench data get."
+        )
+    return Dataset(info.name, info.version, digest, entries)
+
+
+_ARRAYS = ("lattice", "host_frac_coords", "band_frac_coords", "final_lattice", "final_host_frac_coords")
+
+
+def write_built(data: Dataset, folder: Path) -> None:
+    """Write a dataset as one Parquet file and a description, each replaced only when whole."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pylist([_to_row(entry) for entry in data])
+    info = {"name": data.name, "version": data.version, "sha256": data.sha256, "n_paths": len(data)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            pq.write_table(table, Path(scratch) / PATHS_FILE, compression="zstd")
+            (Path(scratch) / INFO_FILE).write_text(json.dumps(info, indent=2) + "\n")
+            for name in (PATHS_FILE, INFO_FILE):
+                (Path(scratch) / name).replace(folder / name)
+    except OSError as error:
+        raise EmigbenchError(f"Cannot write the dataset to {folder}: {error.strerror or error}.") from error
+
+
+def read_built(folder: Path) -> tuple[LabelledPath, ...]:
+    """Read what `write_built` wrote.
+
+    Raises:
+        EmigbenchError: if the folder holds no built dataset or a damaged one.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = folder / PATHS_FILE
+    if not file.is_file():
+        raise EmigbenchError(f"There is no {PATHS_FILE} in {folder}; make one with emigbench data build.")
+    try:
+        return tuple(_from_row(row) for row in pq.read_table(file).to_pylist())
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise EmigbenchError(f"{file} is damaged ({error}); get it again with emigbench data get.") from error
+
+
+def _to_row(entry: LabelledPath) -> dict[str, Any]:
+    path = entry.path
+    row: dict[str, Any] = {name: getattr(path, name) for name in path.__dataclass_fields__}
+    for name in _ARRAYS:
+        row[name] = None if row[name] is None else row[name].ravel().tolist()
+    for name in ("host_species", "flags"):
+        row[name] = list(row[name])
+    row["raw"] = json.dumps(dict(path.raw), sort_keys=True)
+    return {**row, "e_m": entry.e_m, "split": entry.split, "label_flags": list(entry.label_flags)}
+
+
+def _from_row(row: dict[str, Any]) -> LabelledPath:
+    label = {name: row.pop(name) for name in ("e_m", "split", "label_flags")}
+    for name in _ARRAYS:
+        row[name] = None if row[name] is None else np.reshape(row[name], (-1, 3))
+    row["raw"] = json.loads(row["raw"])
+    return LabelledPath(MigrationPath(**row), label["e_m"], label["split"], tuple(label["label_flags"]))
+
+

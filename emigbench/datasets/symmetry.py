@@ -1,0 +1,81 @@
+"""What pymatgen and spglib find in the structures: topology clusters and space groups.
+
+These findings lean on tolerances and on a library's version. They inform (`labels.csv`, the leakage report)
+and are no part of a record or of the content hash.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emigbench.datasets.findings import framework_formula
+from emigbench.records import MigrationPath
+
+if TYPE_CHECKING:
+    from pymatgen.core.structure import Structure
+
+SYMPREC_A = 0.1
+
+
+def framework_clusters(paths: Sequence[MigrationPath]) -> dict[str, str]:
+    """Id -> id of the first path with the same framework: same elements and ratio, same topology.
+
+    Topology is judged by StructureMatcher on the primitive cells without the mobile element, with tolerances
+    loose enough for charged and discharged relaxations of one host (some layered and spinel hosts merge).
+    Paths of one material always share a cluster.
+    """
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    matcher = StructureMatcher(
+        ltol=0.4, stol=0.6, angle_tol=15, primitive_cell=False, scale=True, attempt_supercell=False
+    )
+    clusters: dict[str, str] = {}
+    by_formula: dict[str, list[MigrationPath]] = {}
+    for path in paths:
+        by_formula.setdefault(framework_formula(path), []).append(path)
+    for members in by_formula.values():
+        materials: dict[str, str] = {}
+        leaders: list[tuple[str, Structure]] = []
+        for path in members:
+            leader = materials.get(path.material_id)
+            if leader is None:
+                framework = _primitive_framework(path)
+                leader = next((name for name, other in leaders if matcher.fit(other, framework)), None)
+                if leader is None:
+                    leader = path.id
+                    leaders.append((leader, framework))
+                materials[path.material_id] = leader
+            clusters[path.id] = leader
+    return clusters
+
+
+def _primitive_framework(path: MigrationPath) -> Structure:
+    structure = path.structure()
+    structure.remove_species([path.mobile_ion])
+    return structure.get_primitive_structure(tolerance=0.5)
+
+
+def found_space_groups(path: MigrationPath) -> tuple[str, str]:
+    """Symbols that spglib finds for the host and for the host with both band ends occupied; "" for none."""
+    ends = path.band_frac_coords[[0, -1]]
+    filled = [path.mobile_ion, path.mobile_ion, *path.host_species]
+    return (
+        _space_group(path.lattice, path.host_species, path.host_frac_coords),
+        _space_group(path.lattice, filled, np.vstack([ends, path.host_frac_coords])),
+    )
+
+
+def _space_group(lattice: np.ndarray, species: Sequence[str], coords: np.ndarray) -> str:
+    from pymatgen.core.structure import Structure
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return str(SpacegroupAnalyzer(Structure(lattice, species, coords), SYMPREC_A).get_space_group_symbol())
+        except Exception:  # spglib gives up in its own ways; nothing found is an answer here
+            return ""

@@ -1,0 +1,181 @@
+"""Splits of a dataset, the subsets that every score reports, and what two sides of a split share.
+
+All of it is computed from the facts of `labels.csv`; no structure is needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+
+from emigbench.datasets.labels import Facts, Labels
+from emigbench.errors import EmigbenchError
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Two sides of a split.
+
+    Attributes:
+        name: name of the fold.
+        train: ids that a model may be fitted to.
+        held_out: ids that it is scored on.
+    """
+
+    name: str
+    train: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A way to cut a dataset.
+
+    Attributes:
+        name: name in commands and files.
+        description: one line for people.
+        held_out_by: facts -> name of the fold that holds the path out, or None.
+    """
+
+    name: str
+    description: str
+    held_out_by: Callable[[Facts], str | None]
+
+
+SPLITS = {
+    split.name: split
+    for split in (
+        Split(
+            "official",
+            "the paper's 559 training and 60 test paths",
+            lambda facts: "test" if facts.split == "test" else None,
+        ),
+        Split(
+            "material-cv",
+            "5 folds over all paths; no framework, material or duplicate band on both sides",
+            lambda facts: str(facts.material_cv_fold),
+        ),
+    )
+}
+FITTED = "official-train"
+"""Predictions for the paths that a model was fitted to: published rows may have them, they rank nowhere."""
+
+
+def folds(labels: Labels, split: str) -> list[Fold]:
+    """The folds of a split, in order; every id is on one side of each.
+
+    Raises:
+        EmigbenchError: if there is no split of that name.
+    """
+    if split == FITTED:
+        ids = tuple(facts.id for facts in labels if facts.split == "train")
+        return [Fold("train", ids, ids)]
+    if split not in SPLITS:
+        raise EmigbenchError(f"There is no split {split!r}; there are {', '.join(SPLITS)}.")
+    held_out_by = SPLITS[split].held_out_by
+    names = sorted({name for facts in labels if (name := held_out_by(facts)) is not None})
+    return [
+        Fold(
+            name,
+            train=tuple(facts.id for facts in labels if held_out_by(facts) != name),
+            held_out=tuple(facts.id for facts in labels if held_out_by(facts) == name),
+        )
+        for name in names
+    ]
+
+
+def held_out(labels: Labels, split: str) -> dict[str, Fold]:
+    """Id -> the fold that holds it out, in a fixed order."""
+    return {path_id: fold for fold in folds(labels, split) for path_id in fold.held_out}
+
+
+SCENARIOS = {
+    "A": "another path of the same material is in train",
+    "B": "the same framework with the same ion at another filling is in train",
+    "C": "a framework of the same prototype and group, with another ion or element, is in train",
+}
+
+
+def scenario(facts: Facts, train: Iterable[Facts]) -> str | None:
+    """The first of the paper's scenarios A, B, C (section 3.7) that holds for a held-out path, or None.
+
+    The authors' own lists for B and C are not published; these rules are ours. A prototype is the framework
+    formula with its elements left out (AB2, ABC5), within one structural group.
+    """
+    train = list(train)
+    if any(other.material_id == facts.material_id for other in train):
+        return "A"
+    if any(
+        other.framework == facts.framework
+        and other.mobile_ion == facts.mobile_ion
+        and other.state != facts.state
+        and other.structural_group == facts.structural_group
+        for other in train
+    ):
+        return "B"
+    if any(
+        other.structural_group == facts.structural_group
+        and prototype(other.framework) == prototype(facts.framework)
+        for other in train
+    ):
+        return "C"
+    return None
+
+
+def prototype(framework: str) -> tuple[float, ...]:
+    """The stoichiometry of a framework formula without its elements: Cr2S4 and O4V2 are alike."""
+    counts = re.findall(r"[A-Z][a-z]?([\d.]*)", framework)
+    return tuple(sorted(float(count or 1) for count in counts))
+
+
+def subsets(labels: Labels, split: str) -> dict[str, tuple[str, ...]]:
+    """Named parts of a split's held-out ids that every score also reports, in order; `official` only.
+
+    `leak-free` leaves out bands with a symmetry-identical twin in train; `same-cell` leaves out paths whose
+    final state was relaxed in its own cell; `single-path` keeps the first path of each material that is named
+    without a number or as number 1, the paper's 45.
+    """
+    if split != "official":
+        return {}
+    test = [facts for facts in labels if facts.split == "test"]
+    train = [facts for facts in labels if facts.split == "train"]
+    twins = {facts.duplicate_of for facts in train} - {""}
+    scenarios = {facts.id: scenario(facts, train) for facts in test}
+    rules: Mapping[str, Callable[[Facts], bool]] = {
+        "scenario-a": lambda facts: scenarios[facts.id] == "A",
+        "scenario-b": lambda facts: scenarios[facts.id] == "B",
+        "scenario-c": lambda facts: scenarios[facts.id] == "C",
+        "leak-free": lambda facts: facts.duplicate_of not in twins,
+        "same-cell": lambda facts: "final_relaxed_separately" not in facts.flags,
+        "single-path": lambda facts: not re.search(r"_([2-9]|\d\d)$", facts.id),
+    }
+    return {name: tuple(facts.id for facts in test if rule(facts)) for name, rule in rules.items()}
+
+
+SHARED = {
+    "material": lambda facts: facts.material_id,
+    "duplicate band": lambda facts: facts.duplicate_of or None,
+    "framework cluster": lambda facts: facts.framework_cluster,
+    "framework formula": lambda facts: facts.framework,
+}
+"""What two sides of a split may share: name -> key of a path, None where it has none."""
+
+
+def leakage(labels: Labels, split: str) -> dict[str, dict[str, tuple[str, ...]]]:
+    """For each kind of sharing: held-out id -> the ids of its training side that share it.
+
+    Raises:
+        EmigbenchError: if there is no split of that name.
+    """
+    report: dict[str, dict[str, tuple[str, ...]]] = {}
+    for kind, key in SHARED.items():
+        report[kind] = {}
+        for fold in folds(labels, split):
+            train = sorted((k, i) for i in fold.train if (k := key(labels.by_id[i])) is not None)
+            by_key = {k: tuple(i for _, i in pairs) for k, pairs in groupby(train, key=lambda pair: pair[0])}
+            for path_id in fold.held_out:
+                if (shared := by_key.get(key(labels.by_id[path_id]))) is not None:
+                    report[kind][path_id] = shared
+    return report

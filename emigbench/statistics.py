@@ -1,0 +1,197 @@
+"""Intervals: how far a score can be trusted, given which materials happen to be in the test.
+
+Paths of one material are not independent, so resampling draws whole groups (the cluster bootstrap: Davison &
+Hinkley 1997, section 3.8) and reads percentiles (Efron & Tibshirani 1993, chapter 13). Proportions get
+Wilson's interval (1927). The spread over seeds is a different thing, and `seed_spread` reports it apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from emigbench.metrics import Better, Metric, Sample
+from emigbench.records import FloatArray
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score and its 95% interval, all in `unit`; NaN where undefined."""
+
+    value: float
+    low: float
+    high: float
+    unit: str
+
+
+def bootstrap_weights(groups: ArrayLike, n_resamples: int, seed: int) -> FloatArray:
+    """How often each path counts in each resample of whole groups with replacement.
+
+    As many groups are drawn as there are. The counts depend on the seed and the groups' sorted names, not on
+    the order of the rows.
+
+    Args:
+        groups: (n,) names or numbers of the paths' groups.
+        n_resamples: number of resamples B.
+        seed: of NumPy's PCG64.
+
+    Returns:
+        (B, n) counts, equal within a group; float64 because the metrics are matrix products.
+    """
+    names, code = np.unique(np.asarray(groups), return_inverse=True)
+    n_groups = len(names)
+    draws = np.random.Generator(np.random.PCG64(seed)).integers(n_groups, size=(n_resamples, n_groups))
+    draws += n_groups * np.arange(n_resamples)[:, None]  # each resample counts in its own block
+    counts = np.bincount(draws.ravel(), minlength=n_resamples * n_groups)
+    return counts.reshape(n_resamples, n_groups).astype(np.float64)[:, code]
+
+
+def percentile_interval(values: FloatArray, level: float = 0.95) -> tuple[float, float]:
+    """The central `level` of resampled values (Efron & Tibshirani 1993, section 13.3).
+
+    Args:
+        values: (B,) one score a resample, NaN where the resample leaves it undefined.
+        level: share of the resamples between the bounds.
+
+    Returns:
+        Low and high, from the defined values; NaN if more than half are undefined.
+    """
+    defined = values[~np.isnan(values)]
+    if defined.size == 0 or 2 * defined.size < values.size:
+        return math.nan, math.nan
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def wilson_interval(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    """Score interval of a proportion (Wilson, J. Am. Stat. Assoc. 22, 209, 1927).
+
+    It takes the n trials as independent.
+
+    Args:
+        successes: number of hits; a mean over seeds need not be whole.
+        n: number of trials.
+        level: confidence level.
+
+    Returns:
+        Low and high inside [0, 1]; NaN if there are no trials or `successes` is NaN.
+
+    Raises:
+        ValueError: if `successes` is below 0 or above n.
+    """
+    if math.isnan(successes) or n == 0:
+        return math.nan, math.nan
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes in {n} trials is no proportion.")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    p = successes / n
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half_width = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    return max(0.0, min(p, centre - half_width)), min(1.0, max(p, centre + half_width))
+
+
+def resampled(
+    metric: Metric, samples: Sequence[Sample], weights: FloatArray, threshold: float | None = None
+) -> FloatArray:
+    """The mean over seeds of a metric in each resample, every seed under the same resample.
+
+    Args:
+        metric: row of `emigbench.metrics.METRICS`.
+        samples: one a seed, with the same n paths in the same order.
+        weights: (B, n) from `bootstrap_weights`.
+        threshold: eV, for the metrics that need one.
+
+    Returns:
+        (B,) in the metric's unit; NaN where the metric is undefined for a seed.
+
+    Raises:
+        ValueError: if there are no samples, or their length is not that of the weights.
+    """
+    _check(samples, weights.shape[-1])
+    return sum((metric(s, weights, threshold) for s in samples), np.zeros(len(weights))) / len(samples)
+
+
+def estimate(
+    metric: Metric, samples: Sequence[Sample], weights: FloatArray, threshold: float | None = None
+) -> Estimate:
+    """The mean over seeds of a metric, with its 95% interval.
+
+    The bootstrap interval holds the percentiles of `resampled`; it is NaN where all resamples are alike (one
+    group only), since nothing was sampled. A proportion gets Wilson's interval instead, with the number of
+    its trials as n: all paths for accuracy, shares and coverage; the paths called good (bad) for precision
+    and those that are good (bad) for recall; the pairs for pairs. Over several seeds it takes the mean
+    proportion and the mean number of trials, so more seeds do not narrow it: the paths are the same.
+
+    Args:
+        metric: row of `emigbench.metrics.METRICS`.
+        samples: one a seed, with the same n paths in the same order.
+        weights: (B, n) from `bootstrap_weights`.
+        threshold: eV, for the metrics that need one.
+
+    Raises:
+        ValueError: if there are no samples, or their length is not that of the weights.
+    """
+    _check(samples, weights.shape[-1])
+    value = float(_by_seed(metric, samples, threshold).mean())
+    if metric.interval == "wilson":
+        trials = float(np.mean([metric.trials(s, threshold) for s in samples]))
+        low, high = wilson_interval(value * trials, trials)
+    elif (weights == weights[:1]).all():
+        low, high = math.nan, math.nan
+    else:
+        low, high = percentile_interval(resampled(metric, samples, weights, threshold))
+    return Estimate(value, low, high, metric.unit)
+
+
+def seed_spread(metric: Metric, samples: Sequence[Sample], threshold: float | None = None) -> float:
+    """Sample standard deviation of a metric over seeds, in its unit; NaN for a single seed.
+
+    Raises:
+        ValueError: if there are no samples, or their lengths differ.
+    """
+    _check(samples, len(samples[0]) if samples else 0)
+    values = _by_seed(metric, samples, threshold)
+    return float(values.std(ddof=1)) if len(values) > 1 else math.nan
+
+
+def rank_intervals(values: FloatArray, better: Better, level: float = 0.95) -> list[tuple[int, int]]:
+    """Which ranks each model may hold; rank 1 is the best.
+
+    The models are ranked within each resample, so what is hard for all of them cancels. Models that tie share
+    the average of their ranks. The interval is the central `level` of a model's ranks, widened to whole ones.
+
+    Args:
+        values: (n_models, B) one metric, all models under the same resamples (see `resampled`). NaN is worst.
+        better: "lower" or "higher". For a metric with a target, pass |value - target| and "lower".
+        level: share of the resamples.
+
+    Returns:
+        The best and the worst rank of each model, in the order of `values`.
+
+    Raises:
+        ValueError: if `better` is not "lower" or "higher".
+    """
+    if better not in ("lower", "higher"):
+        raise ValueError(f"Models cannot be ranked by a metric whose better is {better!r}.")
+    loss = np.where(np.isnan(values), np.inf, values if better == "lower" else -values)
+    ranks = [(loss < own).sum(axis=0) + ((loss == own).sum(axis=0) + 1) / 2 for own in loss]
+    bounds = [np.quantile(of_model, [(1 - level) / 2, (1 + level) / 2]) for of_model in ranks]
+    return [(math.floor(low), math.ceil(high)) for low, high in bounds]
+
+
+def _by_seed(metric: Metric, samples: Sequence[Sample], threshold: float | None) -> FloatArray:
+    """(n_seeds,) the metric of each sample."""
+    return np.array([float(metric(sample, threshold=threshold)) for sample in samples])
+
+
+def _check(samples: Sequence[Sample], n: int) -> None:
+    if not samples:
+        raise ValueError("There is no sample to score.")
+    for sample in samples:
+        if len(sample) != n:
+            raise ValueError(f"A sample has {len(sample)} paths, expected {n}.")
