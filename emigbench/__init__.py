@@ -1,7 +1,33 @@
-"""The benchmark for ionic migration barriers in solids."""
+"""The benchmark for ionic migration barriers in solids.
 
+```python
+import emigbench
+data = emigbench.load("full")
+train, test = data.split("official")
+model.fit(train, seed=0)
+report = emigbench.score(model.predict(test), data, split="official")
+```
+"""
+
+from emigbench.datasets.labels import Labels
+from emigbench.datasets.labels import read as load_labels
+from emigbench.datasets.store import Dataset, cache_folder, load
 from emigbench.errors import EmigbenchError
 from emigbench.model import BarrierModel
 from emigbench.records import LabelledPath, MigrationPath, Prediction
+from emigbench.scoring import Score, score
 
-__all__ = ["BarrierModel", "EmigbenchError", "LabelledPath", "MigrationPath", "Prediction"]
+__all__ = [
+    "BarrierModel",
+    "Dataset",
+    "EmigbenchError",
+    "LabelledPath",
+    "Labels",
+    "MigrationPath",
+    "Prediction",
+    "Score",
+    "cache_folder",
+    "load",
+    "load_labels",
+    "score",
+]

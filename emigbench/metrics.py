@@ -120,9 +120,7 @@ class Metric:
         """How the interval is made: Wilson's for proportions, the group bootstrap for everything else."""
         return "bootstrap" if self.counts is None else "wilson"
 
-    def __call__(
-        self, sample: Sample, weights: FloatArray | None = None, threshold: float | None = None
-    ) -> FloatArray:
+    def __call__(self, sample: Sample, weights: FloatArray | None = None, threshold: float | None = None) -> FloatArray:
         """The metric of a sample, in `unit`.
 
         Args:
@@ -251,8 +249,8 @@ def _bias(sample: Sample, weights: FloatArray) -> FloatArray:
 def _spearman(sample: Sample, weights: FloatArray) -> FloatArray:
     """Pearson correlation of average ranks.
 
-    The rank of a path in a resample is what lies below it plus half of what ties with it (and a constant that
-    correlation does not see), so one (B, n) x (n, n) product ranks all resamples.
+    The rank of a path in a resample is the weight below it and half the weight that ties with it, itself
+    included (plus 1/2, which correlation ignores): one (B, n) x (n, n) product ranks all resamples.
     """
     half = weights.sum(axis=-1, keepdims=True) / 2  # the mean rank
     true_rank = weights @ _below(sample.e_m, sample.e_m) - half
@@ -267,9 +265,7 @@ def _spearman(sample: Sample, weights: FloatArray) -> FloatArray:
 # --- Proportions: (hits, trials), each of shape weights.shape[:-1]
 
 
-def _proportion_of(
-    counts: Callable[..., Counts], sample: Sample, weights: FloatArray, *threshold: float
-) -> FloatArray:
+def _proportion_of(counts: Callable[..., Counts], sample: Sample, weights: FloatArray, *threshold: float) -> FloatArray:
     return _ratio(*counts(sample, weights, *threshold))
 
 

@@ -116,8 +116,7 @@ def scenario(facts: Facts, train: Iterable[Facts]) -> str | None:
     ):
         return "B"
     if any(
-        other.structural_group == facts.structural_group
-        and prototype(other.framework) == prototype(facts.framework)
+        other.structural_group == facts.structural_group and prototype(other.framework) == prototype(facts.framework)
         for other in train
     ):
         return "C"
@@ -154,7 +153,7 @@ def subsets(labels: Labels, split: str) -> dict[str, tuple[str, ...]]:
     return {name: tuple(facts.id for facts in test if rule(facts)) for name, rule in rules.items()}
 
 
-SHARED = {
+SHARED: dict[str, Callable[[Facts], str | None]] = {
     "material": lambda facts: facts.material_id,
     "duplicate band": lambda facts: facts.duplicate_of or None,
     "framework cluster": lambda facts: facts.framework_cluster,

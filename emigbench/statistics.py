@@ -71,7 +71,7 @@ def percentile_interval(values: FloatArray, level: float = 0.95) -> tuple[float,
 def wilson_interval(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
     """Score interval of a proportion (Wilson, J. Am. Stat. Assoc. 22, 209, 1927).
 
-    It takes the n trials as independent.
+    It takes the n trials as independent, so it is too narrow where several come from one material.
 
     Args:
         successes: number of hits; a mean over seeds need not be whole.
@@ -162,8 +162,9 @@ def seed_spread(metric: Metric, samples: Sequence[Sample], threshold: float | No
 def rank_intervals(values: FloatArray, better: Better, level: float = 0.95) -> list[tuple[int, int]]:
     """Which ranks each model may hold; rank 1 is the best.
 
-    The models are ranked within each resample, so what is hard for all of them cancels. Models that tie share
-    the average of their ranks. The interval is the central `level` of a model's ranks, widened to whole ones.
+    The models are ranked within each resample, so what is hard for all of them cancels. Models that tie may
+    hold any of the ranks that they share. The interval is the central `level` of a model's ranks, widened to
+    whole ones.
 
     Args:
         values: (n_models, B) one metric, all models under the same resamples (see `resampled`). NaN is worst.
@@ -179,9 +180,14 @@ def rank_intervals(values: FloatArray, better: Better, level: float = 0.95) -> l
     if better not in ("lower", "higher"):
         raise ValueError(f"Models cannot be ranked by a metric whose better is {better!r}.")
     loss = np.where(np.isnan(values), np.inf, values if better == "lower" else -values)
-    ranks = [(loss < own).sum(axis=0) + ((loss == own).sum(axis=0) + 1) / 2 for own in loss]
-    bounds = [np.quantile(of_model, [(1 - level) / 2, (1 + level) / 2]) for of_model in ranks]
-    return [(math.floor(low), math.ceil(high)) for low, high in bounds]
+    bounds = []
+    for own in loss:
+        better_ones = (loss < own).sum(axis=0)
+        equals = (loss == own).sum(axis=0)
+        low = np.quantile(better_ones + 1, (1 - level) / 2)
+        high = np.quantile(better_ones + equals, (1 + level) / 2)
+        bounds.append((math.floor(low), math.ceil(high)))
+    return bounds
 
 
 def _by_seed(metric: Metric, samples: Sequence[Sample], threshold: float | None) -> FloatArray:

@@ -166,7 +166,8 @@ def test_crps_and_nll_at_the_mean():
 
 
 def test_crps_of_a_certain_prediction_is_its_absolute_error():
-    assert score("crps", sample_of([0.5, 0.5], [0.8, 0.4], std=[0.0, 0.0])) == pytest.approx(0.2)
+    sample = sample_of([0.5, 0.5, 0.5], [0.8, 0.5, 0.2], std=[0.0, 0.0, 0.0])
+    assert score("crps", sample) == pytest.approx(0.2)
 
 
 # --- Other people's code as the oracle

@@ -1,12 +1,12 @@
-"""Features of a path for the classical models: the paper's six families from matminer, and nine of the hop.
+"""Features of a path for the classical models: six families from matminer and nine of the hop itself.
 
-The paper (section 6.4.2) names the families, not the featurizers, so the choice is ours: those that need no
-download, survive cells of a thousand atoms and take well under a second. `FEATURES` says what each number is.
-Composition and structure are those of the initial cell, with one moving ion in it; features of a site are those
-of the moving ion at its initial site.
+The paper (arXiv 2508.06436, section 6.4.2) names the families, not the featurizers, so the choice is ours: those
+that need no download, survive a cell of a thousand atoms and take well under a second. `FEATURES` says what each
+number is. Composition and structure are those of the initial cell, which holds the moving ion once; features of a
+site are those of the moving ion at its initial site.
 
-Features are kept on disk, one small file for each geometry. matminer and pymatgen, which take seconds to
-import, are imported only when a path is not there yet.
+Features are kept on disk, a small file for each geometry. matminer and pymatgen, which take seconds to import,
+are imported only when a geometry is not there yet.
 """
 
 from __future__ import annotations
@@ -14,33 +14,460 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import sys
 import tempfile
 import time
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import pooch
-from emigbench_baselines.classical.path_features import PATH_FEATURES, path_features
 from numpy.typing import NDArray
 
 from emigbench import EmigbenchError, MigrationPath
+from emigbench_baselines.classical.path_features import ANIONS, PATH_FEATURES, path_features
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 FloatArray = NDArray[np.float64]
-Featurizer = Callable[["Structure"], Sequence[float]]
+Featurizer = Callable[["Structure"], Mapping[str, Any]]
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 FEATURES_VERSION = 1
-"""Raise it whenever a value changes: older cache files are then never read again."""
+"""Part of every cache key: raise it whenever a value changes, and older cache files are never read again."""
+
+DECIMALS = 8
+"""Coordinates are rounded to this before anything is computed or looked up."""
+
+MIN_PARALLEL = 8
+"""Fewer missing paths than this are computed without starting other processes."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What one column of the table is.
+
+    Attributes:
+        family: one of the paper's six, or "path" for the nine of the hop.
+        label: what matminer, or `PATH_FEATURES`, calls it.
+        unit: of the value; "1" where it has none.
+        source: the matminer featurizer, or "path_features".
+    """
+
+    family: str
+    label: str
+    unit: str
+    source: str
+
+    @property
+    def name(self) -> str:
+        """Name of the column."""
+        return f"{self.family}: {self.label}"
+
+
+MAGPIE_UNITS = {
+    "Number": "1",
+    "MendeleevNumber": "1",
+    "AtomicWeight": "g/mol",
+    "MeltingT": "K",
+    "Column": "1",
+    "Row": "1",
+    "CovalentRadius": "pm",
+    "Electronegativity": "Pauling",
+    "NsValence": "electrons",
+    "NpValence": "electrons",
+    "NdValence": "electrons",
+    "NfValence": "electrons",
+    "NValence": "electrons",
+    "NsUnfilled": "electrons",
+    "NpUnfilled": "electrons",
+    "NdUnfilled": "electrons",
+    "NfUnfilled": "electrons",
+    "NUnfilled": "electrons",
+    "GSvolume_pa": "Å³/atom",
+    "GSbandgap": "eV",
+    "GSmagmom": "µB/atom",
+    "SpaceGroupNumber": "1",
+}
+MAGPIE_STATISTICS = ("minimum", "maximum", "range", "mean", "avg_dev", "mode")
+
+SITE_UNITS = {
+    "Number": "1",
+    "AtomicWeight": "g/mol",
+    "Row": "1",
+    "Column": "1",
+    "FirstIonizationEnergy": "eV",
+    "SecondIonizationEnergy": "eV",
+    "ElectronAffinity": "kJ/mol",
+    "Electronegativity": "Pauling",
+    "AllenElectronegativity": "Allen",
+    "VdWRadius": "pm",
+    "CovalentRadius": "pm",
+    "AtomicRadius": "Å",
+    "ZungerPP-r_s": "bohr",
+    "ZungerPP-r_p": "bohr",
+    "MeltingT": "K",
+    "BoilingT": "K",
+    "Density": "g/cm³",
+    "MolarVolume": "cm³/mol",
+    "HeatFusion": "kJ/mol",
+    "HeatVaporization": "kJ/mol",
+    "LogThermalConductivity": "log10 W/(m K)",
+    "HeatCapacityMass": "J/(g K)",
+}
+
+COORDINATION_MOTIFS = {
+    1: ("sgl_bd",),
+    2: ("L-shaped", "water-like", "bent 120 degrees", "bent 150 degrees", "linear"),
+    3: ("trigonal planar", "trigonal non-coplanar", "T-shaped"),
+    4: (
+        "square co-planar",
+        "tetrahedral",
+        "rectangular see-saw-like",
+        "see-saw-like",
+        "trigonal pyramidal",
+    ),
+    5: ("pentagonal planar", "square pyramidal", "trigonal bipyramidal"),
+    6: ("hexagonal planar", "octahedral", "pentagonal pyramidal"),
+    7: ("hexagonal pyramidal", "pentagonal bipyramidal"),
+    8: ("body-centered cubic", "hexagonal bipyramidal"),
+    9: ("q2", "q4", "q6"),
+    10: ("q2", "q4", "q6"),
+    11: ("q2", "q4", "q6"),
+    12: ("cuboctahedral", "q2", "q4", "q6"),
+}
+MAX_COORDINATION = 24
+
+# family, matminer featurizer, unit of each label
+_GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    (
+        "elemental",
+        "ElementProperty",
+        {f"MagpieData {s} {p}": unit for p, unit in MAGPIE_UNITS.items() for s in MAGPIE_STATISTICS},
+    ),
+    ("elemental", "SiteElementalProperty", {f"site {p}": unit for p, unit in SITE_UNITS.items()}),
+    ("stoichiometric", "Stoichiometry", {f"{p}-norm": "1" for p in (0, 2, 3, 5, 7, 10)}),
+    (
+        "electronic",
+        "ValenceOrbital",
+        {f"avg {orbital} valence electrons": "electrons" for orbital in "spdf"}
+        | {f"frac {orbital} valence electrons": "1" for orbital in "spdf"},
+    ),
+    ("electronic", "AtomicOrbitals", {"HOMO_energy": "Ha", "LUMO_energy": "Ha", "gap_AO": "Ha"}),
+    ("electronic", "BandCenter", {"band center": "eV"}),
+    ("electronic", "TMetalFraction", {"transition metal fraction": "1"}),
+    (
+        "environmental",
+        "CrystalNNFingerprint",
+        {
+            f"{motif} CN_{n}": "1"
+            for n in range(1, MAX_COORDINATION + 1)
+            for motif in ("wt", *COORDINATION_MOTIFS.get(n, ()))
+        },
+    ),
+    ("environmental", "CoordinationNumber", {"CN_CrystalNN": "1"}),
+    ("environmental", "AverageBondLength", {"Average bond length": "Å"}),
+    ("environmental", "AverageBondAngle", {"Average bond angle": "rad"}),
+    ("structural", "DensityFeatures", {"density": "g/cm³", "vpa": "Å³/atom", "packing fraction": "1"}),
+    (
+        "structural",
+        "GlobalSymmetryFeatures",
+        dict.fromkeys(("spacegroup_num", "crystal_system_int", "is_centrosymmetric", "n_symmetry_ops"), "1"),
+    ),
+    (
+        "structural",
+        "GeneralizedRadialDistributionFunction",
+        {f"Gaussian center={radius}.0 width=1.0": "atoms/Å³" for radius in range(10)},
+    ),
+    (
+        "structural",
+        "GaussianSymmFunc",
+        {f"G2_{eta}": "1" for eta in (0.05, 4.0, 20.0, 80.0)}
+        | {f"G4_0.005_{zeta}_{gamma}": "1" for zeta in (1.0, 4.0) for gamma in (1.0, -1.0)},
+    ),
+    ("interaction", "IonProperty", {"max ionic char": "1", "avg ionic char": "1"}),
+    ("interaction", "YangSolidSolution", {"Yang omega": "1", "Yang delta": "1"}),
+    (
+        "interaction",
+        "Miedema",
+        {f"Miedema_deltaH_{phase}": "eV/atom" for phase in ("inter", "amor", "ss_min")},
+    ),
+    ("interaction", "EwaldSiteEnergy", {"ewald_site_energy": "eV"}),
+    ("path", "path_features", PATH_FEATURES),
+)
+
+FEATURES: Mapping[str, Feature] = {
+    feature.name: feature
+    for family, source, units in _GROUPS
+    for feature in (Feature(family, label, unit, source) for label, unit in units.items())
+}
+"""Every column of the table by name, in order."""
+
+
+def feature_table(
+    paths: Sequence[MigrationPath], *, workers: int | None = None, progress: bool = True
+) -> pd.DataFrame:
+    """The features of each path: a row a path, a column for each of `FEATURES`; NaN where one is undefined.
+
+    Args:
+        paths: the paths; duplicates by geometry are computed once.
+        workers: processes that compute what is not cached; all cores of this process by default. They start the
+            way the platform starts processes by default, so on macOS and Windows a script needs the usual
+            `if __name__ == "__main__":`.
+        progress: show a bar on stderr when it takes more than two seconds.
+
+    Raises:
+        EmigbenchError: if something has to be computed and matminer is not installed, or the cache folder
+            cannot be written.
+    """
+    folder = cache_folder()
+    geometries = [canonical(path) for path in paths]
+    keys = [cache_key(geometry) for geometry in geometries]
+    rows = {
+        key: values for key in dict.fromkeys(keys) if (values := _read(folder / f"{key}.npz")) is not None
+    }
+    missing = {key: geometry for key, geometry in zip(keys, geometries, strict=True) if key not in rows}
+    if missing:
+        _make(folder)
+        _featurizers()
+        computed = _compute_all(missing, _n_cores() if workers is None else workers)
+        for key, values in _tracked(computed, len(missing), progress):
+            _write(folder / f"{key}.npz", values)
+            rows[key] = values
+    table = np.array([rows[key] for key in keys]).reshape(len(paths), len(FEATURES))
+    return pd.DataFrame(table, index=[path.id for path in paths], columns=list(FEATURES))
+
+
+def canonical(path: MigrationPath) -> MigrationPath:
+    """The same geometry, described in one way: origin at the initial site, host wrapped, rounded and sorted.
+
+    What is computed from it does not depend on which periodic images, which order of the atoms or which origin
+    the source happened to choose.
+    """
+    start = path.band_frac_coords[0]
+    host = np.round(np.round(path.host_frac_coords - start, DECIMALS) % 1, DECIMALS)
+    order = np.lexsort((*host.T[::-1], np.array(path.host_species)))
+    return replace(
+        path,
+        lattice=np.round(path.lattice, DECIMALS),
+        host_species=tuple(path.host_species[i] for i in order),
+        host_frac_coords=host[order],
+        band_frac_coords=np.round(path.band_frac_coords - start, DECIMALS),
+        final_lattice=None,
+        final_host_frac_coords=None,
+    )
+
+
+def cache_key(geometry: MigrationPath) -> str:
+    """Content of a canonical geometry, and the versions that its features depend on, as sha256."""
+    digest = hashlib.sha256(_versions().encode())
+    digest.update(" ".join([geometry.mobile_ion, *geometry.host_species]).encode())
+    for values in (geometry.lattice, geometry.host_frac_coords, geometry.band_frac_coords):
+        digest.update(np.rint(values * 10**DECIMALS).astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+@cache
+def _versions() -> str:
+    """FEATURES_VERSION and the versions of what computes the features, which are not imported for that."""
+    return f"{FEATURES_VERSION} {_installed('matminer')} {_installed('pymatgen')}"
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+def cache_folder() -> Path:
+    """Where features are kept: EMIGBENCH_CACHE if set, else the user's cache folder."""
+    root = os.environ.get("EMIGBENCH_CACHE")
+    return (Path(root) if root else Path(pooch.os_cache("emigbench"))) / "features"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EmigbenchError(
+            f"The feature cache {folder} cannot be made ({error.strerror}); set EMIGBENCH_CACHE to a folder that can."
+        ) from error
+
+
+def _read(file: Path) -> FloatArray | None:
+    """The cached features, None where there are none or the file is damaged (its checksum tells)."""
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            values: FloatArray = archive["values"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return values if values.shape == (len(FEATURES),) and values.dtype == np.float64 else None
+
+
+def _write(file: Path, values: FloatArray) -> None:
+    """Write under another name and rename, so that no reader ever sees half a file."""
+    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
+        np.savez(temporary, values=values)
+    Path(temporary.name).replace(file)
+
+
+def _n_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _compute_all(geometries: Mapping[str, MigrationPath], workers: int) -> Iterator[tuple[str, FloatArray]]:
+    """Features by key, as they are ready; the largest cells first, so that no core is left with one at the end."""
+    if workers == 1 or len(geometries) < MIN_PARALLEL:
+        for key, geometry in geometries.items():
+            yield key, compute(geometry)
+        return
+    largest_first = sorted(geometries.items(), key=lambda item: -item[1].n_atoms)
+    with ProcessPoolExecutor(workers) as pool:
+        jobs = {pool.submit(compute, geometry): key for key, geometry in largest_first}
+        try:
+            for job in as_completed(jobs):
+                yield jobs[job], job.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _tracked(items: Iterable[T], total: int, progress: bool) -> Iterator[T]:
+    """Pass the items on, with a bar and the time left on stderr once two seconds are gone."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task("features", total=total)
+    started = time.monotonic()
+    try:
+        for item in items:
+            yield item
+            bar.advance(task)
+            if progress and not bar.live.is_started and time.monotonic() - started > 2:
+                bar.start()
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+def compute(geometry: MigrationPath) -> FloatArray:
+    """The features of one canonical geometry, in the order of `FEATURES`.
+
+    A featurizer that fails gives NaN for its columns: no path is ever left out.
+    """
+    labelled = {"path_features": dict(zip(PATH_FEATURES, path_features(geometry), strict=True))}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        structure = geometry.structure(0)
+        for source, featurizer in _featurizers().items():
+            try:
+                labelled[source] = featurizer(structure)
+            except Exception as error:  # matminer passes on whatever its helpers raise
+                log.info("%s: no features from %s (%r).", geometry.id, source, error)
+    values = [labelled.get(f.source, {}).get(f.label, np.nan) for f in FEATURES.values()]
+    finite = np.array(values, dtype=np.float64)
+    finite[~np.isfinite(finite)] = np.nan
+    return finite
+
+
+@cache
+def _featurizers() -> dict[str, Featurizer]:
+    """What gives the labelled values of each matminer source, for a structure with the moving ion at site 0."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from matminer.featurizers import composition, site, structure
+            from pymatgen.analysis.local_env import CrystalNN
+    except ImportError as error:
+        raise EmigbenchError(
+            "The features of these paths are not cached yet, and computing them needs matminer: "
+            "pip install 'emigbench[classical]'."
+        ) from error
+
+    def of_composition(featurizer: Any) -> Featurizer:
+        return lambda cell: _labelled(featurizer, cell.composition)
+
+    def of_site(featurizer: Any) -> Featurizer:
+        return lambda cell: _labelled(featurizer, cell, 0)
+
+    def of_structure(featurizer: Any) -> Featurizer:
+        return lambda cell: _labelled(featurizer, cell)
+
+    ewald = site.EwaldSiteEnergy(accuracy=12)
+    radial = site.GeneralizedRadialDistributionFunction.from_preset("gaussian")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {
+            "ElementProperty": of_composition(
+                composition.ElementProperty.from_preset("magpie", impute_nan=True)
+            ),
+            "SiteElementalProperty": of_site(site.SiteElementalProperty.from_preset("seko-prb-2017")),
+            "Stoichiometry": of_composition(composition.Stoichiometry()),
+            "ValenceOrbital": of_composition(composition.ValenceOrbital(impute_nan=True)),
+            "AtomicOrbitals": of_composition(composition.AtomicOrbitals()),
+            "BandCenter": of_composition(composition.BandCenter(impute_nan=True)),
+            "TMetalFraction": of_composition(composition.TMetalFraction()),
+            "CrystalNNFingerprint": of_site(site.CrystalNNFingerprint.from_preset("ops")),
+            "CoordinationNumber": of_site(site.CoordinationNumber.from_preset("CrystalNN")),
+            "AverageBondLength": of_site(site.AverageBondLength(CrystalNN())),
+            "AverageBondAngle": of_site(site.AverageBondAngle(CrystalNN())),
+            "DensityFeatures": of_structure(structure.DensityFeatures()),
+            "GlobalSymmetryFeatures": of_structure(structure.GlobalSymmetryFeatures()),
+            "GeneralizedRadialDistributionFunction": of_site(radial),
+            "GaussianSymmFunc": of_site(site.GaussianSymmFunc()),
+            "IonProperty": of_composition(composition.IonProperty(fast=True, impute_nan=True)),
+            "YangSolidSolution": of_composition(composition.YangSolidSolution(impute_nan=True)),
+            "Miedema": of_composition(composition.Miedema(impute_nan=True)),
+            "EwaldSiteEnergy": lambda cell: _labelled(ewald, _with_charges(cell), 0),
+        }
+
+
+def _labelled(featurizer: Any, *args: object) -> dict[str, Any]:
+    return dict(zip(featurizer.feature_labels(), featurizer.featurize(*args), strict=True))
+
+
+NOMINAL_CHARGES = {
+    **dict.fromkeys(("Li", "Na", "K", "Rb"), 1),
+    **dict.fromkeys(("Mg", "Ca", "Sr", "Zn"), 2),
+    **dict.fromkeys(("Al", "B", "Ga", "In", "Sc", "Y", "La", "Pr", "Nd", "Pm", "Sm", "Tb"), 3),
+    **dict.fromkeys(("Dy", "Ho", "Er", "Tm", "Lu"), 3),
+    **dict.fromkeys(("C", "Si", "Ge", "Sn", "Zr"), 4),
+    **dict.fromkeys(("P", "As"), 5),
+    **dict.fromkeys(("F", "Cl", "Br", "I"), -1),
+    **dict.fromkeys(("O", "S", "Se", "Te"), -2),
+    "N": -3,
+}
+"""Charge in e of the elements that have one usual charge in this field; the others share what is left."""
+
+
+def _with_charges(structure: Structure) -> Structure:
+    """A copy with point charges on its sites, as the Ewald sum needs them.
+
+    Sulphur is +6 in sulphates, carbon +2 in cyanides. Elements without a usual charge (transition metals) share
+    the charge that makes the cell neutral.
+    """
+    counts = Counter(site.specie.symbol for site in structure)
+    charges = {element: NOMINAL_CHARGES[element] for element in counts if element in NOMINAL_CHARGES}
+    if "S" in counts and counts["O"] >= 3 * counts["S"]:
+        charges["S"] = 6
+    if "C" in counts and "O" not in counts:
+        charges["C"] = 2
+    others = [element for element in counts if element not in charges]
+    left = -sum(charges[element] * counts[element] for element in charges)
+    share = left / sum(counts[element] for element in others) if others else 0.0
+    charged = structure.copy()
+    charged.add_oxidation_state_by_element({**charges, **dict.fromkeys(others, share)})
+    return charged

@@ -60,7 +60,7 @@ def curate_path(
     path = split_band_and_host(record)
     if path.id not in table.index:
         raise EmigbenchError(f"{path.id}: the table of the source has no such row.")
-    path = take_facts(path, str(record["class"]), table.loc[path.id], decisions)
+    path = take_facts(path, str(record["class"]), dict(table.loc[path.id]), decisions)
     path = wrap_host(path)
     path = merge_overlaps(path)
     path = attach_final_state(path, endpoints.get(path.id))
@@ -101,9 +101,7 @@ def material_of(path_id: str) -> str:
     return re.sub(r"_\d+$", "", path_id).replace("Na2MnSiO4_pn", "Na2MnSiO4_pc")
 
 
-def take_facts(
-    path: MigrationPath, class_raw: str, row: pd.Series[Any], decisions: Corrections
-) -> MigrationPath:
+def take_facts(path: MigrationPath, class_raw: str, row: dict[str, Any], decisions: Corrections) -> MigrationPath:
     """Group, composition, state, functional, space group, crystal system and the path's label."""
     system_raw, symbol_raw = str(row["CRYSTAL SYSTEM"]), str(row["SPACE GROUP"])
     raw = {
@@ -252,9 +250,7 @@ def _equal_mod_cell(a: FloatArray, b: FloatArray) -> bool:
 def mark_duplicates(labelled: Sequence[LabelledPath]) -> list[LabelledPath]:
     """Name the first id of its set in every path whose band has a symmetry-identical twin."""
     first = {
-        path_id: members[0]
-        for members in identical_bands([entry.path for entry in labelled])
-        for path_id in members
+        path_id: members[0] for members in identical_bands([entry.path for entry in labelled]) for path_id in members
     }
     return [replace(x, path=replace(x.path, duplicate_of=first.get(x.id, ""))) for x in labelled]
 
@@ -274,9 +270,7 @@ def mark_shared_lattices(labelled: Sequence[LabelledPath]) -> list[LabelledPath]
     ]
 
 
-def mark_doubtful_labels(
-    labelled: Sequence[LabelledPath], suspicious: frozenset[str]
-) -> list[LabelledPath]:
+def mark_doubtful_labels(labelled: Sequence[LabelledPath], suspicious: frozenset[str]) -> list[LabelledPath]:
     """Flag labels that conflict with a twin's, that a person doubts, or that are extreme."""
     by_band: dict[str, list[float]] = {}
     for entry in labelled:

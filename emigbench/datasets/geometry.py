@@ -40,7 +40,8 @@ def nearest_image(coords: FloatArray, reference: FloatArray, lattice: FloatArray
     lengths = np.linalg.norm((reduced - reference + NEIGHBOUR_CELLS[:, None]) @ lattice, axis=2)
     # among images of equal distance keep the unshifted one, so that ties do not depend on the last bit
     lengths[len(NEIGHBOUR_CELLS) // 2] -= 1e-6
-    return reduced + NEIGHBOUR_CELLS[lengths.argmin(axis=0)]
+    nearest: FloatArray = reduced + NEIGHBOUR_CELLS[lengths.argmin(axis=0)]
+    return nearest
 
 
 def distances(a: FloatArray, b: FloatArray, lattice: FloatArray) -> FloatArray:

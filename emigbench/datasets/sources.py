@@ -144,7 +144,8 @@ def read(folder: Path) -> Sources:
 
 def read_sheet(file: Path, sheet: str, index: str) -> pd.DataFrame:
     """One sheet of the authors' table, indexed by the column that holds the ids."""
-    return pd.read_excel(file, sheet_name=sheet).set_index(index, verify_integrity=True)
+    table = pd.read_excel(file, sheet_name=sheet)
+    return table.set_index(index)
 
 
 def _read_json(file: Path) -> list[JsonRecord]:

@@ -251,5 +251,3 @@ def _from_row(row: dict[str, Any]) -> LabelledPath:
         row[name] = None if row[name] is None else np.reshape(row[name], (-1, 3))
     row["raw"] = json.loads(row["raw"])
     return LabelledPath(MigrationPath(**row), label["e_m"], label["split"], tuple(label["label_flags"]))
-
-

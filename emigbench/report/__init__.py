@@ -1,0 +1,1 @@
+"""Scores for people: the terminal and the leaderboard."""

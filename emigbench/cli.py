@@ -1,0 +1,313 @@
+"""The command line: parse, call, print. Results go to stdout, talk to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from emigbench import splits
+from emigbench.datasets import catalogue, labels
+from emigbench.errors import EmigbenchError
+
+app = typer.Typer(
+    help="The benchmark for ionic migration barriers. Try: emigbench evaluate random-forest --dataset spinels",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+data_app = typer.Typer(help="Get, check and build the datasets.", no_args_is_help=True)
+leaderboard_app = typer.Typer(help="Build the leaderboard from the submissions.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(leaderboard_app, name="leaderboard")
+
+DatasetOption = Annotated[str, typer.Option("--dataset", help="full (619 paths) or spinels (82, in the package).")]
+SourceOption = Annotated[
+    Path | None,
+    typer.Option("--source", help="Folder with the source files, curated on the spot (or EMIGBENCH_SOURCE)."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def main() -> None:
+    """Run the command line; what goes wrong outside the program is one sentence and exit code 2."""
+    debug = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        app()
+    except EmigbenchError as error:
+        if debug:
+            raise
+        print(f"emigbench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+@app.command("datasets")
+def list_datasets() -> None:
+    """List the datasets and their splits."""
+    for info in catalogue.CATALOGUE.values():
+        print(f"{info.name:12} {info.version}  {info.n_paths:4} paths  {info.description}")
+    for split in splits.SPLITS.values():
+        print(f"{split.name:12} split      {split.description}")
+
+
+@app.command("models")
+def list_models() -> None:
+    """List the models that installed packages offer, with the first line of their documentation."""
+    from emigbench.model import registered
+
+    for name, entry_point in registered().items():
+        try:
+            document = (entry_point.load().__doc__ or "").strip().partition("\n")[0]
+        except ImportError as error:
+            document = f"needs what is not installed: {error}"
+        print(f"{name:20} {document}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Registry name, package.module:Class or file.py:Class.")],
+    dataset: DatasetOption = "full",
+    split: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, counted from 0.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder for the result; runs/MODEL-DATASET if not given.")] = None,
+    source: SourceOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each takes a fold and a seed.")] = 1,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Try the whole way in seconds: spinels, one seed.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit a model on the training side of a split, predict the other side, and score it.
+
+    Examples:
+        emigbench evaluate random-forest --dataset spinels --seeds 5
+
+        emigbench evaluate my_model.py:MyModel --split official --split material-cv
+    """
+    from emigbench import evaluation
+
+    if smoke:
+        dataset, seeds, split = "spinels", 1, ["official"]
+    data = _load(dataset, source)
+    slug = model.replace(":", "-").replace("/", "-").removesuffix(".py")
+    folder = out or Path("runs") / f"{slug}-{dataset}{'-smoke' if smoke else ''}"
+    names = split or ["official"]
+    with _executor(workers) as executor, _progress(f"{model} on {dataset}") as progress:
+        predictions = evaluation.evaluate(
+            model,
+            data,
+            split_names=names,
+            seeds=range(seeds),
+            out=folder,
+            resume=resume or smoke,
+            executor=executor,
+            progress=progress,
+        )
+    print(f"Predictions and run record are in {folder}.", file=sys.stderr)
+    if smoke:
+        (folder / "run.json").unlink()  # so that the next try does not find a finished run
+    _print_scores({name: predictions[name] for name in names}, data.labels, as_json)
+
+
+@app.command()
+def score(
+    path: Annotated[Path, typer.Argument(help="A submission folder or a predictions CSV.")],
+    split: Annotated[str, typer.Option(help="Which split to score.")] = "official",
+    dataset: DatasetOption = "full",
+    as_json: JsonOption = False,
+) -> None:
+    """Score predictions, with a 95% interval for every figure. Needs no structures.
+
+    Examples:
+        emigbench score submissions/devi2026-model-3 --json
+
+        emigbench score predictions.csv --split material-cv
+    """
+    from emigbench import submission
+
+    of_dataset = labels.read(dataset)
+    splits.folds(of_dataset, split)
+    file = path / submission.PREDICTIONS_FILE if path.is_dir() else path
+    predictions = submission.read_predictions(file, of_dataset, default_split=split)
+    if split not in predictions:
+        raise EmigbenchError(f"{file} has no predictions for split {split}; it has {', '.join(predictions)}.")
+    _print_scores({split: predictions[split]}, of_dataset, as_json)
+
+
+@app.command()
+def validate(
+    folder: Annotated[Path, typer.Argument(help="The submission folder.")], dataset: DatasetOption = "full"
+) -> None:
+    """Check a submission folder: its card, its predictions, its run record."""
+    from emigbench import submission
+
+    found = submission.read(folder, labels.read(dataset))
+    for split, seeds in found.predictions.items():
+        n = len(next(iter(seeds.values())))
+        print(f"{found.card.slug}: {split}, {n} paths, {len(seeds)} seed(s): valid")
+
+
+@data_app.command("get")
+def data_get(name: Annotated[str, typer.Argument(help="full or spinels.")] = "full") -> None:
+    """Download, curate, check and cache a dataset (once)."""
+    from emigbench.datasets import store
+
+    data = store.load(name)
+    print(f"{data.name} {data.version}: {len(data)} paths, content {data.sha256}")
+
+
+@data_app.command("verify")
+def data_verify(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A built dataset; the one that load() finds if not given.")
+    ] = None,
+    source: SourceOption = None,
+    dataset: DatasetOption = "full",
+) -> None:
+    """Prove that a copy of a dataset has the pinned content."""
+    from emigbench.datasets import store
+
+    data = store.load(dataset, path=folder) if folder else _load(dataset, source)
+    print(f"{data.name} {data.version}: {len(data)} paths, content {data.sha256}, as pinned")
+
+
+@data_app.command("build")
+def data_build(
+    out: Annotated[Path, typer.Option(help="Folder for the built dataset.")],
+    source: SourceOption = None,
+) -> None:
+    """Curate the source files into a folder that EMIGBENCH_DATA can name."""
+    from emigbench.datasets import store
+
+    folder = source or (Path(os.environ["EMIGBENCH_SOURCE"]) if "EMIGBENCH_SOURCE" in os.environ else None)
+    if folder is None:
+        raise EmigbenchError("Say where the source files are with --source DIR, or set EMIGBENCH_SOURCE.")
+    data = store.build(folder, out)
+    print(f"{data.name} {data.version}: {len(data)} paths, content {data.sha256}, in {out}")
+
+
+@data_app.command("leakage")
+def data_leakage(
+    split: Annotated[list[str] | None, typer.Option(help="Splits; all if not given.")] = None,
+    dataset: DatasetOption = "full",
+    as_json: JsonOption = False,
+) -> None:
+    """Say what the two sides of each split share: materials, identical bands, frameworks."""
+    of_dataset = labels.read(dataset)
+    reports = {name: splits.leakage(of_dataset, name) for name in split or splits.SPLITS}
+    if as_json:
+        _print_json(reports)
+        return
+    for name, report in reports.items():
+        n = len(splits.held_out(of_dataset, name))
+        for kind, shared in report.items():
+            print(f"{name}: {len(shared)} of {n} held-out paths share their {kind} with the training side")
+            if kind == "duplicate band":
+                for path_id, others in shared.items():
+                    print(f"    {path_id} = {', '.join(others)}")
+
+
+@leaderboard_app.command("build")
+def leaderboard_build(
+    submissions: Annotated[Path, typer.Option(help="Folder of the submissions.")] = Path("submissions"),
+    out: Annotated[Path, typer.Option(help="Folder for the page and results.json.")] = Path("leaderboard"),
+    dataset: DatasetOption = "full",
+    add: Annotated[list[Path] | None, typer.Option(help="A run of yours to show beside them.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file differs.")] = False,
+) -> None:
+    """Score all submissions and write the leaderboard.
+
+    With `--dataset spinels` only its paths count, and submissions on the full dataset are scored on those.
+    """
+    from emigbench.report import leaderboard
+
+    of_dataset = labels.read(dataset)
+    entries = leaderboard.read_entries(submissions, labels.read("full"))
+    if dataset != "full":
+        entries = [leaderboard.restricted(entry, of_dataset) for entry in entries]
+    own = [leaderboard.local_entry(folder, of_dataset) for folder in add or []]
+    with _progress("Scoring") as progress:
+        found = leaderboard.boards([*entries, *own], of_dataset, progress)
+    page, results = leaderboard.to_markdown(found, of_dataset), leaderboard.to_json(found, of_dataset)
+    if check:
+        if different := leaderboard.differences(out, page, results):
+            raise EmigbenchError(
+                f"{' and '.join(different)} in {out} is not what the submissions give; run emigbench leaderboard build."
+            )
+        print(f"{out} is what the submissions give.")
+        return
+    leaderboard.write(out, page, results)
+    first = next(iter(found))
+    print(leaderboard.main_table(found[first]))
+    print(f"The page is {out / leaderboard.PAGE}", file=sys.stderr)
+
+
+def _load(dataset: str, source: Path | None) -> Any:
+    from emigbench.datasets import store
+
+    if source is not None:
+        os.environ["EMIGBENCH_SOURCE"] = str(source)
+    return store.load(dataset)
+
+
+def _print_scores(predictions: Any, of_dataset: labels.Labels, as_json: bool) -> None:
+    from emigbench.report import terminal
+    from emigbench.scoring import score as score_predictions
+
+    scores = [score_predictions(seeds, of_dataset, split) for split, seeds in predictions.items()]
+    if as_json:
+        contents = [each.to_json() for each in scores]
+        _print_json(contents[0] if len(contents) == 1 else contents)
+        return
+    for each in scores:
+        print(terminal.table(each))
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=2))
+
+
+@contextmanager
+def _executor(workers: int) -> Iterator[Any]:
+    if workers == 1:
+        yield None
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
+        yield executor
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Any]:
+    """A progress bar with the time left, on stderr, fed by (what, done, total)."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda what, done, total: bar.update(task, completed=done, total=total, description=f"{title}: {what}")

@@ -1,0 +1,233 @@
+"""Run a model on splits: one unit of work a fold and seed, each kept as soon as it is done."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from emigbench import provenance, splits, submission
+from emigbench.datasets.hashing import predictions_hash
+from emigbench.datasets.store import Dataset
+from emigbench.errors import EmigbenchError
+from emigbench.model import BarrierModel, create
+from emigbench.records import LabelledPath, MigrationPath, Prediction
+from emigbench.storage import write_text
+
+UNFINISHED = ".unfinished"
+PLAN_FILE = "plan.json"
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a finished unit, how many are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One fit and its predictions: a fold of a split, with one seed."""
+
+    split: str
+    fold: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of the unit and of its file."""
+        return f"{self.split}--{self.fold}--seed-{self.seed}"
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What one unit gave.
+
+    Attributes:
+        predictions: one for each held-out path.
+        fit_seconds: time of `fit`.
+        predict_seconds: time of `predict` for all held-out paths.
+        details: what the model tells about its fit (`model.details`), if anything.
+    """
+
+    predictions: tuple[Prediction, ...]
+    fit_seconds: float
+    predict_seconds: float
+    details: Mapping[str, Any]
+
+
+def evaluate(
+    model: str,
+    data: Dataset,
+    *,
+    split_names: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    resume: bool = False,
+    executor: Executor | None = None,
+    progress: Progress = lambda name, done, total: None,
+) -> submission.PredictionSet:
+    """Fit and predict every fold and seed, and write `predictions.csv` and `run.json` into `out`.
+
+    Finished units are kept in `out/.unfinished`; with `resume` a run that was stopped goes on after them and
+    ends in the same `predictions.csv`, bit for bit.
+
+    Args:
+        model: registry name, `package.module:Class` or `file.py:Class`.
+        data: the dataset.
+        split_names: splits to run, see `emigbench.splits.SPLITS`.
+        seeds: one fit for each.
+        out: folder for the results; must not hold any yet.
+        resume: go on with what `out` holds.
+        executor: runs the units side by side; one after the other if None.
+        progress: called after each unit.
+
+    Raises:
+        EmigbenchError: if the model fails, or `out` holds something else.
+    """
+    create(model)
+    units = [
+        Unit(split, fold.name, seed)
+        for split in split_names
+        for seed in seeds
+        for fold in splits.folds(data.labels, split)
+    ]
+    plan = {"model": model, "dataset": data.sha256, "splits": list(split_names), "seeds": list(seeds)}
+    _start(out, plan, resume)
+    done = {unit: result for unit in units if (result := _read_unit(out, unit)) is not None}
+    for unit, result in _run(model, data, [unit for unit in units if unit not in done], executor):
+        write_text(_unit_file(out, unit), json.dumps(asdict(result)))
+        done[unit] = result
+        progress(unit.name, len(done), len(units))
+    return _finish(out, model, data, {unit: done[unit] for unit in units})
+
+
+def run_unit(model: str, unit: Unit, train: Sequence[LabelledPath], held_out: Sequence[MigrationPath]) -> UnitResult:
+    """Fit a fresh model and predict the held-out paths.
+
+    Raises:
+        EmigbenchError: if the model raises, or does not give one prediction for each path.
+    """
+    fresh = create(model)
+    try:
+        started = time.perf_counter()
+        fresh.fit(train, seed=unit.seed)
+        fitted = time.perf_counter()
+        predictions = tuple(fresh.predict(held_out))
+        finished = time.perf_counter()
+    except EmigbenchError:
+        raise
+    except Exception as error:
+        raise EmigbenchError(
+            f"Model {model!r} failed on {unit.name}: {type(error).__name__}: {error} "
+            f"(finished units are kept, go on with --resume; --debug shows the traceback)."
+        ) from error
+    _check_answer(model, unit, predictions, held_out)
+    return UnitResult(predictions, fitted - started, finished - fitted, _details(fresh))
+
+
+def _check_answer(model: str, unit: Unit, predictions: Sequence[Prediction], held_out: Sequence[MigrationPath]) -> None:
+    for prediction in predictions:
+        if not isinstance(prediction, Prediction):
+            raise EmigbenchError(
+                f"Model {model!r} predicted a {type(prediction).__name__} on {unit.name}, not a Prediction."
+            )
+    given, asked = sorted(p.id for p in predictions), sorted(path.id for path in held_out)
+    if given != asked:
+        wrong = sorted(set(given) ^ set(asked)) or [i for i in given if given.count(i) > 1]
+        raise EmigbenchError(
+            f"Model {model!r} gave {len(given)} predictions for {len(asked)} paths on {unit.name}; "
+            f"the first id that is missing, unknown or given twice is {wrong[0]!r}."
+        )
+
+
+def _details(model: BarrierModel) -> Mapping[str, Any]:
+    details = getattr(model, "details", {})
+    return dict(details)
+
+
+def _run(
+    model: str, data: Dataset, units: Sequence[Unit], executor: Executor | None
+) -> Iterable[tuple[Unit, UnitResult]]:
+    sides = {
+        (split, fold.name): fold for split in {u.split for u in units} for fold in splits.folds(data.labels, split)
+    }
+
+    def arguments(unit: Unit) -> tuple[str, Unit, list[LabelledPath], list[MigrationPath]]:
+        fold = sides[unit.split, unit.fold]
+        train = [data.by_id[path_id] for path_id in fold.train]
+        return model, unit, train, [data.by_id[path_id].path for path_id in fold.held_out]
+
+    if executor is None:
+        for unit in units:
+            yield unit, run_unit(*arguments(unit))
+        return
+    futures = {executor.submit(run_unit, *arguments(unit)): unit for unit in units}
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _start(out: Path, plan: Mapping[str, Any], resume: bool) -> None:
+    """Make sure that `out` is empty of results, or holds those of this very plan."""
+    plan_file = out / UNFINISHED / PLAN_FILE
+    finished = (out / submission.RUN_FILE).is_file()
+    if plan_file.is_file():
+        if not resume:
+            raise EmigbenchError(f"{out} holds an unfinished run; go on with --resume or choose another --out.")
+        found = json.loads(plan_file.read_text())
+        changed = [key for key in plan if found.get(key) != plan[key]]
+        if changed:
+            raise EmigbenchError(
+                f"The unfinished run in {out} has another {changed[0]} ({found.get(changed[0])!r}, now "
+                f"{plan[changed[0]]!r}); choose another --out."
+            )
+    elif finished:
+        raise EmigbenchError(f"{out} holds a finished run; choose another --out or remove {submission.RUN_FILE}.")
+    else:
+        write_text(plan_file, json.dumps(plan))
+
+
+def _unit_file(out: Path, unit: Unit) -> Path:
+    return out / UNFINISHED / f"{unit.name}.json"
+
+
+def _read_unit(out: Path, unit: Unit) -> UnitResult | None:
+    file = _unit_file(out, unit)
+    if not file.is_file():
+        return None
+    content = json.loads(file.read_text())
+    predictions = tuple(Prediction(**prediction) for prediction in content.pop("predictions"))
+    return UnitResult(predictions=predictions, **content)
+
+
+def _finish(out: Path, model: str, data: Dataset, results: Mapping[Unit, UnitResult]) -> submission.PredictionSet:
+    """Write the whole result, then forget the units."""
+    rows = ((unit.split, unit.seed, p) for unit, result in results.items() for p in result.predictions)
+    predictions = submission.grouped(rows, data.labels, f"Model {model!r}")
+    file = out / submission.PREDICTIONS_FILE
+    submission.write_predictions(predictions, file)
+    record = provenance.run_record(
+        dataset={"name": data.name, "version": data.version, "sha256": data.sha256},
+        predictions_sha256=predictions_hash(file.read_text(encoding="utf-8").splitlines()),
+        model=model,
+        units=[
+            {
+                **asdict(unit),
+                "n_held_out": len(result.predictions),
+                "fit_seconds": round(result.fit_seconds, 3),
+                "predict_seconds": round(result.predict_seconds, 3),
+                "details": dict(result.details),
+            }
+            for unit, result in results.items()
+        ],
+        peak_memory_mb=provenance.peak_memory_mb(),
+    )
+    write_text(out / submission.RUN_FILE, json.dumps(record, indent=1) + "\n")
+    for file in (out / UNFINISHED).iterdir():
+        file.unlink()
+    (out / UNFINISHED).rmdir()
+    return predictions

@@ -1,0 +1,211 @@
+"""Predictions in, scores with intervals out: ids are joined, failures count, every figure has an interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emigbench import splits, statistics, submission
+from emigbench.datasets.labels import Labels
+from emigbench.metrics import METRICS, Metric, Sample, confusion
+from emigbench.records import FloatArray, Prediction
+
+if TYPE_CHECKING:
+    from emigbench.datasets.store import Dataset
+
+RESAMPLES = 10_000
+RESAMPLING_SEED = 0
+THRESHOLDS_EV = (0.65, 0.525, 0.5)
+SUBSET_METRICS = ("mae", "rmse", "r2")
+
+Seeds = Mapping[int, Sequence[Prediction]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One score.
+
+    Attributes:
+        value: mean over seeds.
+        low, high: 95% interval of the value over the choice of materials.
+        unit: "eV" or "".
+        seed_sd: standard deviation over seeds, None for a single one.
+        of_mean_prediction: the score of the prediction averaged over seeds, None for a single one.
+    """
+
+    value: float
+    low: float
+    high: float
+    unit: str
+    seed_sd: float | None = None
+    of_mean_prediction: float | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """All scores of one set of predictions on one split.
+
+    Attributes:
+        dataset: name, version and content hash of the dataset.
+        split: name of the split.
+        n: number of held-out paths.
+        seeds: seeds of the predictions.
+        coverage: share of paths with a value; a failed path is scored with the train median.
+        not_converged: share of paths whose value the model itself does not trust.
+        metrics: name -> figure.
+        classification: threshold in eV -> name -> figure.
+        confusion: threshold in eV -> tp, fp, fn, tn, means over seeds; good (E_m <= threshold) is positive.
+        subsets: name -> (number of paths, name -> figure).
+    """
+
+    dataset: Mapping[str, str]
+    split: str
+    n: int
+    seeds: tuple[int, ...]
+    coverage: float
+    not_converged: float
+    metrics: Mapping[str, Figure]
+    classification: Mapping[float, Mapping[str, Figure]]
+    confusion: Mapping[float, Mapping[str, float]]
+    subsets: Mapping[str, tuple[int, Mapping[str, Figure]]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The score as plain values; what is undefined is None."""
+        return {
+            "dataset": dict(self.dataset),
+            "split": self.split,
+            "n": self.n,
+            "seeds": list(self.seeds),
+            "coverage": self.coverage,
+            "not_converged": self.not_converged,
+            "metrics": _plain(self.metrics),
+            "classification": {
+                f"{threshold:g}": {**_plain(figures), "confusion": dict(self.confusion[threshold])}
+                for threshold, figures in self.classification.items()
+            },
+            "subsets": {name: {"n": n, "metrics": _plain(figures)} for name, (n, figures) in self.subsets.items()},
+        }
+
+
+def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, split: str = "official") -> Score:
+    """Score predictions of the held-out paths of a split.
+
+    Args:
+        predictions: one for each held-out path in any order, or such a sequence for each of several seeds.
+        data: the dataset, or its labels alone.
+        split: name of the split.
+
+    Raises:
+        EmigbenchError: if an id is unknown, given twice or missing, or there is no such split.
+    """
+    labels = data if isinstance(data, Labels) else data.labels
+    by_seed = predictions if isinstance(predictions, Mapping) else {0: predictions}
+    rows = ((split, seed, p) for seed, of_seed in by_seed.items() for p in of_seed)
+    seeds = submission.grouped(rows, labels, "The predictions")[split]
+    samples = list(samples_of(seeds, labels, split).values())
+    weights = resampling(samples[0].material)
+
+    def figures(needs: tuple[str, ...], threshold: float | None = None) -> dict[str, Figure]:
+        return {m.name: figure(m, samples, weights, threshold) for m in METRICS if m.needs in needs}
+
+    has_std = all(sample.std is not None for sample in samples)
+    statuses = [prediction.status for given in seeds.values() for prediction in given]
+    return Score(
+        dataset={"name": labels.name, "version": labels.version, "sha256": labels.sha256},
+        split=split,
+        n=len(samples[0]),
+        seeds=tuple(seeds),
+        coverage=1 - statuses.count("failed") / len(statuses),
+        not_converged=statuses.count("not_converged") / len(statuses),
+        metrics=figures(("value", "paths", "std") if has_std else ("value", "paths")),
+        classification={threshold: figures(("threshold",), threshold) for threshold in THRESHOLDS_EV},
+        confusion={threshold: _mean_confusion(samples, threshold) for threshold in THRESHOLDS_EV},
+        subsets=_subset_figures(samples, labels, split),
+    )
+
+
+def samples_of(seeds: Seeds, labels: Labels, split: str) -> dict[int, Sample]:
+    """Seed -> the held-out paths' barriers beside its predictions, failures replaced by the train median.
+
+    `seeds` is as `emigbench.submission.grouped` orders it.
+    """
+    folds = splits.held_out(labels, split)
+    ids = list(folds)
+    medians = {fold.name: median(labels.by_id[path_id].e_m_ev for path_id in fold.train) for fold in folds.values()}
+    e_m = np.array([labels.by_id[path_id].e_m_ev for path_id in ids])
+    material = np.array([labels.by_id[path_id].material_id for path_id in ids])
+
+    def sample(given: Sequence[Prediction]) -> Sample:
+        values = [medians[folds[p.id].name] if p.e_m is None else p.e_m for p in given]
+        stds = [p.std for p in given]
+        std = None if None in stds else np.array(stds, dtype=float)
+        return Sample(e_m, np.array(values), material, std)
+
+    return {seed: sample(given) for seed, given in seeds.items()}
+
+
+def resampling(materials: NDArray[np.str_]) -> FloatArray:
+    """(10000, n) counts of the bootstrap over materials that every interval uses."""
+    return statistics.bootstrap_weights(materials, RESAMPLES, RESAMPLING_SEED)
+
+
+def figure(metric: Metric, samples: Sequence[Sample], weights: FloatArray, threshold: float | None) -> Figure:
+    """One metric over seeds, with its interval, seed spread and score of the mean prediction."""
+    estimate = statistics.estimate(metric, samples, weights, threshold)
+    if len(samples) == 1:
+        return Figure(estimate.value, estimate.low, estimate.high, estimate.unit)
+    return Figure(
+        estimate.value,
+        estimate.low,
+        estimate.high,
+        estimate.unit,
+        seed_sd=statistics.seed_spread(metric, samples, threshold),
+        of_mean_prediction=float(metric(mean_sample(samples), threshold=threshold)),
+    )
+
+
+def mean_sample(samples: Sequence[Sample]) -> Sample:
+    """The prediction averaged over seeds, with the mean variance where there is one."""
+    stds = [sample.std for sample in samples if sample.std is not None]
+    std = np.sqrt(np.mean(np.square(stds), axis=0)) if len(stds) == len(samples) else None
+    predicted = np.mean([sample.predicted for sample in samples], axis=0)
+    return Sample(samples[0].e_m, predicted, samples[0].material, std)
+
+
+def part_of(sample: Sample, chosen: Sequence[int]) -> Sample:
+    """The rows of a sample at some positions."""
+    std = None if sample.std is None else sample.std[chosen]
+    return Sample(sample.e_m[chosen], sample.predicted[chosen], sample.material[chosen], std)
+
+
+def _subset_figures(samples: Sequence[Sample], labels: Labels, split: str) -> dict[str, tuple[int, dict[str, Figure]]]:
+    position = {path_id: k for k, path_id in enumerate(splits.held_out(labels, split))}
+    scores = {}
+    for name, ids in splits.subsets(labels, split).items():
+        if ids:
+            parts = [part_of(sample, [position[path_id] for path_id in ids]) for sample in samples]
+            weights = resampling(parts[0].material)
+            chosen = [metric for metric in METRICS if metric.name in SUBSET_METRICS]
+            scores[name] = (len(ids), {m.name: figure(m, parts, weights, None) for m in chosen})
+    return scores
+
+
+def _mean_confusion(samples: Sequence[Sample], threshold: float) -> dict[str, float]:
+    counts = [confusion(sample, threshold)._asdict() for sample in samples]
+    if len(counts) == 1:
+        return counts[0]
+    return {name: sum(count[name] for count in counts) / len(counts) for name in counts[0]}
+
+
+def _plain(figures: Mapping[str, Figure]) -> dict[str, dict[str, float | str | None]]:
+    return {name: {key: _none_if_nan(value) for key, value in vars(figure).items()} for name, figure in figures.items()}
+
+
+def _none_if_nan(value: float | str | None) -> float | str | None:
+    return None if isinstance(value, float) and math.isnan(value) else value

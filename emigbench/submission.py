@@ -1,0 +1,255 @@
+"""A submission: a folder with `submission.yaml`, `predictions.csv` and `run.json`.
+
+A person writes the first, the program the other two. A submission holds no scores: those are computed, always
+by the current code. Nothing of it is ever executed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from emigbench import splits
+from emigbench.datasets.hashing import predictions_hash
+from emigbench.datasets.labels import Labels
+from emigbench.errors import EmigbenchError
+from emigbench.records import Prediction
+from emigbench.storage import write_text
+
+CARD_FILE, PREDICTIONS_FILE, RUN_FILE = "submission.yaml", "predictions.csv", "run.json"
+COLUMNS = ("split", "seed", "id", "e_m_ev", "std_ev", "status", "seconds")
+REQUIRED_COLUMNS = ("id", "e_m_ev")
+SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+
+Kind = Literal["floor", "classical", "graph", "interatomic-potential", "hybrid", "published"]
+
+
+class Card(BaseModel):
+    """What a person says about a submission (`submission.yaml`); unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+    name: str = Field(min_length=1, max_length=80, description="name on the leaderboard")
+    slug: str = Field(pattern=SLUG, max_length=60, description="name of the folder")
+    version: str = Field(max_length=20)
+    kind: Kind
+    authors: list[str] = Field(min_length=1)
+    source: str = Field(description="where the code or the figures are")
+    paper: str = ""
+    licence: str = ""
+    inputs: str = Field(description="what the model is given of a path")
+    training_data: str = Field(description="what it was fitted to")
+    pretraining: str = ""
+    n_parameters: int | None = Field(default=None, ge=0)
+    notes: str = ""
+
+
+PredictionSet = Mapping[str, Mapping[int, Sequence[Prediction]]]
+"""Split -> seed -> one prediction for each held-out path, in the order of the labels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Submission:
+    """A submission that was read and found valid.
+
+    Attributes:
+        card: what a person says about it.
+        predictions: all its predictions.
+        run: what the program recorded about the run.
+    """
+
+    card: Card
+    predictions: PredictionSet
+    run: Mapping[str, Any]
+
+
+def read(folder: Path, labels: Labels) -> Submission:
+    """Read and validate a submission folder.
+
+    Raises:
+        EmigbenchError: one sentence about the first thing that is wrong.
+    """
+    if not folder.is_dir():
+        raise EmigbenchError(f"There is no submission folder {folder}.")
+    card = read_card(folder / CARD_FILE)
+    if card.slug != folder.resolve().name:
+        raise EmigbenchError(f"{folder / CARD_FILE}: slug is {card.slug!r}, but the folder is {folder.name!r}.")
+    predictions = read_predictions(folder / PREDICTIONS_FILE, labels)
+    return Submission(card, predictions, read_run(folder, labels))
+
+
+def read_card(file: Path) -> Card:
+    """Read `submission.yaml`."""
+    try:
+        content = yaml.safe_load(_read_text(file))
+    except yaml.YAMLError as error:
+        raise EmigbenchError(f"{file} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise EmigbenchError(f"{file} holds no keys and values.")
+    try:
+        return Card(**{str(key): value for key, value in content.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise EmigbenchError(f"{file}: {key}: {first['msg']}.") from error
+
+
+def read_run(folder: Path, labels: Labels) -> Mapping[str, Any]:
+    """Read `run.json`, and make sure that it belongs to these predictions and this dataset."""
+    file = folder / RUN_FILE
+    try:
+        run = json.loads(_read_text(file))
+        digest, dataset = run["predictions_sha256"], run["dataset"]["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise EmigbenchError(f"{file} is not a run record ({error}); it is written by emigbench.") from error
+    found = predictions_hash(_read_text(folder / PREDICTIONS_FILE).splitlines())
+    if digest != found:
+        raise EmigbenchError(
+            f"{file} belongs to other predictions (sha256 {str(digest)[:12]}…, {PREDICTIONS_FILE} has {found[:12]}…)."
+        )
+    if dataset != labels.sha256:
+        raise EmigbenchError(
+            f"{file} was made on another dataset (sha256 {str(dataset)[:12]}…, {labels.name} {labels.version} has "
+            f"{labels.sha256[:12]}…); evaluate again."
+        )
+    return dict(run)
+
+
+def read_predictions(file: Path, labels: Labels, default_split: str = "official") -> PredictionSet:
+    """Read predictions from CSV and check them against a dataset.
+
+    Only `id` and `e_m_ev` are required columns; the others default to `default_split`, seed 0, no std, ok.
+
+    Raises:
+        EmigbenchError: naming the file, the line and the id at fault.
+    """
+    return grouped(_parse_rows(file, default_split), labels, str(file))
+
+
+def grouped(rows: Iterable[tuple[str, int, Prediction]], labels: Labels, where: str) -> PredictionSet:
+    """Order rows (split, seed, prediction) by split, seed and the labels' own order, and check the ids.
+
+    Raises:
+        EmigbenchError: if an id is unknown, given twice or missing.
+    """
+    found: dict[str, dict[int, dict[str, Prediction]]] = {}
+    expected = {}
+    for split, seed, prediction in rows:
+        if split not in expected:
+            expected[split] = splits.held_out(labels, split)
+        if prediction.id not in expected[split]:
+            known = "is not held out by" if prediction.id in labels.by_id else f"is no path of {labels.name} in"
+            raise EmigbenchError(f"{where}: {prediction.id!r} {known} split {split}.")
+        of_seed = found.setdefault(split, {}).setdefault(seed, {})
+        if prediction.id in of_seed:
+            raise EmigbenchError(f"{where}: {prediction.id!r} is given twice for split {split}, seed {seed}.")
+        of_seed[prediction.id] = prediction
+    if not found:
+        raise EmigbenchError(f"{where} holds no predictions.")
+    for split, seeds in found.items():
+        for seed, given in seeds.items():
+            if missing := [path_id for path_id in expected[split] if path_id not in given]:
+                raise EmigbenchError(
+                    f"{where}: {len(missing)} of {len(expected[split])} ids are missing for split {split}, seed "
+                    f"{seed}, the first is {missing[0]!r}; give it a row with status failed if there is no value."
+                )
+    return {
+        split: {seed: [found[split][seed][i] for i in expected[split]] for seed in sorted(found[split])}
+        for split in (*splits.SPLITS, splits.FITTED)
+        if split in found
+    }
+
+
+def write_predictions(predictions: PredictionSet, file: Path) -> None:
+    """Write predictions as `read_predictions` reads them, the same bytes for the same values."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for split, seeds in predictions.items():
+        for seed, given in seeds.items():
+            for p in given:
+                values = (_number(p.e_m), _number(p.std), p.status, _number(p.seconds, ".4g"))
+                writer.writerow((split, seed, p.id, *values))
+    write_text(file, buffer.getvalue())
+
+
+def _number(value: float | None, form: str = ".8g") -> str:
+    return "" if value is None else f"{value:{form}}"
+
+
+def _parse_rows(file: Path, default_split: str) -> Iterator[tuple[str, int, Prediction]]:
+    reader = csv.reader(io.StringIO(_read_text(file)), strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        _check_header(header, file)
+        for values in reader:
+            if values:
+                yield _parse_row(header, values, f"{file}, line {reader.line_num}", default_split)
+    except csv.Error as error:
+        raise EmigbenchError(f"{file}, line {reader.line_num} is not CSV: {error}.") from error
+
+
+def _check_header(header: list[str], file: Path) -> None:
+    for name in header:
+        if name not in COLUMNS:
+            raise EmigbenchError(
+                f"{file} has an unknown column {name!r}; columns are {', '.join(COLUMNS)} (barriers in eV)."
+            )
+    if len(set(header)) != len(header):
+        raise EmigbenchError(f"{file} has a column twice.")
+    for name in REQUIRED_COLUMNS:
+        if name not in header:
+            raise EmigbenchError(f"{file} has no column {name!r}; columns are {', '.join(COLUMNS)}.")
+
+
+def _parse_row(header: list[str], values: list[str], where: str, default_split: str) -> tuple[str, int, Prediction]:
+    if len(values) != len(header):
+        raise EmigbenchError(f"{where} has {len(values)} values, the header has {len(header)}.")
+    row = dict(zip(header, (value.strip() for value in values), strict=True))
+    path_id, seed = row["id"], row.get("seed") or "0"
+    if not (seed.isascii() and seed.isdigit() and len(seed) <= 9):
+        raise EmigbenchError(f"{where}: seed {seed!r} of {path_id} is no whole number.")
+    e_m, std, seconds = (_parse_number(row.get(name), f"{where}: {name} of {path_id}") for name in _NUMBERS)
+    status: Any = row.get("status") or "ok"
+    if status != "failed" and e_m is None:
+        raise EmigbenchError(f"{where}: {path_id} has no e_m_ev; set its status to failed if there is none.")
+    try:
+        prediction = Prediction(path_id, e_m, std, status, seconds)
+    except ValueError as error:
+        raise EmigbenchError(f"{where}: {error}") from error
+    return row.get("split") or default_split, int(seed), prediction
+
+
+_NUMBERS = ("e_m_ev", "std_ev", "seconds")
+
+
+def _parse_number(text: str | None, what: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise EmigbenchError(f"{what} is {text!r}, expected a finite number.")
+    return value
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise EmigbenchError(f"There is no file {file}.") from None
+    except UnicodeDecodeError:
+        raise EmigbenchError(f"{file} is not UTF-8 text.") from None
+    except OSError as error:
+        raise EmigbenchError(f"Cannot read {file}: {error.strerror}.") from error
