@@ -23,6 +23,7 @@ RESAMPLES = 10_000
 RESAMPLING_SEED = 0
 THRESHOLDS_EV = (0.65, 0.525, 0.5)
 SUBSET_METRICS = ("mae", "rmse", "r2")
+COVERED = "covered"
 
 Seeds = Mapping[int, Sequence[Prediction]]
 
@@ -126,7 +127,7 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
         metrics=figures(("value", "paths", "std") if has_std else ("value", "paths")),
         classification={threshold: figures(("threshold",), threshold) for threshold in THRESHOLDS_EV},
         confusion={threshold: _mean_confusion(samples, threshold) for threshold in THRESHOLDS_EV},
-        subsets=_subset_figures(samples, labels, split),
+        subsets=_subset_figures(samples, _parts(seeds, labels, split)),
     )
 
 
@@ -171,10 +172,11 @@ def figure(metric: Metric, samples: Sequence[Sample], weights: FloatArray, thres
 
 
 def mean_sample(samples: Sequence[Sample]) -> Sample:
-    """The prediction averaged over seeds, with the mean variance where there is one."""
+    """The prediction averaged over seeds, as one normal of the mixture's mean and variance."""
+    values = np.array([sample.predicted for sample in samples])
     stds = [sample.std for sample in samples if sample.std is not None]
-    std = np.sqrt(np.mean(np.square(stds), axis=0)) if len(stds) == len(samples) else None
-    predicted = np.mean([sample.predicted for sample in samples], axis=0)
+    std = np.sqrt(np.mean(np.square(stds), axis=0) + values.var(axis=0)) if len(stds) == len(samples) else None
+    predicted = values.mean(axis=0)
     return Sample(samples[0].e_m, predicted, samples[0].material, std)
 
 
@@ -184,15 +186,25 @@ def part_of(sample: Sample, chosen: Sequence[int]) -> Sample:
     return Sample(sample.e_m[chosen], sample.predicted[chosen], sample.material[chosen], std)
 
 
-def _subset_figures(samples: Sequence[Sample], labels: Labels, split: str) -> dict[str, tuple[int, dict[str, Figure]]]:
+def _parts(seeds: Seeds, labels: Labels, split: str) -> dict[str, list[int]]:
+    """Positions of the paths of each subset; `covered` are those with a value, where some have none."""
     position = {path_id: k for k, path_id in enumerate(splits.held_out(labels, split))}
+    parts = {name: [position[i] for i in ids] for name, ids in splits.subsets(labels, split).items()}
+    failed = {position[p.id] for given in seeds.values() for p in given if p.status == "failed"}
+    if failed:
+        parts[COVERED] = [k for k in position.values() if k not in failed]
+    return {name: positions for name, positions in parts.items() if positions}
+
+
+def _subset_figures(
+    samples: Sequence[Sample], parts: Mapping[str, list[int]]
+) -> dict[str, tuple[int, dict[str, Figure]]]:
+    chosen = [metric for metric in METRICS if metric.name in SUBSET_METRICS]
     scores = {}
-    for name, ids in splits.subsets(labels, split).items():
-        if ids:
-            parts = [part_of(sample, [position[path_id] for path_id in ids]) for sample in samples]
-            weights = resampling(parts[0].material)
-            chosen = [metric for metric in METRICS if metric.name in SUBSET_METRICS]
-            scores[name] = (len(ids), {m.name: figure(m, parts, weights, None) for m in chosen})
+    for name, positions in parts.items():
+        of_part = [part_of(sample, positions) for sample in samples]
+        weights = resampling(of_part[0].material)
+        scores[name] = (len(positions), {m.name: figure(m, of_part, weights, None) for m in chosen})
     return scores
 
 

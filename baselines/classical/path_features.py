@@ -7,7 +7,7 @@ image of the band, where the ion has to squeeze through. Only numpy and scipy ar
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,10 @@ FloatArray = NDArray[np.float64]
 
 ANIONS = frozenset({"N", "O", "F", "S", "Cl", "Se", "Br", "Te", "I"})
 MIDDLE_IMAGE = 2
+WINDOW_ANIONS = 6
+"""Anions that line the window in the middle of a hop: two triangles between neighbouring polyhedra."""
 SHELL_RADIUS = 8.0
-"""Å; atoms farther than this do not belong to the first shell of an ion in a solid."""
+"""Å; atoms farther than this have no part in the surroundings of an ion."""
 COINCIDENT = 1e-3
 """Å; atoms closer than this are taken to sit on the same place."""
 MAX_ITERATIONS = 100
@@ -33,61 +35,68 @@ PATH_FEATURES = {
     "initial Voronoi volume": "Å³",
     "middle shortest bond": "Å",
     "middle mean bond": "Å",
-    "middle coordination number": "1",
+    "middle nearest cation": "Å",
     "middle Voronoi volume": "Å³",
 }
-"""Name and unit of each path feature, in the order of `path_features`.
+"""Name and unit of each feature, in the order of `path_features`.
 
-Bonds reach from the moving ion to anions (to all host atoms, where there is no anion nearby). Mean bond and
-coordination number are Hoppe's: every neighbour counts with a weight that falls smoothly with its distance
-(Z. Kristallogr. 150, 23, 1979). The Voronoi polyhedron is that of the moving ion among all atoms.
+Bonds reach from the moving ion to anions (to any host atom, where the host has no anion). At the initial site,
+mean bond and coordination number are Hoppe's: a neighbour's weight falls smoothly with its distance
+(Z. Kristallogr. 150, 23, 1979). In the middle, where a straight band may come close to one atom that would take
+all the weight, the mean bond is that to the six nearest anions. The nearest cation is one of another element than
+the moving ion. The Voronoi polyhedron is that of the moving ion among all atoms.
 """
-
-
-class Shell(NamedTuple):
-    """What surrounds an ion: shortest and mean bond in Å, effective coordination number."""
-
-    shortest_bond: float
-    mean_bond: float
-    coordination_number: float
 
 
 def path_features(path: MigrationPath) -> list[float]:
     """The nine features of one path, NaN where one is undefined."""
-    values = [path.hop_length]
-    for image in (0, MIDDLE_IMAGE):
-        values += [*shell(path, image), voronoi_volume(path, image)]
-    return values
+    initial, middle = bonds(path, 0), bonds(path, MIDDLE_IMAGE)
+    mean_bond, coordination_number = hoppe_shell(initial)
+    return [
+        path.hop_length,
+        _shortest(initial),
+        mean_bond,
+        coordination_number,
+        voronoi_volume(path, 0),
+        _shortest(middle),
+        float(middle[:WINDOW_ANIONS].mean()) if len(middle) else np.nan,
+        _shortest(distances_to(path, MIDDLE_IMAGE, set(path.host_species) - ANIONS - {path.mobile_ion})),
+        voronoi_volume(path, MIDDLE_IMAGE),
+    ]
 
 
-def shell(path: MigrationPath, image: int) -> Shell:
-    """The first coordination shell of the moving ion at one image of the band."""
-    is_anion = np.isin(path.host_species, list(ANIONS))
-    origin = path.band_frac_coords[image]
-    distances = _distances(path.host_frac_coords[is_anion] - origin, path.lattice)
-    if not len(distances):
-        distances = _distances(path.host_frac_coords - origin, path.lattice)
-    return _hoppe_shell(distances)
+def bonds(path: MigrationPath, image: int) -> FloatArray:
+    """Distances in Å from the moving ion to the anions around it, ascending."""
+    elements = set(path.host_species)
+    return distances_to(path, image, elements & ANIONS or elements)
 
 
-def _distances(frac_offsets: FloatArray, lattice: FloatArray) -> FloatArray:
-    return np.linalg.norm(_within(frac_offsets, lattice, SHELL_RADIUS), axis=1)
+def distances_to(path: MigrationPath, image: int, elements: Set[str]) -> FloatArray:
+    """Distances in Å from the moving ion to the host atoms of some elements around it, ascending."""
+    chosen = [species in elements for species in path.host_species]
+    offsets = path.host_frac_coords[chosen] - path.band_frac_coords[image]
+    return np.sort(np.linalg.norm(_within(offsets, path.lattice, SHELL_RADIUS), axis=1))
 
 
-def _hoppe_shell(distances: FloatArray) -> Shell:
-    """Hoppe's effective coordination: iterate the mean bond until its own weights reproduce it."""
-    if not len(distances):
-        return Shell(np.nan, np.nan, np.nan)
-    shortest = float(distances.min())
-    if shortest < COINCIDENT:
-        return Shell(shortest, np.nan, np.nan)
-    mean = shortest
+def hoppe_shell(distances: FloatArray) -> tuple[float, float]:
+    """Mean bond, in the unit of the distances, and effective coordination number.
+
+    The mean is iterated from the shortest distance until its own weights reproduce it. Both are NaN where there
+    is no neighbour or one sits on the ion.
+    """
+    mean = _shortest(distances)
+    if not mean >= COINCIDENT:
+        return np.nan, np.nan
     for _ in range(MAX_ITERATIONS):
         weights = np.exp(1 - (distances / mean) ** 6)
         previous, mean = mean, float(weights @ distances / weights.sum())
         if abs(mean - previous) < 1e-12:
             break
-    return Shell(shortest, mean, float(weights.sum()))
+    return mean, float(weights.sum())
+
+
+def _shortest(ascending: FloatArray) -> float:
+    return float(ascending[0]) if len(ascending) else np.nan
 
 
 def voronoi_volume(path: MigrationPath, image: int) -> float:

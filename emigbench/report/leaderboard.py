@@ -185,7 +185,8 @@ _INTRODUCTIONS = {
 _SUBSET_NOTE = (
     "Scenario A: another path of the material is in train; B: the same framework at another filling; C: a like "
     "framework of other elements. Leak-free: without the bands that have a symmetry-identical twin in train. "
-    "Same-cell: without the paths whose final state was relaxed in its own cell. Single-path: one path a material."
+    "Same-cell: without the paths whose final state was relaxed in its own cell. Single-path: one path a material. "
+    "Rows that lack paths are shown on those that they have, too: such a figure compares with no other on this page."
 )
 
 
@@ -220,14 +221,16 @@ def subset_table(rows: Sequence[Row]) -> str:
     """Mean absolute errors on the subsets as a Markdown table."""
     from tabulate import tabulate
 
-    sizes = {name: n for name, (n, _) in rows[0].score.subsets.items()}
-    table = [
-        {
-            "Model": _escaped(row.card.name),
-            **{f"{name} ({n})": _with_interval(row.score.subsets[name][1]["mae"]) for name, n in sizes.items()},
-        }
-        for row in rows
-    ]
+    sizes = {name: n for row in rows for name, (n, _) in row.score.subsets.items()}
+    partly_covered = sizes.pop(scoring.COVERED, None) is not None
+    table = []
+    for row in rows:
+        parts = {name: (n, _with_interval(figures["mae"])) for name, (n, figures) in row.score.subsets.items()}
+        line = {"Model": _escaped(row.card.name), **{f"{name} ({n})": parts[name][1] for name, n in sizes.items()}}
+        if partly_covered:
+            n, mae = parts.get(scoring.COVERED, (0, ""))
+            line["Only paths with a value"] = f"{mae} ({n})" if n else "all of them"
+        table.append(line)
     return tabulate(table, headers="keys", tablefmt="github", disable_numparse=True)
 
 
@@ -241,7 +244,7 @@ def _with_interval(figure: Figure, digits: int = 3) -> str:
 
 def _escaped(text: str) -> str:
     """Text that Markdown shows as it is: a name cannot open a tag, a link or a table cell."""
-    for character in "\\`*_{}[]()#+!|~":
+    for character in "\\`*_[]#|~":
         text = text.replace(character, "\\" + character)
     return text.replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
 

@@ -1,0 +1,39 @@
+# make evaluate   the random forest on the embedded spinels, scored beside every submission
+# make test       the whole suite (tests of the full structures need ../shared/upstream or EMIGBENCH_SOURCE)
+# make lint       ruff and mypy
+# make benchmark  the times that the project watches
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := runs/random-forest-spinels
+
+.PHONY: evaluate test lint benchmark install clean
+
+evaluate: install
+	@rm -rf $(RUN)
+	$(BIN)/emigbench evaluate random-forest --dataset spinels --seeds 5 --out $(RUN) > /dev/null
+	$(BIN)/emigbench leaderboard build --dataset spinels --add $(RUN) --out runs/leaderboard-spinels
+	@echo "The leaderboard of the full dataset is leaderboard/README.md"
+
+test: install
+	$(BIN)/python -m pytest -n 2
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmark: install
+	$(BIN)/python -m benchmarks.times
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "emigbench needs Python 3.11, 3.12 or 3.13; name one with make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[classical,dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv runs build *.egg-info
