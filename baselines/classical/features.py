@@ -1,12 +1,12 @@
 """Features of a path for the classical models: six families from matminer and nine of the hop itself.
 
-The paper (arXiv 2508.06436, section 6.4.2) names the families, not the featurizers, so the choice is ours: those
-that need no download, survive a cell of a thousand atoms and take well under a second. `FEATURES` says what each
-number is. Composition and structure are those of the initial cell, which holds the moving ion once; features of a
-site are those of the moving ion at its initial site.
+The paper (arXiv 2508.06436, section 6.4.2) names the families, not the featurizers, so the choice is ours:
+those that need no download, survive a cell of a thousand atoms and take well under a second. `FEATURES` says
+what each number is. Composition and structure are those of the initial cell, which holds the moving ion once;
+features of a site are those of the moving ion at its initial site.
 
-Features are kept on disk, a small file for each geometry. matminer and pymatgen, which take seconds to import,
-are imported only when a geometry is not there yet.
+Features are kept on disk, a small file for each geometry. matminer and pymatgen, which take seconds to
+import, are imported only when a geometry is not there yet.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pandas as pd
 import pooch
+from emigbench_baselines.classical.path_features import PATH_FEATURES, path_features
 from numpy.typing import NDArray
 
 from emigbench import EmigbenchError, MigrationPath
-from emigbench_baselines.classical.path_features import ANIONS, PATH_FEATURES, path_features
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -215,15 +215,13 @@ FEATURES: Mapping[str, Feature] = {
 """Every column of the table by name, in order."""
 
 
-def feature_table(
-    paths: Sequence[MigrationPath], *, workers: int | None = None, progress: bool = True
-) -> pd.DataFrame:
+def feature_table(paths: Sequence[MigrationPath], *, workers: int | None = None, progress: bool = True) -> pd.DataFrame:
     """The features of each path: a row a path, a column for each of `FEATURES`; NaN where one is undefined.
 
     Args:
         paths: the paths; duplicates by geometry are computed once.
-        workers: processes that compute what is not cached; all cores of this process by default. They start the
-            way the platform starts processes by default, so on macOS and Windows a script needs the usual
+        workers: processes that compute what is not cached; all cores of this process by default. They start
+            the way the platform starts processes, so on macOS and Windows a script needs the usual
             `if __name__ == "__main__":`.
         progress: show a bar on stderr when it takes more than two seconds.
 
@@ -234,14 +232,12 @@ def feature_table(
     folder = cache_folder()
     geometries = [canonical(path) for path in paths]
     keys = [cache_key(geometry) for geometry in geometries]
-    rows = {
-        key: values for key in dict.fromkeys(keys) if (values := _read(folder / f"{key}.npz")) is not None
-    }
+    rows = {key: values for key in dict.fromkeys(keys) if (values := _read(folder / f"{key}.npz")) is not None}
     missing = {key: geometry for key, geometry in zip(keys, geometries, strict=True) if key not in rows}
     if missing:
         _make(folder)
         _featurizers()
-        computed = _compute_all(missing, _n_cores() if workers is None else workers)
+        computed = _compute_all(missing, available_cores() if workers is None else workers)
         for key, values in _tracked(computed, len(missing), progress):
             _write(folder / f"{key}.npz", values)
             rows[key] = values
@@ -252,7 +248,7 @@ def feature_table(
 def canonical(path: MigrationPath) -> MigrationPath:
     """The same geometry, described in one way: origin at the initial site, host wrapped, rounded and sorted.
 
-    What is computed from it does not depend on which periodic images, which order of the atoms or which origin
+    What is computed from it does not depend on the periodic images, the order of the atoms and the origin that
     the source happened to choose.
     """
     start = path.band_frac_coords[0]
@@ -302,7 +298,8 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EmigbenchError(
-            f"The feature cache {folder} cannot be made ({error.strerror}); set EMIGBENCH_CACHE to a folder that can."
+            f"The feature cache {folder} cannot be made ({error.strerror}); "
+            f"set EMIGBENCH_CACHE to a folder that can be written."
         ) from error
 
 
@@ -323,12 +320,13 @@ def _write(file: Path, values: FloatArray) -> None:
     Path(temporary.name).replace(file)
 
 
-def _n_cores() -> int:
+def available_cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _compute_all(geometries: Mapping[str, MigrationPath], workers: int) -> Iterator[tuple[str, FloatArray]]:
-    """Features by key, as they are ready; the largest cells first, so that no core is left with one at the end."""
+    """Features by key, as they are ready; large cells first, so that no core is left with one at the end."""
     if workers == 1 or len(geometries) < MIN_PARALLEL:
         for key, geometry in geometries.items():
             yield key, compute(geometry)
@@ -385,7 +383,7 @@ def compute(geometry: MigrationPath) -> FloatArray:
 
 @cache
 def _featurizers() -> dict[str, Featurizer]:
-    """What gives the labelled values of each matminer source, for a structure with the moving ion at site 0."""
+    """The matminer featurizers by source, for a structure with the moving ion at site 0."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -411,9 +409,7 @@ def _featurizers() -> dict[str, Featurizer]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {
-            "ElementProperty": of_composition(
-                composition.ElementProperty.from_preset("magpie", impute_nan=True)
-            ),
+            "ElementProperty": of_composition(composition.ElementProperty.from_preset("magpie", impute_nan=True)),
             "SiteElementalProperty": of_site(site.SiteElementalProperty.from_preset("seko-prb-2017")),
             "Stoichiometry": of_composition(composition.Stoichiometry()),
             "ValenceOrbital": of_composition(composition.ValenceOrbital(impute_nan=True)),
@@ -456,8 +452,8 @@ NOMINAL_CHARGES = {
 def _with_charges(structure: Structure) -> Structure:
     """A copy with point charges on its sites, as the Ewald sum needs them.
 
-    Sulphur is +6 in sulphates, carbon +2 in cyanides. Elements without a usual charge (transition metals) share
-    the charge that makes the cell neutral.
+    Sulphur is +6 in sulphates, carbon +2 in cyanides. Elements without a usual charge (transition metals)
+    share the charge that makes the cell neutral.
     """
     counts = Counter(site.specie.symbol for site in structure)
     charges = {element: NOMINAL_CHARGES[element] for element in counts if element in NOMINAL_CHARGES}

@@ -1,0 +1,1 @@
+"""Times that the project watches; `make benchmark` prints them."""
