@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol, runtime_checkable
 
-from emigbench.errors import EmigbenchError
+from emigbench.errors import EmigbenchError, in_words
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 
 ENTRY_POINT_GROUP = "emigbench.models"
@@ -22,7 +24,8 @@ class BarrierModel(Protocol):
 
     `fit` is called once, before `predict`, with the training side of a split; a zero-shot model does nothing
     there. The same seed and training paths must give the same model. `predict` returns one `Prediction` for
-    each path, in any order.
+    each path, in any order. Two attributes are recorded in `run.json` where a model has them: `kind`, one of
+    `emigbench.submission.Kind`, and `details`, a dictionary of what it has to tell about its fit.
     """
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
@@ -41,51 +44,66 @@ def create(spec: str) -> BarrierModel:
     """Build a fresh model from a registry name, `package.module:Class` or `file.py:Class`.
 
     Raises:
-        EmigbenchError: if there is no such model or what it needs is not installed.
+        EmigbenchError: if there is no such model, or it cannot be imported or built.
     """
     models = registered()
     try:
         factory = models[spec].load() if spec in models else _load_object(spec, list(models))
         model = factory()
+    except EmigbenchError:
+        raise
     except ImportError as error:
+        advice = "install the extra that brings it, for example pip install 'emigbench[classical]'"
         raise EmigbenchError(
-            f"Model {spec!r} needs a package that is not installed ({error}); install the extra that brings it, "
-            f"for example pip install 'emigbench[classical]'."
+            f"Model {spec!r} cannot be imported ({in_words(error)}); "
+            f"{advice if spec in models else 'install what is missing or mend the name'}."
         ) from error
+    except (Exception, SystemExit) as error:
+        raise EmigbenchError(f"Model {spec!r} cannot be built ({in_words(error)}); --debug shows where.") from error
     if not isinstance(model, BarrierModel):
         raise EmigbenchError(f"Model {spec!r} has no fit() and predict(); see emigbench.model.BarrierModel.")
     return model
 
 
-def _load_object(spec: str, known: list[str]) -> type:
-    """The object that `package.module:Class` or `file.py:Class` names."""
+def _load_object(spec: str, known: list[str]) -> Callable[[], object]:
+    """The class (or function) that `package.module:Class` or `file.py:Class` names."""
     where, separator, name = spec.rpartition(":")
     if not separator or not where or not name:
         raise EmigbenchError(
             f"There is no model {spec!r}; registered are {', '.join(known)}, "
             f"or name your own as package.module:Class or file.py:Class."
         )
-    if where.endswith(".py"):
-        module = _import_file(Path(where))
-    else:
-        sys.path.insert(0, str(Path.cwd()))
-        try:
-            module = importlib.import_module(where)
-        finally:
-            sys.path.remove(str(Path.cwd()))
-    try:
-        return getattr(module, name)  # type: ignore[no-any-return]
-    except AttributeError:
-        raise EmigbenchError(f"{where} has no {name!r}, so there is no model {spec!r}.") from None
+    module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+    if not hasattr(module, name):
+        raise EmigbenchError(f"{where} has no {name!r}, so there is no model {spec!r}.")
+    return getattr(module, name)  # type: ignore[no-any-return]
 
 
-def _import_file(file: Path):  # type: ignore[no-untyped-def]
+def _import_module(name: str) -> ModuleType:
+    with _first_on_path(Path.cwd()):
+        return importlib.import_module(name)
+
+
+def _import_file(file: Path) -> ModuleType:
     if not file.is_file():
         raise EmigbenchError(f"There is no file {file}, so no model can be read from it.")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+    name = f"emigbench_model_{file.stem}"  # a file called numpy.py must not become numpy
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
-    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    with _first_on_path(file.resolve().parent):
+        spec.loader.exec_module(module)
     return module
+
+
+@contextmanager
+def _first_on_path(folder: Path) -> Iterator[None]:
+    """Let imports find the modules of a folder, as for a script that lies there."""
+    before = list(sys.path)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path[:] = before

@@ -179,6 +179,9 @@ class Prediction:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("e_m", "std", "seconds"):  # plain floats, whatever a model computes with
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, float(value))
         if self.status not in get_args(Status):
             raise ValueError(f"{self.id}: unknown status {self.status!r}, expected one of {get_args(Status)}.")
         if self.status == "failed":
@@ -188,3 +191,5 @@ class Prediction:
             raise ValueError(f"{self.id}: the predicted barrier is {self.e_m}, expected a finite number in eV.")
         if self.std is not None and not (math.isfinite(self.std) and self.std >= 0):
             raise ValueError(f"{self.id}: the predicted std is {self.std}, expected a finite number >= 0 in eV.")
+        if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds >= 0):
+            raise ValueError(f"{self.id}: the time is {self.seconds}, expected a finite number >= 0 in seconds.")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from emigbench import splits, statistics, submission
 from emigbench.datasets.labels import Labels
+from emigbench.errors import EmigbenchError
 from emigbench.metrics import METRICS, Metric, Sample, confusion
 from emigbench.records import FloatArray, Prediction
 
@@ -107,6 +108,8 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
     """
     labels = data if isinstance(data, Labels) else data.labels
     by_seed = predictions if isinstance(predictions, Mapping) else {0: predictions}
+    if empty := [seed for seed, of_seed in by_seed.items() if not of_seed]:
+        raise EmigbenchError(f"There are no predictions for seed {empty[0]}.")
     rows = ((split, seed, p) for seed, of_seed in by_seed.items() for p in of_seed)
     seeds = submission.grouped(rows, labels, "The predictions")[split]
     samples = list(samples_of(seeds, labels, split).values())
@@ -216,8 +219,9 @@ def _mean_confusion(samples: Sequence[Sample], threshold: float) -> dict[str, fl
 
 
 def _plain(figures: Mapping[str, Figure]) -> dict[str, dict[str, float | str | None]]:
-    return {name: {key: _none_if_nan(value) for key, value in vars(figure).items()} for name, figure in figures.items()}
+    return {name: {key: _json_value(value) for key, value in vars(figure).items()} for name, figure in figures.items()}
 
 
-def _none_if_nan(value: float | str | None) -> float | str | None:
-    return None if isinstance(value, float) and math.isnan(value) else value
+def _json_value(value: float | str | None) -> float | str | None:
+    """None for what JSON has no number for: undefined, or beyond the largest float."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

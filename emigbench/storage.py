@@ -26,5 +26,6 @@ def write_text(file: Path, text: str) -> None:
         os.chmod(scratch, 0o644)  # noqa: PTH101
         os.replace(scratch, file)  # noqa: PTH105
     except OSError as error:
-        Path(scratch).unlink(missing_ok=True)
         raise EmigbenchError(f"Cannot write {file}: {error.strerror}.") from error
+    finally:
+        Path(scratch).unlink(missing_ok=True)

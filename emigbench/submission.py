@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from emigbench import splits
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.labels import Labels
-from emigbench.errors import EmigbenchError
+from emigbench.errors import EmigbenchError, in_words
 from emigbench.records import Prediction
 from emigbench.storage import write_text
 
 CARD_FILE, PREDICTIONS_FILE, RUN_FILE = "submission.yaml", "predictions.csv", "run.json"
 COLUMNS = ("split", "seed", "id", "e_m_ev", "std_ev", "status", "seconds")
 REQUIRED_COLUMNS = ("id", "e_m_ev")
+ALL_SPLITS = (*splits.SPLITS, splits.FITTED)
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 
 Kind = Literal["floor", "classical", "graph", "interatomic-potential", "hybrid", "published"]
@@ -82,17 +84,20 @@ def read(folder: Path, labels: Labels) -> Submission:
         raise EmigbenchError(f"There is no submission folder {folder}.")
     card = read_card(folder / CARD_FILE)
     if card.slug != folder.resolve().name:
-        raise EmigbenchError(f"{folder / CARD_FILE}: slug is {card.slug!r}, but the folder is {folder.name!r}.")
+        raise EmigbenchError(
+            f"{folder / CARD_FILE}: slug is {card.slug!r}, but the folder is {folder.resolve().name!r}."
+        )
     predictions = read_predictions(folder / PREDICTIONS_FILE, labels)
     return Submission(card, predictions, read_run(folder, labels))
 
 
 def read_card(file: Path) -> Card:
     """Read `submission.yaml`."""
+    text = _read_text(file)
     try:
-        content = yaml.safe_load(_read_text(file))
-    except yaml.YAMLError as error:
-        raise EmigbenchError(f"{file} is not valid YAML: {' '.join(str(error).split())}.") from error
+        content = yaml.safe_load(text)
+    except Exception as error:  # PyYAML lets ValueError, KeyError, RecursionError and more through
+        raise EmigbenchError(f"{file} is not valid YAML ({in_words(error)}).") from error
     if not isinstance(content, dict):
         raise EmigbenchError(f"{file} holds no keys and values.")
     try:
@@ -100,17 +105,21 @@ def read_card(file: Path) -> Card:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise EmigbenchError(f"{file}: {key}: {first['msg']}.") from error
+        hint = "; put it in quotes" if first["type"] == "string_type" else ""
+        raise EmigbenchError(f"{file}: {key!r}: {first['msg']}{hint}.") from error
 
 
 def read_run(folder: Path, labels: Labels) -> Mapping[str, Any]:
     """Read `run.json`, and make sure that it belongs to these predictions and this dataset."""
     file = folder / RUN_FILE
+    text = _read_text(file)
     try:
-        run = json.loads(_read_text(file))
+        run = json.loads(text)
         digest, dataset = run["predictions_sha256"], run["dataset"]["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise EmigbenchError(f"{file} is not a run record ({error}); it is written by emigbench.") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise EmigbenchError(
+            f"{file} is not a run record ({in_words(error)}); emigbench evaluate writes one."
+        ) from error
     found = predictions_hash(_read_text(folder / PREDICTIONS_FILE).splitlines())
     if digest != found:
         raise EmigbenchError(
@@ -144,6 +153,8 @@ def grouped(rows: Iterable[tuple[str, int, Prediction]], labels: Labels, where: 
     found: dict[str, dict[int, dict[str, Prediction]]] = {}
     expected = {}
     for split, seed, prediction in rows:
+        if split not in ALL_SPLITS:
+            raise EmigbenchError(f"{where}: there is no split {split!r}; there are {', '.join(ALL_SPLITS)}.")
         if split not in expected:
             expected[split] = splits.held_out(labels, split)
         if prediction.id not in expected[split]:
@@ -154,7 +165,7 @@ def grouped(rows: Iterable[tuple[str, int, Prediction]], labels: Labels, where: 
             raise EmigbenchError(f"{where}: {prediction.id!r} is given twice for split {split}, seed {seed}.")
         of_seed[prediction.id] = prediction
     if not found:
-        raise EmigbenchError(f"{where} holds no predictions.")
+        raise EmigbenchError(f"{where}: there are no predictions.")
     for split, seeds in found.items():
         for seed, given in seeds.items():
             if missing := [path_id for path_id in expected[split] if path_id not in given]:
@@ -164,7 +175,7 @@ def grouped(rows: Iterable[tuple[str, int, Prediction]], labels: Labels, where: 
                 )
     return {
         split: {seed: [found[split][seed][i] for i in expected[split]] for seed in sorted(found[split])}
-        for split in (*splits.SPLITS, splits.FITTED)
+        for split in ALL_SPLITS
         if split in found
     }
 
@@ -216,6 +227,8 @@ def _parse_row(header: list[str], values: list[str], where: str, default_split: 
         raise EmigbenchError(f"{where} has {len(values)} values, the header has {len(header)}.")
     row = dict(zip(header, (value.strip() for value in values), strict=True))
     path_id, seed = row["id"], row.get("seed") or "0"
+    if not path_id or not path_id.isprintable():
+        raise EmigbenchError(f"{where}: {path_id!r} is no id.")
     if not (seed.isascii() and seed.isdigit() and len(seed) <= 9):
         raise EmigbenchError(f"{where}: seed {seed!r} of {path_id} is no whole number.")
     e_m, std, seconds = (_parse_number(row.get(name), f"{where}: {name} of {path_id}") for name in _NUMBERS)
@@ -230,18 +243,15 @@ def _parse_row(header: list[str], values: list[str], where: str, default_split: 
 
 
 _NUMBERS = ("e_m_ev", "std_ev", "seconds")
+_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"  # float() also takes 1_000 and other alphabets' digits
 
 
 def _parse_number(text: str | None, what: str) -> float | None:
     if not text:
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    if not re.fullmatch(_NUMBER, text, re.ASCII) or not math.isfinite(float(text)):
         raise EmigbenchError(f"{what} is {text!r}, expected a finite number.")
-    return value
+    return float(text)
 
 
 def _read_text(file: Path) -> str:

@@ -366,7 +366,9 @@ def compute(geometry: MigrationPath) -> FloatArray:
 
     A featurizer that fails gives NaN for its columns: no path is ever left out.
     """
-    labelled = {"path_features": dict(zip(PATH_FEATURES, path_features(geometry), strict=True))}
+    labelled: dict[str, Mapping[str, Any]] = {
+        "path_features": dict(zip(PATH_FEATURES, path_features(geometry), strict=True))
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         structure = geometry.structure(0)

@@ -20,10 +20,13 @@ def table(score: Score) -> str:
     lines = _lines(score.metrics)
     for threshold, figures in score.classification.items():
         counts = " ".join(f"{name.upper()} {n:g}" for name, n in score.confusion[threshold].items())
-        lines += [[f"E_m <= {threshold:g} eV is good", counts, "", ""], *_lines(figures, indent="  ")]
+        lines += [[f"E_m <= {threshold:g} eV is good", counts], *_lines(figures, indent="  ")]
     for name, (n, figures) in score.subsets.items():
-        lines += [[f"{name} ({n} paths)", "", "", ""], *_lines(figures, indent="  ")]
-    body = tabulate(lines, headers=["", "value", "95% interval", "over seeds"], disable_numparse=True)
+        lines += [[f"{name} ({n} paths)"], *_lines(figures, indent="  ")]
+    headers = ["", "value", "95% interval"]
+    if len(score.seeds) > 1:
+        headers += ["SD over seeds", "of mean prediction"]
+    body = tabulate([line[: len(headers)] for line in lines], headers=headers, disable_numparse=True)
     return f"{head}\n\n{body}\n"
 
 
@@ -33,7 +36,12 @@ def _lines(figures: Mapping[str, Figure], indent: str = "") -> list[list[str]]:
             indent + BY_NAME[name].label,
             "undefined" if math.isnan(figure.value) else f"{figure.value:.4f} {figure.unit}".rstrip(),
             "" if math.isnan(figure.low) else f"{figure.low:.4f} to {figure.high:.4f}",
-            "" if figure.seed_sd is None else f"± {figure.seed_sd:.4f}",
+            _number(figure.seed_sd),
+            _number(figure.of_mean_prediction),
         ]
         for name, figure in figures.items()
     ]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.4f}"
