@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
 from emigbench import splits
 from emigbench.datasets import catalogue, labels
-from emigbench.errors import EmigbenchError
+from emigbench.errors import EmigbenchError, in_words
 
 app = typer.Typer(
     help="The benchmark for ionic migration barriers. Try: emigbench evaluate random-forest --dataset spinels",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    epilog="With --debug, any command shows the traceback of an error.",
 )
 data_app = typer.Typer(help="Get, check and build the datasets.", no_args_is_help=True)
 leaderboard_app = typer.Typer(help="Build the leaderboard from the submissions.", no_args_is_help=True)
@@ -36,7 +40,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 
 def main() -> None:
-    """Run the command line; what goes wrong outside the program is one sentence and exit code 2."""
+    """Run the command line.
+
+    What goes wrong outside the program is one sentence and exit code 2; an error in the program is one sentence
+    and exit code 1. With --debug, both show the traceback.
+    """
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
@@ -48,6 +56,11 @@ def main() -> None:
         sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        print(f"emigbench: internal error, {in_words(error)}; run again with --debug and report it.", file=sys.stderr)
         sys.exit(1)
 
 
@@ -68,8 +81,8 @@ def list_models() -> None:
     for name, entry_point in registered().items():
         try:
             document = (entry_point.load().__doc__ or "").strip().partition("\n")[0]
-        except ImportError as error:
-            document = f"needs what is not installed: {error}"
+        except Exception as error:
+            document = f"cannot be imported here ({in_words(error)})"
         print(f"{name:20} {document}")
 
 
@@ -83,7 +96,9 @@ def evaluate(
     source: SourceOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes; each takes a fold and a seed.")] = 1,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Try the whole way in seconds: spinels, one seed.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Try the whole way in seconds: spinels, official, one seed; keeps nothing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fit a model on the training side of a split, predict the other side, and score it.
@@ -98,23 +113,24 @@ def evaluate(
     if smoke:
         dataset, seeds, split = "spinels", 1, ["official"]
     data = _load(dataset, source)
-    slug = model.replace(":", "-").replace("/", "-").removesuffix(".py")
-    folder = out or Path("runs") / f"{slug}-{dataset}{'-smoke' if smoke else ''}"
-    names = split or ["official"]
-    with _executor(workers) as executor, _progress(f"{model} on {dataset}") as progress:
+    names = list(dict.fromkeys(split or ["official"]))
+    with (
+        _result_folder(out or Path("runs") / _file_name(f"{model}-{dataset}"), smoke) as folder,
+        _executor(workers) as executor,
+        _progress(f"{model} on {dataset}") as progress,
+    ):
         predictions = evaluation.evaluate(
             model,
             data,
             split_names=names,
             seeds=range(seeds),
             out=folder,
-            resume=resume or smoke,
+            resume=resume,
             executor=executor,
             progress=progress,
         )
-    print(f"Predictions and run record are in {folder}.", file=sys.stderr)
-    if smoke:
-        (folder / "run.json").unlink()  # so that the next try does not find a finished run
+    kept = "This was a smoke run: nothing was kept." if smoke else f"Predictions and run record are in {folder}."
+    print(kept, file=sys.stderr)
     _print_scores({name: predictions[name] for name in names}, data.labels, as_json)
 
 
@@ -122,7 +138,10 @@ def evaluate(
 def score(
     path: Annotated[Path, typer.Argument(help="A submission folder or a predictions CSV.")],
     split: Annotated[str, typer.Option(help="Which split to score.")] = "official",
-    dataset: DatasetOption = "full",
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="full or spinels; if not given, the one that the folder's run.json names, or full."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score predictions, with a 95% interval for every figure. Needs no structures.
@@ -134,7 +153,7 @@ def score(
     """
     from emigbench import submission
 
-    of_dataset = labels.read(dataset)
+    of_dataset = labels.read(dataset or submission.dataset_name(path) or "full")
     splits.folds(of_dataset, split)
     file = path / submission.PREDICTIONS_FILE if path.is_dir() else path
     predictions = submission.read_predictions(file, of_dataset, default_split=split)
@@ -256,6 +275,7 @@ def _load(dataset: str, source: Path | None) -> Any:
 
     if source is not None:
         os.environ["EMIGBENCH_SOURCE"] = str(source)
+        os.environ.pop("EMIGBENCH_DATA", None)  # load() would prefer it, but an option wins over the environment
     return store.load(dataset)
 
 
@@ -273,7 +293,20 @@ def _print_scores(predictions: Any, of_dataset: labels.Labels, as_json: bool) ->
 
 
 def _print_json(content: Any) -> None:
-    print(json.dumps(content, indent=2))
+    print(json.dumps(content, indent=2, allow_nan=False))
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.")
+
+
+@contextmanager
+def _result_folder(folder: Path, temporary: bool) -> Iterator[Path]:
+    if not temporary:
+        yield folder
+        return
+    with TemporaryDirectory() as scratch:
+        yield Path(scratch) / "smoke"
 
 
 @contextmanager
@@ -281,16 +314,25 @@ def _executor(workers: int) -> Iterator[Any]:
     if workers == 1:
         yield None
         return
+    import signal
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
+    with ProcessPoolExecutor(
+        workers,
+        mp_context=get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_DFL),  # Ctrl-C ends a worker without a traceback of its own
+    ) as executor:
         yield executor
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Any]:
-    """A progress bar with the time left, on stderr, fed by (what, done, total)."""
+def _progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Progress on stderr, fed by (what, done, total): a bar with the time left, or now and then a line in a log."""
+    if not sys.stderr.isatty():
+        yield _log_lines(title)
+        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -302,7 +344,7 @@ def _progress(title: str) -> Iterator[Any]:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -311,3 +353,18 @@ def _progress(title: str) -> Iterator[Any]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=None)
         yield lambda what, done, total: bar.update(task, completed=done, total=total, description=f"{title}: {what}")
+
+
+def _log_lines(title: str) -> Callable[[str, int, int], None]:
+    """A line for what is done, the first after two seconds, then less and less often down to once a minute."""
+    wait = 2.0
+    due = time.monotonic() + wait
+
+    def progress(what: str, done: int, total: int) -> None:
+        nonlocal wait, due
+        if time.monotonic() > due:
+            wait = min(2 * wait, 60.0)
+            due = time.monotonic() + wait
+            print(f"{title}: {done} of {total} done, the last is {what}", file=sys.stderr, flush=True)
+
+    return progress

@@ -109,6 +109,14 @@ def read_card(file: Path) -> Card:
         raise EmigbenchError(f"{file}: {key!r}: {first['msg']}{hint}.") from error
 
 
+def dataset_name(folder: Path) -> str | None:
+    """The dataset that `run.json` names, or None if there is no such file or it names none."""
+    try:
+        return str(json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["dataset"]["name"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
 def read_run(folder: Path, labels: Labels) -> Mapping[str, Any]:
     """Read `run.json`, and make sure that it belongs to these predictions and this dataset."""
     file = folder / RUN_FILE
@@ -243,13 +251,13 @@ def _parse_row(header: list[str], values: list[str], where: str, default_split: 
 
 
 _NUMBERS = ("e_m_ev", "std_ev", "seconds")
-_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"  # float() also takes 1_000 and other alphabets' digits
+_DECIMAL = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"  # float() also takes 1_000 and other alphabets' digits
 
 
 def _parse_number(text: str | None, what: str) -> float | None:
     if not text:
         return None
-    if not re.fullmatch(_NUMBER, text, re.ASCII) or not math.isfinite(float(text)):
+    if not re.fullmatch(_DECIMAL, text, re.ASCII) or not math.isfinite(float(text)):
         raise EmigbenchError(f"{what} is {text!r}, expected a finite number.")
     return float(text)
 

@@ -3,7 +3,12 @@
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from emigbench.datasets.curation import curate
+from emigbench.datasets.sources import read
+from emigbench.records import LabelledPath
 
 BANDS = "RAW-Em-5-images-TRAIN.json"
 
@@ -16,3 +21,20 @@ def source_dir() -> Path:
     if not (folder / BANDS).is_file():
         pytest.skip(f"no {BANDS} in {folder}: point EMIGBENCH_SOURCE at the folder with the source files")
     return folder
+
+
+@pytest.fixture(scope="session")
+def full(source_dir: Path) -> tuple[LabelledPath, ...]:
+    """All 619 records, curated once from the source files."""
+    return curate(read(source_dir))
+
+
+@pytest.fixture(scope="session")
+def audit(source_dir: Path) -> pd.DataFrame:
+    """The tables of the data audit, by id: made by other code, so an oracle where they are at hand."""
+    folder = Path(__file__).parents[2] / "shared" / "audit"
+    files = [folder / "curated_facts.csv", folder / "curated_extra.csv"]
+    if not all(file.is_file() for file in files):
+        pytest.skip(f"no audit tables in {folder}")
+    facts, extra = (pd.read_csv(file, keep_default_na=False).set_index("id") for file in files)
+    return facts.join(extra)

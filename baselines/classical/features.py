@@ -30,10 +30,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pandas as pd
 import pooch
-from emigbench_baselines.classical.path_features import PATH_FEATURES, path_features
 from numpy.typing import NDArray
 
 from emigbench import EmigbenchError, MigrationPath
+from emigbench_baselines.classical.path_features import PATH_FEATURES, path_features
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -236,7 +236,7 @@ def feature_table(paths: Sequence[MigrationPath], *, workers: int | None = None,
     missing = {key: geometry for key, geometry in zip(keys, geometries, strict=True) if key not in rows}
     if missing:
         _make(folder)
-        _featurizers()
+        _featurizers()  # says at once that matminer is missing; processes that are forked inherit the import
         computed = _compute_all(missing, available_cores() if workers is None else workers)
         for key, values in _tracked(computed, len(missing), progress):
             _write(folder / f"{key}.npz", values)
@@ -297,10 +297,13 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise EmigbenchError(
-            f"The feature cache {folder} cannot be made ({error.strerror}); "
-            f"set EMIGBENCH_CACHE to a folder that can be written."
-        ) from error
+        raise _unusable(folder, error) from error
+
+
+def _unusable(folder: Path, error: OSError) -> EmigbenchError:
+    return EmigbenchError(
+        f"The feature cache {folder} cannot be written ({error.strerror}); set EMIGBENCH_CACHE to a folder that can."
+    )
 
 
 def _read(file: Path) -> FloatArray | None:
@@ -315,9 +318,12 @@ def _read(file: Path) -> FloatArray | None:
 
 def _write(file: Path, values: FloatArray) -> None:
     """Write under another name and rename, so that no reader ever sees half a file."""
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
-        np.savez(temporary, values=values)
-    Path(temporary.name).replace(file)
+    try:
+        with tempfile.TemporaryDirectory(dir=file.parent) as own:
+            np.savez(Path(own) / file.name, values=values)
+            (Path(own) / file.name).replace(file)
+    except OSError as error:
+        raise _unusable(file.parent, error) from error
 
 
 def available_cores() -> int:
@@ -366,21 +372,22 @@ def compute(geometry: MigrationPath) -> FloatArray:
 
     A featurizer that fails gives NaN for its columns: no path is ever left out.
     """
-    labelled: dict[str, Mapping[str, Any]] = {
-        "path_features": dict(zip(PATH_FEATURES, path_features(geometry), strict=True))
-    }
+    labelled: dict[str, Mapping[str, Any]] = {}
+
+    def of_path(structure: Structure) -> Mapping[str, Any]:
+        return dict(zip(PATH_FEATURES, path_features(geometry), strict=True))
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         structure = geometry.structure(0)
-        for source, featurizer in _featurizers().items():
+        for source, featurizer in {**_featurizers(), "path_features": of_path}.items():
             try:
                 labelled[source] = featurizer(structure)
             except Exception as error:  # matminer passes on whatever its helpers raise
                 log.info("%s: no features from %s (%r).", geometry.id, source, error)
-    values = [labelled.get(f.source, {}).get(f.label, np.nan) for f in FEATURES.values()]
-    finite = np.array(values, dtype=np.float64)
-    finite[~np.isfinite(finite)] = np.nan
-    return finite
+    found = [labelled.get(f.source, {}).get(f.label, np.nan) for f in FEATURES.values()]
+    values = np.array(found, dtype=np.float64)
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 @cache

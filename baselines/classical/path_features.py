@@ -100,7 +100,10 @@ def _shortest(ascending: FloatArray) -> float:
 
 
 def voronoi_volume(path: MigrationPath, image: int) -> float:
-    """Volume in Å³ of the moving ion's Voronoi polyhedron, NaN where the ion sits on a host atom."""
+    """Volume in Å³ of the moving ion's Voronoi polyhedron, NaN where the ion sits on a host atom.
+
+    Atoms are taken from farther and farther away until none beyond could still cut the polyhedron.
+    """
     own_place = np.zeros((1, 3))
     frac_offsets = np.vstack([own_place, path.host_frac_coords - path.band_frac_coords[image]])
     radius = SHELL_RADIUS
@@ -131,4 +134,5 @@ def _within(frac_offsets: FloatArray, lattice: FloatArray, radius: float) -> Flo
     shifts = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach)), axis=-1).reshape(-1, 3)
     nearest = frac_offsets - np.round(frac_offsets)
     vectors = ((nearest[:, None, :] + shifts[None, :, :]) @ lattice).reshape(-1, 3)
-    return vectors[np.linalg.norm(vectors, axis=1) <= radius]
+    within: FloatArray = vectors[np.linalg.norm(vectors, axis=1) <= radius]
+    return within

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -156,14 +157,19 @@ _CRYSTAL_SYSTEMS = {
 
 def crystal_system_of(symbol: str, path_id: str) -> str:
     """The crystal system that a space group belongs to (the table's own column has errors)."""
-    from pymatgen.symmetry.groups import SpaceGroup
-
     try:
-        return str(SpaceGroup(symbol).crystal_system).capitalize()
+        return _crystal_system(symbol)
     except ValueError:
         raise EmigbenchError(
             f"{path_id}: {symbol!r} is no standard space-group symbol; add it to corrections.yaml."
         ) from None
+
+
+@cache  # pymatgen parses every operation of the group, and 53 groups serve 619 paths
+def _crystal_system(symbol: str) -> str:
+    from pymatgen.symmetry.groups import SpaceGroup
+
+    return str(SpaceGroup(symbol).crystal_system).capitalize()
 
 
 def state_of(path: MigrationPath) -> State:
@@ -220,9 +226,9 @@ def attach_final_state(path: MigrationPath, endpoints: JsonRecord | None) -> Mig
     lattice = np.array(final["lattice_mat"], dtype=float)
     if initial["elements"] != final["elements"] or initial["elements"][1:] != list(path.host_species):
         raise EmigbenchError(f"{path.id}: the atoms of the endpoint cells are not those of the band's host.")
-    if not _equal_mod_cell(start[0], path.band_frac_coords[0]) or not _equal_mod_cell(
-        end[0], path.band_frac_coords[-1]
-    ):
+    known = np.vstack([path.band_frac_coords[0], path.host_frac_coords])
+    same_cell = np.abs(np.array(initial["lattice_mat"], dtype=float) - path.lattice).max() < 1e-6
+    if not (same_cell and _equal_mod_cell(start, known) and _equal_mod_cell(end[0], path.band_frac_coords[-1])):
         raise EmigbenchError(f"{path.id}: the endpoint cells and the band do not meet.")
 
     host = geometry.nearest_image(end[1:], path.host_frac_coords, lattice)

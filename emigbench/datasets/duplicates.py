@@ -18,10 +18,10 @@ _NEIGHBOURS_PER_SPECIES = 48
 def identical_bands(paths: Sequence[MigrationPath]) -> list[list[str]]:
     """Sets of ids whose bands are symmetry-identical, forward or reversed, each in the order given.
 
-    Two bands are taken as identical when their cells have the same atoms and volume and every image has the
-    same sorted distances (within 0.001 Å) to the nearest 48 atoms of each species. That all images agree at
-    once without a symmetry behind it does not happen in a crystal; the tests check it against pymatgen's
-    StructureMatcher on the whole cells.
+    Two bands are taken as identical when their cells have the same atoms and volume, their hops the same
+    length, and every image the same sorted distances (within 0.001 Å) to the nearest 48 atoms of each species.
+    That all images agree at once without a symmetry behind it does not happen in a crystal; the tests check it
+    against pymatgen's StructureMatcher on the whole cells.
     """
     groups: list[list[MigrationPath]] = []
     by_cell: dict[tuple[object, ...], list[MigrationPath]] = {}
@@ -35,20 +35,29 @@ def identical_bands(paths: Sequence[MigrationPath]) -> list[list[str]]:
 
 def _cell_key(path: MigrationPath) -> tuple[object, ...]:
     species = tuple(sorted(Counter(path.host_species).items()))
-    volume = round(abs(float(np.linalg.det(path.lattice))), 1)
-    return path.mobile_ion, species, volume, round(path.hop_length, 1)
+    return path.mobile_ion, species
 
 
 def _equal_sets(candidates: list[MigrationPath]) -> list[list[MigrationPath]]:
     """Connected sets of two and more among paths of like cells."""
-    prints = [fingerprint(path) for path in candidates]
+    prints: dict[int, FloatArray] = {}  # made when wanted: few pairs get that far
     leader = list(range(len(candidates)))
     for i, j in combinations(range(len(candidates)), 2):
-        if leader[i] != leader[j] and _same(prints[i], prints[j]):
+        if leader[i] == leader[j] or not _alike(candidates[i], candidates[j]):
+            continue
+        for k in (i, j):
+            if k not in prints:
+                prints[k] = fingerprint(candidates[k])
+        if _same(prints[i], prints[j]):
             old, new = leader[j], leader[i]
             leader = [new if n == old else n for n in leader]
     sets = [[path for path, n in zip(candidates, leader, strict=True) if n == k] for k in sorted(set(leader))]
     return [members for members in sets if len(members) > 1]
+
+
+def _alike(a: MigrationPath, b: MigrationPath) -> bool:
+    volume_a, volume_b = (abs(float(np.linalg.det(path.lattice))) for path in (a, b))
+    return abs(a.hop_length - b.hop_length) < TOLERANCE_A and abs(volume_a / volume_b - 1) < TOLERANCE_A
 
 
 def fingerprint(path: MigrationPath) -> FloatArray:

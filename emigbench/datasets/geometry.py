@@ -5,7 +5,7 @@ All coordinates are fractional, all lengths are in Å, lattices have their vecto
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import count, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,9 +60,20 @@ def close_pairs(coords: FloatArray, lattice: FloatArray, cutoff: float) -> list[
 def surroundings(
     point: FloatArray, species: tuple[str, ...], coords: FloatArray, lattice: FloatArray, n: int
 ) -> dict[str, FloatArray]:
-    """Sorted distances in Å from a point to its nearest `n` atoms of each species, over periodic images."""
+    """Sorted distances in Å from a point to its nearest `n` atoms of each species, over periodic images.
+
+    Cells are added around the point until all of these are surely among them, so that the answer is the same
+    for every choice of cell and origin.
+    """
     reduced = coords - point
     reduced -= np.round(reduced)
-    lengths = np.linalg.norm((reduced[:, None, :] + NEIGHBOUR_CELLS) @ lattice, axis=2)
     names = np.array(species)
-    return {s: np.sort(lengths[names == s], axis=None)[:n] for s in sorted(set(species))}
+    plane_spacing = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0).max()
+    for shells in count(1):
+        cells = np.array(list(product(range(-shells, shells + 1), repeat=3)))
+        lengths = np.linalg.norm((reduced[:, None, :] + cells) @ lattice, axis=2)
+        nearest = {s: np.sort(lengths[names == s], axis=None)[:n] for s in sorted(set(species))}
+        complete_to = (shells + 0.5) * plane_spacing
+        if all(len(found) == n and found[-1] < complete_to for found in nearest.values()):
+            return nearest
+    raise AssertionError("unreachable: the shells never end")

@@ -28,7 +28,7 @@ class Facts:
         framework_cluster: id of the first path whose framework has the same formula and topology, by pymatgen's
             StructureMatcher with loose tolerances (`emigbench.datasets.symmetry`).
         material_cv_fold: 0 to 4, the fold of `material-cv` that holds the path out.
-        space_group_host: what spglib finds for the host alone at 0.1 Å, "" where nothing.
+        space_group_framework: what spglib finds at 0.1 Å without the mobile element, "" where nothing.
         space_group_filled: the same for the host with both ends of the band occupied.
         *_raw: the source's own strings.
     """
@@ -53,7 +53,7 @@ class Facts:
     duplicate_of: str
     flags: tuple[str, ...]
     label_flags: tuple[str, ...]
-    space_group_host: str
+    space_group_framework: str
     space_group_filled: str
     structural_group_raw: str
     composition_raw: str

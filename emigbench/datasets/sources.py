@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from emigbench.errors import EmigbenchError
+from emigbench.errors import EmigbenchError, in_words
 
 COMMIT = "577fbc45d8edb081a7b67b82f135c55ad0a4a256"
 BASE_URL = f"https://raw.githubusercontent.com/sai-mat-group/predicting-migration-barriers/{COMMIT}"
@@ -92,7 +92,7 @@ def check_mirror(folder: Path) -> None:
 def download(folder: Path, base_url: str = BASE_URL) -> None:
     """Fetch the source files that `folder` lacks; a file is only ever put there whole and checked.
 
-    A connection that breaks is taken up where it stopped, also by a later call.
+    A connection that breaks is taken up where it stopped, also by a later call. A bar shows the progress.
 
     Raises:
         EmigbenchError: if a file cannot be had.
@@ -110,22 +110,75 @@ def download(folder: Path, base_url: str = BASE_URL) -> None:
         urls={source.name: f"{base_url}/{source.path}" for source in SOURCE_FILES},
         retry_if_failed=1,
     )
+    pooch.get_logger().setLevel("ERROR")
     for source in SOURCE_FILES:
         try:
             fetcher.fetch(source.name, downloader=_resuming_downloader)
-        except Exception as error:  # every transport has its own: requests, httpx, the hub's, the system's
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise EmigbenchError(f"Could not download {base_url}/{source.path} ({reason}).") from error
+        except Exception as error:  # requests', the system's, and pooch's for content that is not the pinned one
+            raise EmigbenchError(f"Could not download {base_url}/{source.path}: {_reason(error)}.") from error
 
 
 def _resuming_downloader(url: str, output_file: str, pooch: Any) -> None:
-    """Download `url` with retries, from where an earlier attempt stopped, and hand it over whole."""
-    from huggingface_hub.file_download import http_get
+    """Download `url` from where an earlier attempt stopped, and hand it over whole.
+
+    A connection that breaks is opened again as long as each one brings something.
+    """
+    import requests
 
     partial = Path(pooch.path) / f"{Path(url).name}.part"
-    with partial.open("ab") as file:
-        http_get(url, file, resume_size=file.tell())
+    while True:
+        had = partial.stat().st_size if partial.exists() else 0
+        try:
+            _append_rest(url, partial)
+            break
+        except requests.RequestException:
+            if not partial.exists() or partial.stat().st_size <= had:
+                raise
     partial.replace(output_file)
+
+
+def _append_rest(url: str, partial: Path) -> None:
+    """Ask for what `partial` lacks of `url` and append it; begin anew where the server sends all of it."""
+    import requests
+    from tqdm import tqdm
+
+    with partial.open("ab") as file:
+        start = file.tell()
+        # unpacked, because ranges of a compressed answer would not fit what is already there
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
+        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as response:
+            if start and response.status_code == requests.codes.requested_range_not_satisfiable:
+                return  # nothing is left to fetch; the hash decides
+            response.raise_for_status()
+            if response.status_code != requests.codes.partial_content:
+                file.truncate(0)
+                start = 0
+            total = int(response.headers.get("Content-Length", 0)) + start or None
+            with tqdm(total=total, initial=start, desc=Path(url).name, unit="B", unit_scale=True, leave=False) as bar:
+                for chunk in response.iter_content(_CHUNK_BYTES):
+                    file.write(chunk)
+                    bar.update(len(chunk))
+
+
+_TIMEOUT_S = 30
+_CHUNK_BYTES = 1 << 16
+
+
+def _reason(error: Exception) -> str:
+    """Why a download failed, in words: what the libraries say is long and repeats the address."""
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"the server answers {error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout):
+        return f"no answer within {_TIMEOUT_S} s"
+    if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
+        return "no connection, or it broke"
+    if isinstance(error, requests.RequestException):
+        return in_words(error)
+    if isinstance(error, ValueError):  # pooch's hash check
+        return "the content is not that of the pinned file"
+    return in_words(error)
 
 
 def read(folder: Path) -> Sources:

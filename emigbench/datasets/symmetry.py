@@ -60,11 +60,15 @@ def _primitive_framework(path: MigrationPath) -> Structure:
 
 
 def found_space_groups(path: MigrationPath) -> tuple[str, str]:
-    """Symbols that spglib finds for the host and for the host with both band ends occupied; "" for none."""
+    """Symbols that spglib finds for the framework and for the host with both band ends occupied; "" for none.
+
+    The framework is the host without the mobile element: the vacancy of a filled host breaks its symmetry.
+    """
+    framework = np.array(path.host_species) != path.mobile_ion
     ends = path.band_frac_coords[[0, -1]]
     filled = [path.mobile_ion, path.mobile_ion, *path.host_species]
     return (
-        _space_group(path.lattice, path.host_species, path.host_frac_coords),
+        _space_group(path.lattice, np.array(path.host_species)[framework].tolist(), path.host_frac_coords[framework]),
         _space_group(path.lattice, filled, np.vstack([ends, path.host_frac_coords])),
     )
 

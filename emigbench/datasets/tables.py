@@ -31,7 +31,7 @@ def facts_of(entries: Sequence[LabelledPath]) -> list[Facts]:
 
 def _facts(entry: LabelledPath, cluster: str) -> Facts:
     path = entry.path
-    host, filled = symmetry.found_space_groups(path)
+    framework, filled = symmetry.found_space_groups(path)
     return Facts(
         id=path.id,
         split=entry.split,
@@ -53,7 +53,7 @@ def _facts(entry: LabelledPath, cluster: str) -> Facts:
         duplicate_of=path.duplicate_of,
         flags=path.flags,
         label_flags=entry.label_flags,
-        space_group_host=host,
+        space_group_framework=framework,
         space_group_filled=filled,
         **{f"{name}_raw": value for name, value in path.raw.items()},
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -52,13 +54,21 @@ Boards = Mapping[str, Sequence[Row]]
 """Split -> rows, best first."""
 
 
+class OwnCard(Card):
+    """The card of a run of the user's own: written by the program, so the name may be long and the kind unknown."""
+
+    name: str
+    kind: submission.Kind | Literal["–"]  # type: ignore[assignment]
+
+
 def read_entries(folder: Path, labels: Labels) -> list[Entry]:
     """All submissions below a folder, in the order of their slugs.
 
     Raises:
         EmigbenchError: if there is none, or one is not valid.
     """
-    folders = sorted(card.parent for card in folder.glob(f"*/{submission.CARD_FILE}"))
+    names = (submission.CARD_FILE, submission.PREDICTIONS_FILE)
+    folders = sorted({file.parent for name in names for file in folder.glob(f"*/{name}")})
     if not folders:
         raise EmigbenchError(f"There is no submission in {folder}.")
     found = [submission.read(each, labels) for each in folders]
@@ -72,11 +82,12 @@ def local_entry(folder: Path, labels: Labels) -> Entry:
         EmigbenchError: if the folder holds no valid predictions on this dataset.
     """
     run = submission.read_run(folder, labels)
-    card = Card(
+    kind: Any = run.get("kind")
+    card = OwnCard(
         name=f"{run.get('model', folder.name)} (your run)",
         slug="your-run",
         version="local",
-        kind=run.get("kind") or "classical",
+        kind=kind if kind in get_args(submission.Kind) else "–",
         authors=["you"],
         source=str(run.get("command", "")),
         inputs="",
@@ -141,7 +152,7 @@ def to_json(found: Boards, labels: Labels) -> str:
             for split, rows in found.items()
         },
     }
-    return json.dumps(_rounded(content), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(_rounded(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _rounded(value: Any) -> Any:
@@ -244,9 +255,8 @@ def _with_interval(figure: Figure, digits: int = 3) -> str:
 
 def _escaped(text: str) -> str:
     """Text that Markdown shows as it is: a name cannot open a tag, a link or a table cell."""
-    for character in "\\`*_[]#|~":
-        text = text.replace(character, "\\" + character)
-    return text.replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+    text = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"([\\`*_\[\]#|~])", r"\\\1", text)
 
 
 def write(folder: Path, page: str, results: str) -> None:

@@ -1,0 +1,160 @@
+"""Crystal graphs and line graphs with the semantics of the original ALIGNN stack (models.md 1.1), in numpy alone.
+
+A crystal graph is a multigraph: every neighbour that an atom counts among its nearest becomes an edge in both
+directions. In the plain list (pre-training and MODEL-1 to 4) both atoms of a mutual pair put it there, so such a pair
+appears twice in each direction and a one-sided pair once; the canonical list (the scratch models) holds each bond
+once. One oddity of the original is kept: a bond of an atom with its own image is two entries (image s and -s) in both
+lists, so it appears twice in each direction even in the canonical one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from emigbench_baselines.alignn.elements import atomic_number
+from emigbench_baselines.alignn.neighbours import SHELL_TOLERANCE, Neighbours, nearest
+from numpy.typing import ArrayLike, NDArray
+
+from emigbench import EmigbenchError, MigrationPath
+
+K = 12
+"""Neighbours of an atom before its last shell is completed."""
+SUBGRAPH_K = 6
+"""The same in MODEL-4's sub-graph."""
+
+Index = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class CrystalGraph:
+    """One structure as a k-nearest multigraph; directed edges are sorted by destination atom.
+
+    Attributes:
+        atomic_numbers: (n,) uint8.
+        source: (e,) int32, the atom that an edge leaves.
+        destination: (e,) int32, the atom that it enters; non-decreasing.
+        displacement: (e, 3) float32 Å, Cartesian, from the source to the image of the destination.
+    """
+
+    atomic_numbers: NDArray[np.uint8]
+    source: Index
+    destination: Index
+    displacement: NDArray[np.float32]
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.atomic_numbers)
+
+    @property
+    def n_edges(self) -> int:
+        """Number of directed edges, which are the nodes of the line graph."""
+        return len(self.source)
+
+    @property
+    def in_degree(self) -> NDArray[np.int64]:
+        """(n,) how many edges enter each atom (as many leave it)."""
+        return np.bincount(self.destination, minlength=self.n_atoms)
+
+    @property
+    def n_line_edges(self) -> int:
+        """Number of edges of the line graph: incoming times outgoing, summed over the atoms."""
+        return int((self.in_degree * np.bincount(self.source, minlength=self.n_atoms)).sum())
+
+
+def crystal_graph(neighbours: Neighbours, *, canonical: bool) -> CrystalGraph:
+    """The multigraph of a neighbour list.
+
+    Args:
+        neighbours: whom each atom counts among its nearest.
+        canonical: hold each bond once; otherwise once for each of its atoms that counts the other.
+    """
+    u, v, r = neighbours.centre, neighbours.neighbour, neighbours.displacement
+    if canonical:
+        kept = _first_of_each_bond(neighbours)
+        u, v, r = u[kept], v[kept], r[kept]
+    source, destination = np.concatenate([u, v]), np.concatenate([v, u])
+    order = np.lexsort((source, destination))
+    displacement = np.concatenate([r, -r])[order].astype(np.float32)
+    return CrystalGraph(neighbours.atomic_numbers, source[order], destination[order], displacement)
+
+
+def _first_of_each_bond(neighbours: Neighbours) -> NDArray[np.int64]:
+    """One entry for each bond: the one that starts at the atom of lower index, wherever both are there."""
+    swapped = neighbours.neighbour < neighbours.centre
+    low = np.where(swapped, neighbours.neighbour, neighbours.centre)
+    high = np.where(swapped, neighbours.centre, neighbours.neighbour)
+    image = np.where(swapped[:, None], -neighbours.image, neighbours.image)
+    order = np.lexsort((swapped, *image.T, high, low))
+    bonds = np.column_stack([low, high, image])[order]
+    return order[np.concatenate([[True], (bonds[1:] != bonds[:-1]).any(axis=1)])]
+
+
+def line_graph(graph: CrystalGraph) -> tuple[Index, Index]:
+    """The edges of the line graph: e1 -> e2 wherever e1 enters the atom that e2 leaves, backtracking included.
+
+    Returns:
+        Indices of e1 and of e2, both (l,) int32; sorted by e2, then by e1. The e1 of each e2 are one block of
+        consecutive edges, because edges are sorted by destination.
+    """
+    degree = graph.in_degree
+    start = np.cumsum(degree) - degree
+    count = degree[graph.source]
+    offset = np.cumsum(count) - count
+    lg_destination = np.repeat(np.arange(graph.n_edges, dtype=np.int32), count)
+    shift = (start[graph.source] - offset).astype(np.int32)
+    lg_source = np.arange(len(lg_destination), dtype=np.int32) + np.repeat(shift, count)
+    return lg_source, lg_destination
+
+
+def cosines(graph: CrystalGraph, lg_source: Index, lg_destination: Index) -> NDArray[np.float32]:
+    """(l,) cosine of the angle between the two bonds at their shared atom, in [-1, 1]."""
+    unit = graph.displacement / np.linalg.norm(graph.displacement, axis=1, keepdims=True)
+    return np.clip(-np.einsum("ij,ij->i", unit[lg_source], unit[lg_destination]), -1, 1)
+
+
+def knn_graph(
+    lattice: ArrayLike,
+    atomic_numbers: ArrayLike,
+    frac_coords: ArrayLike,
+    *,
+    k: int = K,
+    canonical: bool,
+    tolerance: float = SHELL_TOLERANCE,
+    name: str = "structure",
+) -> CrystalGraph:
+    """The k-nearest graph of any cell; see `neighbours.nearest` for the arguments and errors."""
+    found = nearest(lattice, atomic_numbers, frac_coords, k=k, tolerance=tolerance, name=name)
+    return crystal_graph(found, canonical=canonical)
+
+
+def band_graph(path: MigrationPath, *, canonical: bool, tolerance: float = SHELL_TOLERANCE) -> CrystalGraph:
+    """MODEL-3's input: the five images of the moving ion, all occupied, and then the host of the initial state."""
+    return crystal_graph(band_neighbours(path, tolerance=tolerance), canonical=canonical)
+
+
+def endpoint_graphs(
+    path: MigrationPath, *, canonical: bool, tolerance: float = SHELL_TOLERANCE
+) -> tuple[CrystalGraph, CrystalGraph]:
+    """MODEL-1's and MODEL-2's input: the initial and the final cell, the moving ion at index 0 of both.
+
+    A record without a final state of its own gets the final image of the band in the initial host
+    (`has_final_state` tells).
+    """
+    initial, final = endpoint_neighbours(path, tolerance=tolerance)
+    return crystal_graph(initial, canonical=canonical), crystal_graph(final, canonical=canonical)
+
+
+def image_subgraph(path: MigrationPath, *, tolerance: float = SHELL_TOLERANCE) -> CrystalGraph:
+    """MODEL-4's second input: the bonds that touch an image, with six neighbours an atom, never canonical.
+
+    Atoms without such a bond are left out; the images stay first.
+    """
+    return crystal_graph(subgraph_neighbours(path, tolerance=tolerance), canonical=False)
+
+
+def has_final_state(path: MigrationPath) -> bool:
+    """Whether the final cell is the source's own, not the band's last image in the initial host."""
+    return "final_from_band" not in path.flags

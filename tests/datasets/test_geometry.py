@@ -1,0 +1,145 @@
+"""Periodic geometry against brute force over many cells and against pymatgen."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from pymatgen.core.lattice import Lattice
+
+from emigbench.datasets import geometry
+
+MANY_CELLS = np.array(list(product(range(-4, 5), repeat=3)))
+CUBE = 10 * np.eye(3)
+RHOMBUS = np.array([[4.0, 0.0, 0.0], [-2.0, 2 * np.sqrt(3), 0.0], [0.0, 0.0, 5.0]])  # 120 degrees
+
+
+def vectors(low, high):
+    return st.lists(st.floats(low, high), min_size=3, max_size=3).map(np.array)
+
+
+@st.composite
+def lattices(draw, lengths=(3.0, 12.0), angles=(55.0, 125.0)):
+    """Cells as skewed as any in the dataset (60 to 120 degrees) and a little more."""
+    abc = [draw(st.floats(*lengths)) for _ in range(3)]
+    alpha, beta, gamma = (draw(st.floats(*angles)) for _ in range(3))
+    assume(alpha + beta + gamma < 330)
+    assume(all(x + y > z + 15 for x, y, z in [(alpha, beta, gamma), (beta, gamma, alpha), (gamma, alpha, beta)]))
+    assume(max(abc) < 2.5 * min(abc))
+    return Lattice.from_parameters(*abc, alpha, beta, gamma).matrix
+
+
+@st.composite
+def crystals(draw, n_max=5):
+    n = draw(st.integers(1, n_max))
+    coords = np.array([draw(vectors(0, 0.999)) for _ in range(n)])
+    species = tuple(draw(st.sampled_from(["Co", "O"])) for _ in range(n))
+    return species, coords, draw(lattices())
+
+
+def all_lengths(delta, lattice):
+    return np.sort(np.linalg.norm((np.asarray(delta) - np.round(delta) + MANY_CELLS) @ lattice, axis=-1), axis=-1)
+
+
+def test_image_lengths_worked_by_hand():
+    # half of a - b in the rhombus: a/2 - b/2 has sqrt 12 Å; a/2 + b/2, a whole cell away, has 2
+    np.testing.assert_allclose(geometry.image_lengths(np.array([0.5, -0.5, 0]), RHOMBUS)[:2], 2)
+    np.testing.assert_allclose(geometry.image_lengths(np.array([0.5, 0, 0]), CUBE)[:3], [5, 5, np.sqrt(125)])
+
+
+@given(vectors(-3, 3), lattices())
+@settings(max_examples=200, deadline=None)
+def test_shortest_images_agree_with_brute_force_and_pymatgen(delta, lattice):
+    lengths = geometry.image_lengths(delta, lattice)
+    np.testing.assert_allclose(lengths[:2], all_lengths(delta, lattice)[:2], atol=1e-9)
+    shortest, _ = Lattice(lattice).get_distance_and_image([0, 0, 0], delta)
+    assert lengths[0] == pytest.approx(shortest, abs=1e-9)
+
+
+@given(lattices())
+@settings(deadline=None)
+def test_shortest_lattice_vector(lattice):
+    brute = np.sort(np.linalg.norm(MANY_CELLS @ lattice, axis=1))
+    assert geometry.shortest_lattice_vector(lattice) == pytest.approx(brute[1])
+
+
+def test_cells_of_the_dataset_are_not_too_skewed(full):
+    """Two cells each way are enough for the hop and the cell of every record: four find nothing shorter."""
+    for entry in full:
+        delta = entry.path.band_frac_coords[-1] - entry.path.band_frac_coords[0]
+        for vector in (delta, np.zeros(3)):
+            ours = geometry.image_lengths(vector, entry.path.lattice)
+            np.testing.assert_allclose(ours[:2], all_lengths(vector, entry.path.lattice)[:2], atol=1e-9)
+
+
+@given(crystals(), st.data())
+@settings(deadline=None)
+def test_nearest_image(crystal, data):
+    _, coords, lattice = crystal
+    reference = coords + np.array([data.draw(vectors(-2, 2)) for _ in coords])
+    moved = geometry.nearest_image(coords, reference, lattice)
+    np.testing.assert_allclose((moved - coords) - np.round(moved - coords), 0, atol=1e-9)
+    for row, target in zip(moved, reference, strict=True):
+        length = np.linalg.norm((row - target) @ lattice)
+        assert length == pytest.approx(all_lengths(row - target, lattice)[0], abs=1e-5)
+
+
+def test_nearest_image_leaves_what_is_near():
+    coords = np.array([[0.01, 0.5, 0.99], [0.0, 0.5, 0.0]])
+    np.testing.assert_array_equal(geometry.nearest_image(coords, coords + 0.004, RHOMBUS), coords)
+    back = geometry.nearest_image(coords + [[1, -2, 0], [0, 0, 3]], coords, RHOMBUS)
+    np.testing.assert_allclose(back, coords, atol=1e-12)
+
+
+def test_nearest_image_is_not_always_the_rounded_one():
+    moved = geometry.nearest_image(np.array([[0.45, -0.45, 0.0]]), np.zeros((1, 3)), RHOMBUS)
+    assert np.linalg.norm(moved @ RHOMBUS) == pytest.approx(np.linalg.norm([0.45, 0.55, 0] @ RHOMBUS))
+
+
+def test_close_pairs_through_the_faces_of_the_cell():
+    coords = np.array([[0.99, 0.5, 0.5], [0.01, 0.5, 0.5], [0.5, 0.5, 0.5], [0.5, 0.53, 0.5]])
+    assert geometry.close_pairs(coords, CUBE, 0.25) == [(0, 1)]
+    assert geometry.close_pairs(coords, CUBE, 0.35) == [(0, 1), (2, 3)]
+    assert geometry.close_pairs(coords, CUBE, 0.1) == []
+    assert geometry.close_pairs(coords[:1], CUBE, 5) == []
+
+
+@given(crystals())
+@settings(deadline=None)
+def test_distances_are_exact_within_half_the_spacing_of_planes(crystal):
+    _, coords, lattice = crystal
+    ours, theirs = geometry.distances(coords, coords, lattice), Lattice(lattice).get_all_distances(coords, coords)
+    exact_below = 0.5 / np.linalg.norm(np.linalg.inv(lattice), axis=0).max()
+    near = theirs < exact_below - 1e-9
+    np.testing.assert_allclose(ours[near], theirs[near], atol=1e-7)
+    assert (ours >= theirs - 1e-7).all()
+
+
+@given(crystals(), vectors(-1, 1), st.integers(1, 60))
+@settings(max_examples=50, deadline=None)
+def test_surroundings_are_the_nearest_atoms(crystal, point, n):
+    species, coords, lattice = crystal
+    found = geometry.surroundings(point, species, coords, lattice, n)
+    assert list(found) == sorted(set(species))
+    delta = coords - point
+    cells = np.array(list(product(range(-6, 7), repeat=3)))
+    lengths = np.linalg.norm(((delta - np.round(delta))[:, None] + cells) @ lattice, axis=2)
+    for element, values in found.items():
+        mask = np.array(species) == element
+        np.testing.assert_allclose(values, np.sort(lengths[mask], axis=None)[:n], atol=1e-9)
+
+
+@given(crystals(), vectors(-1, 1), vectors(-2, 2), st.data())
+@settings(max_examples=50, deadline=None)
+def test_surroundings_do_not_depend_on_origin_wrapping_or_choice_of_cell(crystal, point, shift, data):
+    species, coords, lattice = crystal
+    before = geometry.surroundings(point, species, coords, lattice, 48)
+    whole = np.array([data.draw(st.lists(st.integers(-2, 2), min_size=3, max_size=3)) for _ in coords])
+    moved = geometry.surroundings(point + shift, species, coords + shift + whole, lattice, 48)
+    other_cell = np.array([[1, 0, 0], [1, 1, 0], [0, -1, 1]])  # determinant 1: the same crystal
+    inverse = np.linalg.inv(other_cell)
+    recut = geometry.surroundings(point @ inverse, species, coords @ inverse, other_cell @ lattice, 48)
+    for element in before:
+        np.testing.assert_allclose(moved[element], before[element], atol=1e-8)
+        np.testing.assert_allclose(recut[element], before[element], atol=1e-8)

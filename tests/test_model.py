@@ -1,0 +1,190 @@
+import subprocess
+import sys
+
+import pytest
+from helpers import one_sentence
+
+from emigbench import EmigbenchError, Prediction
+from emigbench.model import BarrierModel, create, registered
+
+GOOD = """
+from emigbench import Prediction
+
+class Model:
+    def fit(self, train, *, seed): pass
+    def predict(self, paths): return [Prediction(path.id, 0.5) for path in paths]
+
+def make(): return Model()
+
+three = 3
+class NoFit:
+    def predict(self, paths): return []
+class NeedsArguments(Model):
+    def __init__(self, depth): pass
+class Raises(Model):
+    def __init__(self): raise RuntimeError("first line\\nsecond line.")
+"""
+
+
+@pytest.fixture
+def model_file(tmp_path):
+    file = tmp_path / "my_model.py"
+    file.write_text(GOOD)
+    return file
+
+
+def refused(spec) -> str:
+    with pytest.raises(EmigbenchError) as error:
+        create(str(spec))
+    return one_sentence(error)
+
+
+def test_every_registered_model_has_a_name_and_follows_the_protocol():
+    names = list(registered())
+    assert names == sorted(names)
+    assert {"train-mean", "train-median", "group-median", "nearest-hop"} <= set(names)
+    for name in ("train-mean", "nearest-hop"):
+        assert isinstance(create(name), BarrierModel)
+
+
+def test_each_call_builds_a_fresh_model():
+    assert create("train-mean") is not create("train-mean")
+
+
+def test_class_or_function_in_a_file(model_file):
+    for name in ("Model", "make"):
+        model = create(f"{model_file}:{name}")
+        assert isinstance(model, BarrierModel)
+        assert type(model).__name__ == "Model"
+
+
+def test_class_in_a_module_of_the_working_directory(model_file, monkeypatch):
+    package = model_file.parent / "some_package_of_mine"
+    package.mkdir()
+    (package / "model.py").write_text(GOOD)
+    monkeypatch.chdir(model_file.parent)
+    before = list(sys.path)
+    assert isinstance(create("some_package_of_mine.model:Model"), BarrierModel)
+    assert sys.path == before
+
+
+def test_a_file_can_import_its_neighbour_and_leaves_the_path_as_it_was(model_file):
+    (model_file.parent / "neighbour_of_my_model.py").write_text("value = 1\n")
+    model_file.write_text("import neighbour_of_my_model\n" + GOOD)
+    before = list(sys.path)
+    assert isinstance(create(f"{model_file}:Model"), BarrierModel)
+    assert sys.path == before
+
+
+def test_a_file_named_as_a_package_does_not_replace_it(tmp_path):
+    (tmp_path / "numpy.py").write_text(GOOD)
+    code = (
+        f"import numpy; from emigbench.model import create; create({str(tmp_path / 'numpy.py')!r} + ':Model');"
+        "import sys; assert sys.modules['numpy'] is numpy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_unknown_name_lists_the_registered_ones():
+    message = refused("no-such-model")
+    assert "'no-such-model'" in message
+    assert "train-mean" in message
+    assert "file.py:Class" in message
+
+
+@pytest.mark.parametrize("spec", ["", ":", ":Class", "package:"])
+def test_half_a_name(spec):
+    assert repr(spec) in refused(spec)
+
+
+def test_missing_class(model_file):
+    message = refused(f"{model_file}:Absent")
+    assert "'Absent'" in message
+    assert str(model_file) in message
+
+
+def test_missing_file(tmp_path):
+    assert str(tmp_path / "absent.py") in refused(tmp_path / "absent.py:Model")
+
+
+def test_missing_module():
+    message = refused("no_such_package_at_all.models:Model")
+    assert "No module named 'no_such_package_at_all'" in message
+    assert "emigbench[" not in message  # an extra of ours cannot help
+
+
+@pytest.mark.parametrize("name", ["NoFit"])
+def test_a_class_without_fit_or_predict(model_file, name):
+    assert "fit() and predict()" in refused(f"{model_file}:{name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("NeedsArguments", "depth"), ("Raises", "first line second line"), ("three", "not callable")]
+)
+def test_a_class_that_cannot_be_built(model_file, name, part):
+    message = refused(f"{model_file}:{name}")
+    assert part in message
+    assert "--debug" in message
+
+
+@pytest.mark.parametrize(
+    ("code", "part"),
+    [
+        ("import a_package_that_nobody_has\n", "a_package_that_nobody_has"),
+        ("def broken(:\n", "SyntaxError"),
+        ("1 / 0\n", "ZeroDivisionError"),
+        ("raise SystemExit(3)\n", "SystemExit: 3"),
+        ("raise ValueError('x' * 10_000)\n", "ValueError: xxx"),
+    ],
+)
+def test_a_file_that_cannot_be_imported(model_file, code, part):
+    model_file.write_text(code)
+    message = refused(f"{model_file}:Model")
+    assert part in message
+    assert str(model_file) in message
+
+
+def test_a_registered_model_that_lacks_its_extra_names_the_extra(monkeypatch):
+    class Broken:
+        name = "needs-more"
+
+        def load(self):
+            raise ModuleNotFoundError("No module named 'matminer'")
+
+    monkeypatch.setattr("emigbench.model.entry_points", lambda group: [Broken()])
+    message = refused("needs-more")
+    assert "No module named 'matminer'" in message
+    assert "emigbench[classical]" in message
+
+
+# --- Prediction: what a model answers with
+
+
+def test_a_prediction_holds_plain_floats():
+    np = pytest.importorskip("numpy")
+    prediction = Prediction("a", np.float32(0.5), np.array(0.25), "ok", np.int64(3))
+    assert [type(v) for v in (prediction.e_m, prediction.std, prediction.seconds)] == [float, float, float]
+    assert prediction == Prediction("a", 0.5, 0.25, "ok", 3.0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"e_m": None},
+        {"e_m": float("nan")},
+        {"e_m": float("inf")},
+        {"e_m": 0.5, "std": -0.1},
+        {"e_m": 0.5, "std": float("nan")},
+        {"e_m": 0.5, "seconds": -1.0},
+        {"e_m": 0.5, "seconds": float("nan")},
+        {"e_m": 0.5, "status": "fine"},
+        {"e_m": 0.5, "status": "failed"},
+    ],
+)
+def test_a_prediction_that_means_nothing_is_refused_with_its_id(values):
+    with pytest.raises(ValueError, match="some-id"):
+        Prediction("some-id", **values)
+
+
+def test_a_failed_prediction_has_no_barrier():
+    assert Prediction("a", None, status="failed").e_m is None

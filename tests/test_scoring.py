@@ -1,0 +1,267 @@
+import copy
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from helpers import FULL, SPINELS, constant, one_sentence
+
+from emigbench import EmigbenchError, Labels, Prediction, score, splits
+from emigbench.metrics import METRICS
+from emigbench.scoring import COVERED, THRESHOLDS_EV
+
+TRAIN = {"t1": 0.1, "t2": 0.3, "t3": 1.1}  # median 0.3
+TEST = {"a": 0.2, "b": 0.6, "c": 1.0, "d": 0.8}
+
+
+def labels_of(e_m, **others):
+    """Made-up labels: id -> barrier, with further facts as id -> value."""
+    template = SPINELS[0]
+    facts = {
+        path_id: dataclasses.replace(
+            template,
+            id=path_id,
+            e_m_ev=value,
+            split="test" if path_id in TEST else "train",
+            material_id=path_id,
+            duplicate_of="",
+            **{name: values[path_id] for name, values in others.items()},
+        )
+        for path_id, value in e_m.items()
+    }
+    return Labels("toy", "0", "no hash", facts)
+
+
+TOY = labels_of(TRAIN | TEST)
+
+
+def predicted(values, **others):
+    """Predictions for id -> barrier, where None is a failed one."""
+    return [Prediction(i, v, status="failed" if v is None else "ok", **others) for i, v in values.items()]
+
+
+# --- Failures
+
+ONE_FAILED = predicted({"a": 0.3, "b": None, "c": 0.8, "d": 0.8})
+
+
+def test_a_failed_path_gets_the_train_median_and_lowers_the_coverage():
+    found = score(ONE_FAILED, TOY)
+    # errors 0.1, 0.3 - 0.6 = -0.3, -0.2, 0.0
+    assert found.metrics["mae"].value == pytest.approx(0.6 / 4)
+    assert found.metrics["max_abs_error"].value == pytest.approx(0.3)
+    assert found.metrics["bias"].value == pytest.approx(-0.4 / 4)
+    assert found.coverage == 0.75
+    assert found.not_converged == 0
+    assert found.n == 4
+
+
+def test_the_paths_with_a_value_are_a_subset_of_their_own():
+    n, figures = score(ONE_FAILED, TOY).subsets[COVERED]
+    assert n == 3
+    assert figures["mae"].value == pytest.approx(0.3 / 3)
+    assert COVERED not in score(predicted(TEST), TOY).subsets
+
+
+def test_a_failed_path_gets_the_median_of_its_own_fold():
+    e_m = {"a": 0.2, "b": 0.6, "c": 1.0, "d": 0.8}
+    labels = labels_of(e_m, material_cv_fold={"a": 0, "b": 0, "c": 1, "d": 1})
+    found = score([Prediction(i, None, status="failed") for i in e_m], labels, "material-cv")
+    # a and b get the median 0.9 of c and d; c and d get the median 0.4 of a and b
+    assert found.metrics["mae"].value == pytest.approx((0.7 + 0.3 + 0.6 + 0.4) / 4)
+    assert found.coverage == 0
+
+
+def test_failures_of_one_seed_count_for_that_seed():
+    found = score({0: ONE_FAILED, 1: predicted(TEST)}, TOY)
+    assert found.coverage == pytest.approx(7 / 8)
+    assert found.metrics["mae"].value == pytest.approx((0.15 + 0) / 2)
+    assert found.subsets[COVERED][0] == 3
+
+
+def test_what_did_not_converge_is_kept_and_counted():
+    given = [*predicted({"a": 0.2, "c": 1.0, "d": 0.8}), Prediction("b", 2.6, status="not_converged")]
+    found = score(given, TOY)
+    assert found.not_converged == 0.25
+    assert found.coverage == 1
+    assert found.metrics["mae"].value == pytest.approx(2.0 / 4)
+
+
+def test_a_model_that_always_fails_scores_as_the_train_median():
+    failed = [Prediction(i, None, status="failed") for i in splits.held_out(FULL, "official")]
+    median = float(np.median([facts.e_m_ev for facts in FULL if facts.split == "train"]))
+    found, constant_one = score(failed, FULL), score(constant(FULL, value=median), FULL)
+    assert found.metrics == constant_one.metrics
+    assert found.coverage == 0
+    assert constant_one.metrics["mae"].value == pytest.approx(0.471, abs=5e-4)
+
+
+# --- Seeds
+
+
+def test_several_seeds():
+    first = {"a": 0.2, "b": 0.6, "c": 1.0, "d": 1.2}  # one error of 0.4
+    second = {"a": 0.2, "b": 0.6, "c": 1.0, "d": 0.0}  # one error of -0.8
+    found = score({0: predicted(first), 5: predicted(second)}, TOY)
+    mae = found.metrics["mae"]
+    assert found.seeds == (0, 5)
+    assert mae.value == pytest.approx((0.1 + 0.2) / 2)
+    assert mae.seed_sd == pytest.approx(0.1 / math.sqrt(2))
+    assert mae.of_mean_prediction == pytest.approx(0.2 / 4)  # d: the mean is 0.6
+    assert mae.low <= mae.value <= mae.high
+
+
+def test_confusion_is_the_mean_over_seeds():
+    first = {"a": 0.2, "b": 0.6, "c": 1.0, "d": 0.8}
+    second = first | {"d": 0.5}
+    cells = score({0: predicted(first), 1: predicted(second)}, TOY).confusion[0.65]
+    assert cells == {"tp": 2, "fp": 0.5, "fn": 0, "tn": 1.5}
+
+
+def test_a_single_seed_has_no_spread():
+    mae = score(predicted(TEST), TOY).metrics["mae"]
+    assert mae.seed_sd is None
+    assert mae.of_mean_prediction is None
+
+
+def test_equal_seeds_are_no_further_evidence():
+    given = predicted({"a": 0.3, "b": 0.5, "c": 0.7, "d": 0.9})
+    one, three = score(given, TOY), score({seed: given for seed in range(3)}, TOY)
+    for name, figure in one.metrics.items():
+        again = three.metrics[name]
+        for bound in ("value", "low", "high"):
+            assert getattr(again, bound) == pytest.approx(getattr(figure, bound), nan_ok=True)
+        assert again.of_mean_prediction == pytest.approx(figure.value, nan_ok=True)
+        assert math.isnan(figure.value) or again.seed_sd == pytest.approx(0)
+
+
+def test_std_of_the_mean_prediction_holds_the_spread_of_the_seeds():
+    seeds = {s: predicted({i: v + shift for i, v in TEST.items()}, std=0.3) for s, shift in ((0, -0.4), (1, 0.4))}
+    found = score(seeds, TOY).metrics["nll"]
+    # the mean prediction is exact; its variance is 0.3^2 within and 0.4^2 between the seeds, that is 0.5^2
+    assert found.of_mean_prediction == pytest.approx(math.log(0.5) + math.log(2 * math.pi) / 2)
+
+
+def test_std_of_some_paths_alone_is_no_std():
+    with_std = predicted(TEST, std=0.1)
+    assert "nll" in score(with_std, TOY).metrics
+    assert "nll" not in score([*with_std[:-1], Prediction("d", 0.8)], TOY).metrics
+    assert "nll" not in score({0: with_std, 1: predicted(TEST)}, TOY).metrics
+
+
+# --- What goes in
+
+
+def test_the_order_of_predictions_and_seeds_does_not_matter():
+    rng = np.random.default_rng(0)
+    ids = list(splits.held_out(FULL, "official"))
+    seeds = {seed: predicted({i: rng.uniform(0, 2) for i in ids}, std=0.2) for seed in (0, 1)}
+    shuffled = {seed: [seeds[seed][k] for k in rng.permutation(len(ids))] for seed in (1, 0)}
+    assert score(shuffled, FULL).to_json() == score(seeds, FULL).to_json()
+
+
+def test_inputs_are_left_as_they_were():
+    given = {1: predicted(TEST, std=0.1), 0: list(reversed(predicted(TEST, std=0.2)))}
+    before = copy.deepcopy(given)
+    score(given, TOY)
+    assert given == before
+    assert list(given) == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ([], "no predictions"),
+        ({}, "no predictions"),
+        ({0: predicted(TEST), 1: []}, "seed 1"),
+        (predicted(TEST)[1:], "'a'"),
+        (predicted(TEST | {"x": 1.0}), "'x'"),
+        (predicted(TEST) + predicted({"c": 1.0}), "'c' is given twice"),
+    ],
+)
+def test_wrong_ids(given, part):
+    with pytest.raises(EmigbenchError) as error:
+        score(given, TOY)
+    assert part in one_sentence(error)
+
+
+def test_unknown_split():
+    with pytest.raises(EmigbenchError) as error:
+        score(predicted(TEST), TOY, split="random")
+    assert "'random'" in one_sentence(error)
+
+
+# --- What comes out
+
+
+def test_spinels_are_scored_on_their_own_paths():
+    found = score(constant(SPINELS), SPINELS)
+    assert found.n == sum(facts.split == "test" for facts in SPINELS) == 11
+    assert found.dataset["name"] == "spinels"
+    truth = np.array([facts.e_m_ev for facts in SPINELS if facts.split == "test"])
+    assert found.metrics["mae"].value == pytest.approx(np.abs(0.5 - truth).mean())
+    assert 0 < len(found.subsets) <= 6
+
+
+def test_subsets_come_with_the_official_split_alone():
+    found = score(constant(FULL), FULL)
+    names = ["scenario-a", "scenario-b", "scenario-c", "leak-free", "same-cell", "single-path"]
+    assert list(found.subsets) == names
+    assert {name: n for name, (n, _) in found.subsets.items()} == {
+        name: len(ids) for name, ids in splits.subsets(FULL, "official").items()
+    }
+    assert found.subsets["leak-free"][0] == 57
+    assert score(constant(FULL, "material-cv"), FULL, "material-cv").subsets == {}
+
+
+def test_a_subset_is_scored_on_its_paths():
+    rng = np.random.default_rng(1)
+    values = {i: rng.uniform(0, 2) for i in splits.held_out(FULL, "official")}
+    found = score(predicted(values), FULL)
+    for name, ids in splits.subsets(FULL, "official").items():
+        mae = np.mean([abs(values[i] - FULL.by_id[i].e_m_ev) for i in ids])
+        assert found.subsets[name][1]["mae"].value == pytest.approx(mae)
+
+
+def test_json_has_the_documented_schema():
+    content = score({s: constant(FULL, std=0.2) for s in (0, 1)}, FULL).to_json()
+    assert list(content) == [
+        *("dataset", "split", "n", "seeds", "coverage", "not_converged", "metrics", "classification", "subsets"),
+    ]
+    assert content["dataset"] == {"name": "full", "version": FULL.version, "sha256": FULL.sha256}
+    assert (content["split"], content["n"], content["seeds"]) == ("official", 60, [0, 1])
+    keys = {"value", "low", "high", "unit", "seed_sd", "of_mean_prediction"}
+    by_needs = {
+        needs: {m.name for m in METRICS if m.needs == needs} for needs in ("value", "paths", "std", "threshold")
+    }
+    assert set(content["metrics"]) == by_needs["value"] | by_needs["paths"] | by_needs["std"]
+    assert list(content["classification"]) == ["0.65", "0.525", "0.5"] == [f"{t:g}" for t in THRESHOLDS_EV]
+    for figures in content["classification"].values():
+        assert set(figures) == by_needs["threshold"] | {"confusion"}
+        assert sum(figures["confusion"].values()) == 60
+    for figure in content["metrics"].values():
+        assert set(figure) == keys
+        assert figure["unit"] in ("eV", "")
+    for subset in content["subsets"].values():
+        assert set(subset) == {"n", "metrics"}
+        assert set(subset["metrics"]) == {"mae", "rmse", "r2"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        predicted(dict.fromkeys(TEST, 0.5), std=0.0),
+        predicted(dict.fromkeys(TEST, None)),
+        predicted(dict.fromkeys(TEST, 1e300)),
+        {seed: predicted(dict.fromkeys(TEST, 0.5)) for seed in (0, 1)},
+    ],
+    ids=["no std to divide by", "all failed", "beyond the largest float", "several seeds"],
+)
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_json_is_strict_and_none_is_undefined(given):
+    content = score(given, TOY).to_json()
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+    assert content["metrics"]["spearman"]["value"] is None  # a constant has no rank correlation
+    assert content["metrics"]["pairs_ranked_right"]["low"] is None  # no material has two paths
+    assert content["classification"]["0.65"]["mcc"]["value"] is None
