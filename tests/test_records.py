@@ -100,7 +100,7 @@ def test_species_must_fit_the_host():
 
 @pytest.mark.parametrize("left_out", ["final_lattice", "final_host_frac_coords"])
 def test_half_a_final_state_is_refused(left_out):
-    with pytest.raises(ValueError, match="X_1: .* together or not at all"):
+    with pytest.raises(ValueError, match=r"X_1: .* together or not at all"):
         replace(relaxed_apart(), **{left_out: None})
 
 

@@ -9,7 +9,6 @@ lists, so it appears twice in each direction even in the canonical one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,3 +157,37 @@ def image_subgraph(path: MigrationPath, *, tolerance: float = SHELL_TOLERANCE) -
 def has_final_state(path: MigrationPath) -> bool:
     """Whether the final cell is the source's own, not the band's last image in the initial host."""
     return "final_from_band" not in path.flags
+
+
+def band_neighbours(path: MigrationPath, *, k: int = K, tolerance: float = SHELL_TOLERANCE) -> Neighbours:
+    """Neighbours in the cell that holds all five images of the moving ion, then the host of the initial state."""
+    coords = np.vstack([path.band_frac_coords, path.host_frac_coords])
+    numbers = _numbers(path, len(path.band_frac_coords))
+    return nearest(path.lattice, numbers, coords, k=k, tolerance=tolerance, name=path.id)
+
+
+def endpoint_neighbours(path: MigrationPath, *, tolerance: float = SHELL_TOLERANCE) -> tuple[Neighbours, Neighbours]:
+    """Neighbours in the initial and in the final cell."""
+    final_lattice = path.lattice if path.final_lattice is None else path.final_lattice
+    final_host = path.host_frac_coords if path.final_host_frac_coords is None else path.final_host_frac_coords
+    numbers = _numbers(path, 1)
+    initial, final = (
+        nearest(lattice, numbers, np.vstack([site, host]), k=K, tolerance=tolerance, name=path.id)
+        for lattice, site, host in (
+            (path.lattice, path.band_frac_coords[0], path.host_frac_coords),
+            (final_lattice, path.band_frac_coords[-1], final_host),
+        )
+    )
+    return initial, final
+
+
+def subgraph_neighbours(path: MigrationPath, *, tolerance: float = SHELL_TOLERANCE) -> Neighbours:
+    """The entries of the band's neighbour list, six neighbours an atom, that touch an image."""
+    return band_neighbours(path, k=SUBGRAPH_K, tolerance=tolerance).touching(len(path.band_frac_coords))
+
+
+def _numbers(path: MigrationPath, n_mobile: int) -> list[int]:
+    """Atomic numbers of the moving ion, as often as it stands in the cell, and of the host."""
+    if not path.host_species:
+        raise EmigbenchError(f"{path.id}: the cell holds the moving ion alone; a path needs the host around it.")
+    return [atomic_number(symbol, path.id) for symbol in (*[path.mobile_ion] * n_mobile, *path.host_species)]

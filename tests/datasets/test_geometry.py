@@ -88,7 +88,7 @@ def test_nearest_image(crystal, data):
 def test_nearest_image_leaves_what_is_near():
     coords = np.array([[0.01, 0.5, 0.99], [0.0, 0.5, 0.0]])
     np.testing.assert_array_equal(geometry.nearest_image(coords, coords + 0.004, RHOMBUS), coords)
-    back = geometry.nearest_image(coords + [[1, -2, 0], [0, 0, 3]], coords, RHOMBUS)
+    back = geometry.nearest_image(coords + np.array([[1, -2, 0], [0, 0, 3]]), coords, RHOMBUS)
     np.testing.assert_allclose(back, coords, atol=1e-12)
 
 

@@ -1,0 +1,283 @@
+"""Graphs packed into one batch of tensors: the crystal graph, its line graph and the runs that make sums fast.
+
+Two facts about the graphs carry the speed of the network.
+
+1. The plain edge list holds most bonds twice (models.md 1.1). Copies have the same features in every layer, so one of
+   them stands for all, with its multiplicity as a weight in sums and in batch statistics. The result is the same; the
+   line graph has about a third of its edges. `prepare` merges the copies.
+2. Edges are sorted by destination, so the edges that enter an atom are one run. The line graph is the product of the
+   incoming and outgoing edges of each atom; written down atom by atom, its rows split into blocks between which no
+   sum runs over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emigbench import EmigbenchError
+
+if TYPE_CHECKING:
+    from emigbench_baselines.alignn.graph import CrystalGraph
+
+SAME_BOND = 1e-4
+"""Å; edges between the same two atoms closer than this are copies of one (distinct images are a cell vector apart)."""
+CHUNK_ROWS = {"cpu": 4096, "cuda": 131072}
+"""Rows of the line graph worked on at a time: on a CPU they stay in the cache, on a GPU they fill the device."""
+MAX_ATOMIC_NUMBER = 100
+"""The last element with features (models.md 1.1)."""
+_DIRECTION = np.array([0.6180339887, 0.7548776662, 0.2187008])
+"""Edges of one pair are sorted along it; no lattice direction, so that copies come to lie side by side."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedGraph:
+    """A crystal graph with every edge once.
+
+    Attributes:
+        atomic_numbers: (n,) uint8.
+        source: (e,) int32.
+        destination: (e,) int32, non-decreasing.
+        displacement: (e, 3) float32 Å, from source to destination.
+        multiplicity: (e,) int32, how many edges of the crystal graph each one stands for.
+    """
+
+    atomic_numbers: NDArray[np.uint8]
+    source: NDArray[np.int32]
+    destination: NDArray[np.int32]
+    displacement: NDArray[np.float32]
+    multiplicity: NDArray[np.int32]
+
+    @property
+    def n_line_edges(self) -> int:
+        """Rows of the line graph: what memory and time of a batch go by."""
+        n = len(self.atomic_numbers)
+        return int((np.bincount(self.destination, minlength=n) * np.bincount(self.source, minlength=n)).sum())
+
+
+def prepare(graph: CrystalGraph, *, merge: bool = True) -> PreparedGraph:
+    """A graph ready for batches.
+
+    Args:
+        graph: edges sorted by destination.
+        merge: keep one edge of each set of copies; False keeps all, for comparison.
+
+    Raises:
+        EmigbenchError: if the graph has no atom, no edge, an unknown element, unsorted edges or an edge of no length.
+    """
+    source, destination, displacement = graph.source, graph.destination, graph.displacement
+    _check(graph)
+    multiplicity = np.ones(len(source), dtype=np.int32)
+    if merge:
+        order = np.lexsort((displacement @ _DIRECTION, source, destination))
+        source, destination, displacement = source[order], destination[order], displacement[order]
+        new = (np.diff(source) != 0) | (np.diff(destination) != 0)
+        new |= np.abs(np.diff(displacement, axis=0)).max(axis=1, initial=0) > SAME_BOND
+        first = np.flatnonzero(np.concatenate([[True], new]))
+        multiplicity = np.diff(first, append=len(source)).astype(np.int32)
+        source, destination, displacement = source[first], destination[first], displacement[first]
+    return PreparedGraph(graph.atomic_numbers, source, destination, displacement, multiplicity)
+
+
+def _check(graph: CrystalGraph) -> None:
+    n, numbers = len(graph.atomic_numbers), np.asarray(graph.atomic_numbers)
+    if n == 0 or len(graph.source) == 0:
+        raise EmigbenchError(f"a graph of {n} atoms and {len(graph.source)} edges cannot be predicted for")
+    if numbers.min() < 1 or numbers.max() > MAX_ATOMIC_NUMBER:
+        wrong = numbers[(numbers < 1) | (numbers > MAX_ATOMIC_NUMBER)][0]
+        raise EmigbenchError(f"atomic number {wrong} has no features, expected 1 to {MAX_ATOMIC_NUMBER}")
+    ends = np.concatenate([graph.source, graph.destination])
+    if ends.min() < 0 or ends.max() >= n or (np.diff(graph.destination) < 0).any():
+        raise EmigbenchError("the edges of a graph must be sorted by destination and lie between its atoms")
+    if not np.linalg.norm(graph.displacement, axis=1).min() > 0:
+        raise EmigbenchError("a graph holds an edge without length or with one that is not a number")
+
+
+class Chunk(NamedTuple):
+    """Rows that can be worked on alone: every sum into its targets and its sources stays inside."""
+
+    rows: slice
+    targets: slice
+    sources: slice
+
+
+@dataclass(frozen=True, eq=False)
+class Links:
+    """The edges of a graph as rows, grouped by the node that they enter.
+
+    Attributes:
+        source: (rows,) int32, node that each row leaves.
+        target: (rows,) int32, node that each row enters.
+        weight: (rows,) float32, times that the row counts in the sum of its target.
+        count: (rows,) float32, edges of the original graph that the row stands for.
+        target_start: (n,) int32, first row of each run of rows with one target, in order of rows.
+        target_node: (n,) int64, the node that each run enters.
+        source_start: (n,) int32, first place of each node in `by_source`.
+        by_source: (rows,) int32, rows in order of the node that they leave.
+        row: (rows,) int32, 0 to rows - 1.
+        borders: (blocks + 1, 3) int64 numpy, where independent blocks begin in rows, runs and sources.
+    """
+
+    source: Tensor
+    target: Tensor
+    weight: Tensor
+    count: Tensor
+    target_start: Tensor
+    target_node: Tensor
+    source_start: Tensor
+    by_source: Tensor
+    row: Tensor
+    borders: NDArray[np.int64]
+
+    def to(self, device: torch.device | str) -> Links:
+        """The same on another device."""
+        return _moved(self, device)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Whole blocks, together about as many rows as suit the device."""
+        rows = self.borders[:, 0]
+        size = CHUNK_ROWS.get(self.source.device.type, CHUNK_ROWS["cuda"])
+        cuts = np.searchsorted(rows, np.arange(0, rows[-1], size))
+        bounds = self.borders[np.unique([*cuts, len(rows) - 1])].tolist()
+        for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+            yield Chunk(*(slice(a, b) for a, b in zip(begin, end, strict=True)))
+
+
+@dataclass(frozen=True, eq=False)
+class GraphBatch:
+    """Several graphs as one, disconnected, with everything that the network reads.
+
+    Attributes:
+        atomic_numbers: (atoms,) int64.
+        n_atoms: (graphs,) int64, atoms of each graph; they lie one graph after the other.
+        lengths: (edges,) float32 Å, bond lengths.
+        bonds: the crystal graph, atoms linked by edges.
+        cosines: (angles,) float32, cosine of the angle between the two bonds of each row of `angles`.
+        angles: the line graph, edges linked by the atom that the first enters and the second leaves.
+    """
+
+    atomic_numbers: Tensor
+    n_atoms: Tensor
+    lengths: Tensor
+    bonds: Links
+    cosines: Tensor
+    angles: Links
+
+    @classmethod
+    def of(cls, graphs: Sequence[PreparedGraph | CrystalGraph], device: torch.device | str = "cpu") -> GraphBatch:
+        """Pack graphs; the line graph is made on `device`.
+
+        Crystal graphs are prepared on the way. Training does that once (`prepare`) instead of once a batch.
+
+        Raises:
+            EmigbenchError: if there is no graph, or one that cannot be used.
+        """
+        if not graphs:
+            raise EmigbenchError("a batch needs at least one graph")
+        ready = [graph if isinstance(graph, PreparedGraph) else prepare(graph) for graph in graphs]
+        atoms = np.cumsum([0, *(len(graph.atomic_numbers) for graph in ready)])
+        edges = np.cumsum([0, *(len(graph.source) for graph in ready)])
+
+        def joined(name: str, shift: bool = False) -> Tensor:
+            parts = [getattr(graph, name) for graph in ready]
+            if shift:
+                parts = [part.astype(np.int64) + start for part, start in zip(parts, atoms, strict=False)]
+            return torch.from_numpy(np.concatenate(parts)).to(device)
+
+        source, destination = joined("source", shift=True), joined("destination", shift=True)
+        multiplicity = joined("multiplicity").float()
+        displacement = joined("displacement")
+        borders = np.stack([edges, atoms, atoms], axis=1)
+        angles = _line_graph(source, destination, multiplicity, int(atoms[-1]))
+        lengths = torch.linalg.vector_norm(displacement, dim=1)
+        unit = displacement / lengths[:, None]
+        cosines = -(unit.index_select(0, angles.source) * unit.index_select(0, angles.target)).sum(1)
+        return cls(
+            atomic_numbers=joined("atomic_numbers").long(),
+            n_atoms=torch.from_numpy(np.diff(atoms)).to(device),
+            lengths=lengths,
+            bonds=_crystal_links(source, destination, multiplicity, int(atoms[-1]), borders),
+            cosines=cosines.clamp_(-1, 1),
+            angles=angles,
+        )
+
+    def __len__(self) -> int:
+        return len(self.n_atoms)
+
+    def to(self, device: torch.device | str) -> GraphBatch:
+        """The same on another device."""
+        return _moved(self, device)
+
+
+def _moved[T: (Links, GraphBatch)](batch: T, device: torch.device | str) -> T:
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return replace(batch, **{name: value.to(device) for name, value in values.items() if hasattr(value, "to")})
+
+
+def _crystal_links(
+    source: Tensor, destination: Tensor, multiplicity: Tensor, n_atoms: int, borders: NDArray[np.int64]
+) -> Links:
+    """The crystal graph as links between atoms; blocks are whole graphs."""
+    return Links(
+        source=source.int(),
+        target=destination.int(),
+        weight=multiplicity,
+        count=multiplicity,
+        target_start=_starts(torch.bincount(destination, minlength=n_atoms)).int(),
+        target_node=torch.arange(n_atoms, device=source.device),
+        source_start=_starts(torch.bincount(source, minlength=n_atoms)).int(),
+        by_source=torch.argsort(source, stable=True).int(),
+        row=torch.arange(len(source), dtype=torch.int32, device=source.device),
+        borders=borders,
+    )
+
+
+def _line_graph(source: Tensor, destination: Tensor, multiplicity: Tensor, n_atoms: int) -> Links:
+    """The line graph as links between edges; blocks are atoms.
+
+    Rows go atom by atom, within an atom by outgoing edge, within that by incoming edge: the block of an atom is a
+    table of `out` runs of `in` rows. Incoming edges are consecutive; outgoing ones are taken from `leaving`.
+    """
+    leaving = torch.argsort(source, stable=True)
+    n_in = torch.bincount(destination, minlength=n_atoms)
+    n_out = torch.bincount(source, minlength=n_atoms)
+    first_in, first_row = _starts(n_in), _starts(n_in * n_out)
+
+    atom = source[leaving]
+    start = _starts(n_in[atom])
+    run = torch.repeat_interleave(n_in[atom])
+    row = torch.arange(len(run), device=source.device)
+    incoming = first_in[atom][run] + row - start[run]
+    outgoing = leaving[run]
+
+    per_source = n_out[destination]
+    source_start = _starts(per_source)
+    entering = torch.repeat_interleave(per_source)
+    at = destination[entering]
+    by_source = first_row[at] + (entering - first_in[at]) + (row - source_start[entering]) * n_in[at]
+
+    weight = multiplicity[incoming]
+    sizes = torch.stack([n_in * n_out, n_out, n_in], dim=1).cpu().numpy()
+    return Links(
+        source=incoming.int(),
+        target=outgoing.int(),
+        weight=weight,
+        count=weight * multiplicity[outgoing],
+        target_start=start.int(),
+        target_node=leaving,
+        source_start=source_start.int(),
+        by_source=by_source.int(),
+        row=row.int(),
+        borders=np.concatenate([np.zeros((1, 3), dtype=np.int64), np.cumsum(sizes, axis=0)]),
+    )
+
+
+def _starts(sizes: Tensor) -> Tensor:
+    """Where each of consecutive groups begins."""
+    return sizes.cumsum(0) - sizes

@@ -1,0 +1,427 @@
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+from helpers import FULL, SPINELS, constant, csv_lines, one_sentence, program, run, write_submission
+
+from emigbench import cli, scoring
+
+MODEL = """
+import time
+from emigbench import Prediction
+
+class Half:
+    "Half an eV.\\n\\nAlways."
+    kind = "floor"
+    def fit(self, train, *, seed): pass
+    def predict(self, paths): return [Prediction(path.id, 0.5) for path in paths]
+
+class Raises(Half):
+    def fit(self, train, *, seed): raise RuntimeError("no luck")
+
+class Slow(Half):
+    def fit(self, train, *, seed): time.sleep(0.7)
+"""
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command line in this process: arguments -> exit code, stdout, stderr."""
+    monkeypatch.setattr(scoring, "RESAMPLES", 300)
+
+    def run_here(*arguments):
+        monkeypatch.setattr(sys, "argv", ["emigbench", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run_here
+
+
+@pytest.fixture
+def model(tmp_path):
+    (tmp_path / "mine.py").write_text(MODEL)
+    return f"{tmp_path / 'mine.py'}:Half"
+
+
+@pytest.fixture
+def spinels_csv(tmp_path):
+    file = tmp_path / "predictions.csv"
+    file.write_text("\n".join(["id,e_m_ev", *csv_lines()]))
+    return file
+
+
+def refused(result) -> str:
+    code, out, err = result
+    assert code == 2
+    assert out == ""
+    assert err.startswith("emigbench: ")
+    assert err.count("\n") == 1
+    return one_sentence(err.rstrip("\n"))
+
+
+# --- The whole way, as a user goes it
+
+
+def test_evaluate_then_score_in_processes_of_their_own(model, tmp_path):
+    done = run("evaluate", model, "--dataset", "spinels", "--out", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)  # nothing but the result is on stdout
+    assert content["dataset"]["name"] == "spinels"
+    assert str(tmp_path / "out") in done.stderr
+    again = run("score", tmp_path / "out", "--json")  # the run record says which dataset it is
+    assert again.returncode == 0, again.stderr
+    assert again.stderr == ""
+    assert json.loads(again.stdout) == content
+
+
+def test_errors_of_a_process(tmp_path):
+    quiet = run("score", tmp_path / "absent.csv")
+    assert (quiet.returncode, quiet.stdout) == (2, "")
+    assert quiet.stderr == f"emigbench: There is no file {tmp_path / 'absent.csv'}.\n"
+    loud = run("score", tmp_path / "absent.csv", "--debug")
+    assert loud.returncode == 1
+    assert "Traceback" in loud.stderr
+    assert "EmigbenchError" in loud.stderr
+
+
+def test_import_is_light():
+    heavy = ["torch", "pymatgen", "datasets", "pandas", "scipy", "sklearn", "pyarrow", "rich"]
+    code = f"import sys, emigbench; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_closed_pipe_is_no_error(spinels_csv):
+    command = " ".join([*program(), "score", str(spinels_csv), "--dataset", "spinels"])
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | head -1"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.startswith("spinels 1.")
+    assert done.stderr == ""
+
+
+# --- Lists
+
+
+def test_datasets(call):
+    code, out, err = call("datasets")
+    assert (code, err) == (0, "")
+    for part in ("full", "619 paths", "spinels", "82 paths", "official", "material-cv"):
+        assert part in out
+
+
+def test_models(call):
+    code, out, err = call("models")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines == sorted(lines)
+    assert any(line.startswith("train-median ") for line in lines)
+
+
+def test_models_that_cannot_be_imported_are_listed(call, monkeypatch):
+    class Broken:
+        name = "broken"
+
+        def load(self):
+            raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr("emigbench.model.entry_points", lambda group: [Broken()])
+    code, out, _ = call("models")
+    assert code == 0
+    assert out == f"{'broken':20} cannot be imported here (RuntimeError: two lines)\n"
+
+
+def test_without_arguments_there_is_help(call):
+    code, out, _ = call()
+    assert code in (0, 2)
+    assert "emigbench evaluate random-forest" in out
+    assert "--debug" in out
+
+
+def test_usage_errors(call):
+    code, out, err = call("score")
+    assert (code, out) == (2, "")
+    assert "Missing argument" in err
+
+
+# --- evaluate
+
+
+def test_evaluate_writes_where_it_says(call, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call("evaluate", "mine.py:Half", "--dataset", "spinels")
+    assert code == 0
+    assert out.startswith("spinels 1.")
+    assert err == "Predictions and run record are in runs/mine.py-Half-spinels.\n"
+    assert (tmp_path / "runs" / "mine.py-Half-spinels" / "run.json").is_file()
+    assert "holds a finished run" in refused(call("evaluate", "mine.py:Half", "--dataset", "spinels"))
+
+
+def test_the_default_folder_of_an_absolute_path_stays_below_runs(call, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("evaluate", model, "--dataset", "spinels")[0] == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.endswith("mine.py-Half-spinels")
+
+
+def test_a_smoke_run_keeps_nothing_and_can_be_repeated(call, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        code, out, err = call("evaluate", model, "--smoke", "--split", "material-cv", "--seeds", "3", "--json")
+        assert code == 0
+        assert (json.loads(out)["split"], json.loads(out)["seeds"]) == ("official", [0])
+        assert "nothing was kept" in err
+    assert [file.name for file in tmp_path.iterdir() if file.name != "__pycache__"] == ["mine.py"]
+
+
+def test_several_splits_and_seeds(call, model, tmp_path):
+    options = ["--split", "official", "--split", "material-cv", "--split", "official", "--seeds", "2", "--json"]
+    code, out, _ = call("evaluate", model, "--dataset", "spinels", "--out", tmp_path / "out", *options)
+    assert code == 0
+    assert [(each["split"], each["seeds"]) for each in json.loads(out)] == [
+        ("official", [0, 1]), ("material-cv", [0, 1]),
+    ]  # fmt: skip
+
+
+def test_a_model_that_raises(call, model, tmp_path):
+    arguments = ["evaluate", model.replace("Half", "Raises"), "--dataset", "spinels", "--out", tmp_path / "out"]
+    assert "RuntimeError: no luck" in refused(call(*arguments))
+    with pytest.raises(Exception, match="no luck"):
+        call(*arguments, "--resume", "--debug")
+
+
+def test_a_folder_that_cannot_be_written(call, model, tmp_path):
+    out = tmp_path / "mine.py" / "out"
+    assert str(out) in refused(call("evaluate", model, "--dataset", "spinels", "--out", out))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--dataset", "none"), ("--dataset", "spinels", "--split", "none"), ("--dataset", "full", "--source", "none")],
+)
+def test_evaluate_on_what_there_is_not(call, model, tmp_path, arguments, monkeypatch):
+    monkeypatch.setenv("EMIGBENCH_SOURCE", os.environ.get("EMIGBENCH_SOURCE", ""))  # restored afterwards
+    assert "none" in refused(call("evaluate", model, "--out", tmp_path / "out", *arguments))
+
+
+def test_two_workers(call, model, tmp_path):
+    arguments = ["evaluate", model, "--dataset", "spinels", "--split", "material-cv"]
+    one = call(*arguments, "--out", tmp_path / "one")
+    two = run(*arguments, "--out", tmp_path / "two", "--workers", "2")
+    assert (one[0], two.returncode) == (0, 0), two.stderr
+    files = [tmp_path / name / "predictions.csv" for name in ("one", "two")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+# --- Progress
+
+
+def test_progress_in_a_log_is_plain_lines_and_only_for_long_work(model, tmp_path):
+    slow = model.replace("Half", "Slow")
+    done = run("evaluate", slow, "--dataset", "spinels", "--split", "material-cv", "--out", tmp_path / "out")
+    assert done.returncode == 0
+    *lines, last = done.stderr.splitlines()
+    assert last == f"Predictions and run record are in {tmp_path / 'out'}."
+    assert lines == [f"{slow} on spinels: 3 of 5 done, the last is material-cv--2--seed-0"]
+    assert done.stderr.isascii()
+    assert "\x1b" not in done.stderr + done.stdout
+
+
+def test_progress_in_a_terminal_is_a_bar(model, tmp_path):
+    ours, theirs = pty.openpty()
+    command = [*program(), "evaluate", model, "--dataset", "spinels", "--out", str(tmp_path / "out"), "--json"]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    os.close(theirs)
+    out, _ = process.communicate(timeout=60)
+    seen = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            seen += chunk
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    assert process.returncode == 0
+    assert json.loads(out)["n"] == 11
+    assert "━" in seen.decode()
+    assert "1/1" in seen.decode()
+
+
+# --- score and validate
+
+
+def test_score_prints_a_table(call, spinels_csv):
+    code, out, err = call("score", spinels_csv, "--dataset", "spinels")
+    assert (code, err) == (0, "")
+    assert out.startswith("spinels 1.")
+    assert "nan" not in out
+    assert "SD over seeds" not in out  # there is one seed
+    for part in ("MAE", "95% interval", "E_m <= 0.65 eV is good", "undefined", "single-path (11 paths)"):
+        assert part in out
+
+
+def test_score_of_several_seeds_shows_their_spread(call, spinels_csv):
+    lines = [f"{seed},{line}" for seed in (0, 1) for line in csv_lines(value=0.5 + seed / 10)]
+    spinels_csv.write_text("\n".join(["seed,id,e_m_ev", *lines]))
+    code, out, _ = call("score", spinels_csv, "--dataset", "spinels")
+    assert code == 0
+    assert "2 seed(s)" in out
+    assert "SD over seeds" in out
+    assert "of mean prediction" in out
+    assert "nan" not in out
+
+
+def test_score_as_json_has_the_documented_keys(call, spinels_csv):
+    code, out, err = call("score", spinels_csv, "--dataset", "spinels", "--json")
+    assert (code, err) == (0, "")
+    content = json.loads(out)
+    assert {"dataset", "split", "n", "coverage", "metrics", "classification", "subsets"} <= set(content)
+    assert content == scoring.score(constant(SPINELS), SPINELS).to_json()
+
+
+def test_score_of_a_table_without_splits_takes_the_split_asked_for(call, spinels_csv):
+    spinels_csv.write_text("\n".join(["id,e_m_ev", *csv_lines(split="material-cv")]))
+    code, out, _ = call("score", spinels_csv, "--dataset", "spinels", "--split", "material-cv", "--json")
+    assert code == 0
+    assert (json.loads(out)["split"], json.loads(out)["n"]) == ("material-cv", 82)
+
+
+def test_score_of_a_split_that_the_file_lacks(call, tmp_path):
+    folder = write_submission(tmp_path)
+    message = refused(call("score", folder, "--split", "material-cv"))
+    assert "no predictions for split material-cv; it has official" in message
+    assert str(folder / "predictions.csv") in message
+
+
+@pytest.mark.parametrize("option", ["--split", "--dataset"])
+def test_score_of_a_split_or_dataset_that_there_is_not(call, spinels_csv, option):
+    assert "'nothing'" in refused(call("score", spinels_csv, option, "nothing"))
+
+
+def test_score_names_the_file_and_line(call, spinels_csv):
+    spinels_csv.write_text(spinels_csv.read_text().replace(",0.5", ",nan", 1))
+    message = refused(call("score", spinels_csv, "--dataset", "spinels"))
+    assert f"{spinels_csv}, line 2" in message
+
+
+def test_validate(call, tmp_path):
+    folder = write_submission(tmp_path)
+    assert call("validate", folder) == (0, "a-model: official, 60 paths, 1 seed(s): valid\n", "")
+    (folder / "submission.yaml").write_text("name: x\n")
+    assert "submission.yaml" in refused(call("validate", folder))
+
+
+# --- data
+
+
+def test_leakage(call):
+    code, out, err = call("data", "leakage", "--json")
+    assert (code, err) == (0, "")
+    content = json.loads(out)
+    assert set(content) == {"official", "material-cv"}
+    assert len(content["official"]["duplicate band"]) == 3
+    assert all(not shared for kind, shared in content["material-cv"].items() if kind != "framework formula")
+    for path_id, others in content["official"]["material"].items():
+        assert FULL.by_id[path_id].split == "test"
+        assert {FULL.by_id[other].split for other in others} == {"train"}
+
+
+def test_leakage_in_words(call):
+    code, out, _ = call("data", "leakage", "--split", "official")
+    assert code == 0
+    assert "official: 3 of 60 held-out paths share their duplicate band with the training side" in out
+    assert out.count("\n    ") == 3
+    assert "'none'" in refused(call("data", "leakage", "--split", "none"))
+
+
+def test_verify_and_get_of_the_embedded_dataset(call):
+    for arguments in (("data", "get", "spinels"), ("data", "verify", "--dataset", "spinels")):
+        code, out, _ = call(*arguments)
+        assert code == 0
+        assert SPINELS.sha256 in out
+
+
+def test_build_says_what_it_needs(call, tmp_path, monkeypatch):
+    monkeypatch.delenv("EMIGBENCH_SOURCE", raising=False)
+    assert "--source" in refused(call("data", "build", "--out", tmp_path))
+
+
+def test_source_wins_over_the_environment(call, model, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMIGBENCH_DATA", str(tmp_path / "from-environment"))
+    monkeypatch.setenv("EMIGBENCH_SOURCE", "")
+    message = refused(call("evaluate", model, "--source", tmp_path / "asked-for", "--out", tmp_path / "out"))
+    assert "asked-for" in message
+
+
+# --- leaderboard
+
+
+@pytest.fixture
+def board(tmp_path):
+    for slug, value in (("low", 0.3), ("middle", 0.6)):
+        write_submission(tmp_path / "submissions", value, card={"slug": slug, "name": f"Model {slug}"})
+    return ["leaderboard", "build", "--submissions", tmp_path / "submissions", "--out", tmp_path / "board"]
+
+
+def test_leaderboard_build_and_check(call, board, tmp_path):
+    code, out, err = call(*board)
+    assert code == 0
+    assert "| Model middle " in out
+    assert err == f"The page is {tmp_path / 'board' / 'README.md'}\n"
+    assert sorted(file.name for file in (tmp_path / "board").iterdir()) == ["README.md", "results.json"]
+    assert call(*board, "--check")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["README.md", "results.json"])
+def test_check_fails_after_a_byte_is_changed(call, board, tmp_path, name):
+    call(*board)
+    file = tmp_path / "board" / name
+    content = file.read_bytes()
+    changed = content[:-2] + bytes([content[-2] ^ 1]) + content[-1:]
+    file.write_bytes(changed)
+    message = refused(call(*board, "--check"))
+    assert name in message
+    assert "leaderboard build" in message
+    assert file.read_bytes() == changed  # a check writes nothing
+    file.unlink()
+    assert name in refused(call(*board, "--check"))
+
+
+def test_leaderboard_of_spinels_with_a_run_of_ones_own(call, board, model, tmp_path):
+    assert call("evaluate", model, "--dataset", "spinels", "--out", tmp_path / "own")[0] == 0
+    code, out, _ = call(*board, "--dataset", "spinels", "--add", tmp_path / "own")
+    assert code == 0
+    assert "(your run)" in out
+    assert "| floor " in out
+    assert "another dataset" in refused(call(*board, "--add", tmp_path / "own"))
+
+
+def test_leaderboard_of_a_bad_submission_names_the_file(call, board, tmp_path):
+    (tmp_path / "submissions" / "low" / "run.json").write_text("{}")
+    assert str(tmp_path / "submissions" / "low" / "run.json") in refused(call(*board))
+    assert not (tmp_path / "board").exists()
+
+
+# --- Errors of the program itself
+
+
+def test_an_unforeseen_error_is_one_sentence(call, spinels_csv, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("somewhere\ndeep")
+
+    monkeypatch.setattr(scoring, "score", broken)
+    code, out, err = call("score", spinels_csv, "--dataset", "spinels")
+    assert (code, out) == (1, "")
+    assert err == (
+        "emigbench: internal error, ZeroDivisionError: somewhere deep; run again with --debug and report it.\n"
+    )
+    with pytest.raises(ZeroDivisionError):
+        call("score", spinels_csv, "--dataset", "spinels", "--debug")
