@@ -117,7 +117,7 @@ def evaluate(
     with (
         _result_folder(out or Path("runs") / _file_name(f"{model}-{dataset}"), smoke) as folder,
         _executor(workers) as executor,
-        _progress(f"{model} on {dataset}") as progress,
+        _progress(f"{model.rpartition('/')[2]} on {dataset}") as progress,
     ):
         predictions = evaluation.evaluate(
             model,
@@ -342,15 +342,16 @@ def _progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Console(stderr=True), expand=True) as bar:
         task = bar.add_task(title, total=None)
         yield lambda what, done, total: bar.update(task, completed=done, total=total, description=f"{title}: {what}")
 

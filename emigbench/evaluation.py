@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
 from dataclasses import asdict, dataclass
@@ -148,12 +149,15 @@ def _check_answer(model: str, unit: Unit, predictions: Sequence[Prediction], hel
             raise EmigbenchError(
                 f"Model {model!r} predicted a {type(prediction).__name__} on {unit.name}, not a Prediction."
             )
-    given, asked = sorted(str(p.id) for p in predictions), sorted(path.id for path in held_out)
-    if given != asked:
-        wrong = sorted(set(given) ^ set(asked)) or [i for i in given if given.count(i) > 1]
+    given, asked = Counter(str(prediction.id) for prediction in predictions), [path.id for path in held_out]
+    wrong = (
+        [f"{path_id!r} is none of them" for path_id in given if path_id not in asked]
+        + [f"{path_id!r} is given twice" for path_id, times in given.items() if times > 1]
+        + [f"{path_id!r} is missing" for path_id in asked if path_id not in given]
+    )
+    if wrong:
         raise EmigbenchError(
-            f"Model {model!r} gave {len(given)} predictions for {len(asked)} paths on {unit.name}; "
-            f"the first id that is missing, unknown or given twice is {wrong[0]!r}."
+            f"Model {model!r} gave {len(predictions)} predictions for {len(asked)} paths on {unit.name}: {wrong[0]}."
         )
 
 

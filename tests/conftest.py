@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 from emigbench.datasets.curation import curate
 from emigbench.datasets.sources import read
 from emigbench.records import LabelledPath
+
+settings.register_profile("emigbench", deadline=None)  # the machine may be busy
+settings.load_profile("emigbench")
 
 BANDS = "RAW-Em-5-images-TRAIN.json"
 

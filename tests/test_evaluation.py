@@ -357,8 +357,8 @@ def test_a_card_that_lies_in_the_folder_is_kept(models, data, tmp_path):
     [
         ("Fewer", "23 predictions for 24 paths"),
         ("More", "25 predictions for 24 paths"),
-        ("Others", "'elsewhere'"),
-        ("Numbered", "'7'"),
+        ("Others", "'elsewhere' is none of them"),
+        ("Numbered", "'7' is none of them"),
         ("Numbers", "not a Prediction"),
         ("Nothing", "TypeError"),
         ("NotFinite", "finite"),
@@ -375,8 +375,8 @@ def test_a_wrong_answer_is_one_sentence(models, data, tmp_path, name, part):
 
 def test_a_wrong_answer_names_the_id(models, data, tmp_path):
     first = splits.folds(data.labels, "material-cv")[0].held_out[0]
-    for name in ("Fewer", "More"):
-        assert repr(first) in refused(f"{models}:{name}", data, tmp_path / name)
+    for name, what in (("Fewer", "is missing"), ("More", "is given twice")):
+        assert f"{first!r} {what}" in refused(f"{models}:{name}", data, tmp_path / name)
 
 
 def test_a_model_that_fails_beside_others_keeps_what_they_finish(models, data, tmp_path):

@@ -12,9 +12,10 @@ Two facts about the graphs carry the speed of the network.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -99,6 +100,9 @@ def _check(graph: CrystalGraph) -> None:
         raise EmigbenchError("a graph holds an edge without length or with one that is not a number")
 
 
+T = TypeVar("T", "Links", "GraphBatch")
+
+
 class Chunk(NamedTuple):
     """Rows that can be worked on alone: every sum into its targets and its sources stays inside."""
 
@@ -145,7 +149,7 @@ class Links:
         size = CHUNK_ROWS.get(self.source.device.type, CHUNK_ROWS["cuda"])
         cuts = np.searchsorted(rows, np.arange(0, rows[-1], size))
         bounds = self.borders[np.unique([*cuts, len(rows) - 1])].tolist()
-        for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+        for begin, end in itertools.pairwise(bounds):
             yield Chunk(*(slice(a, b) for a, b in zip(begin, end, strict=True)))
 
 
@@ -215,7 +219,7 @@ class GraphBatch:
         return _moved(self, device)
 
 
-def _moved[T: (Links, GraphBatch)](batch: T, device: torch.device | str) -> T:
+def _moved(batch: T, device: torch.device | str) -> T:
     values = {field.name: getattr(batch, field.name) for field in fields(batch)}
     return replace(batch, **{name: value.to(device) for name, value in values.items() if hasattr(value, "to")})
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from emigbench_baselines.alignn.elements import atomic_number
-from emigbench_baselines.alignn.neighbours import SHELL_TOLERANCE, Neighbours, nearest
 from numpy.typing import ArrayLike, NDArray
 
 from emigbench import EmigbenchError, MigrationPath
+from emigbench_baselines.alignn.elements import atomic_number
+from emigbench_baselines.alignn.neighbours import Neighbours, nearest
 
 K = 12
 """Neighbours of an atom before its last shell is completed."""
@@ -121,37 +121,37 @@ def knn_graph(
     *,
     k: int = K,
     canonical: bool,
-    tolerance: float = SHELL_TOLERANCE,
+    original: bool = False,
     name: str = "structure",
 ) -> CrystalGraph:
     """The k-nearest graph of any cell; see `neighbours.nearest` for the arguments and errors."""
-    found = nearest(lattice, atomic_numbers, frac_coords, k=k, tolerance=tolerance, name=name)
+    found = nearest(lattice, atomic_numbers, frac_coords, k=k, original=original, name=name)
     return crystal_graph(found, canonical=canonical)
 
 
-def band_graph(path: MigrationPath, *, canonical: bool, tolerance: float = SHELL_TOLERANCE) -> CrystalGraph:
+def band_graph(path: MigrationPath, *, canonical: bool, original: bool = False) -> CrystalGraph:
     """MODEL-3's input: the five images of the moving ion, all occupied, and then the host of the initial state."""
-    return crystal_graph(band_neighbours(path, tolerance=tolerance), canonical=canonical)
+    return crystal_graph(band_neighbours(path, original=original), canonical=canonical)
 
 
 def endpoint_graphs(
-    path: MigrationPath, *, canonical: bool, tolerance: float = SHELL_TOLERANCE
+    path: MigrationPath, *, canonical: bool, original: bool = False
 ) -> tuple[CrystalGraph, CrystalGraph]:
     """MODEL-1's and MODEL-2's input: the initial and the final cell, the moving ion at index 0 of both.
 
     A record without a final state of its own gets the final image of the band in the initial host
     (`has_final_state` tells).
     """
-    initial, final = endpoint_neighbours(path, tolerance=tolerance)
+    initial, final = endpoint_neighbours(path, original=original)
     return crystal_graph(initial, canonical=canonical), crystal_graph(final, canonical=canonical)
 
 
-def image_subgraph(path: MigrationPath, *, tolerance: float = SHELL_TOLERANCE) -> CrystalGraph:
+def image_subgraph(path: MigrationPath, *, original: bool = False) -> CrystalGraph:
     """MODEL-4's second input: the bonds that touch an image, with six neighbours an atom, never canonical.
 
     Atoms without such a bond are left out; the images stay first.
     """
-    return crystal_graph(subgraph_neighbours(path, tolerance=tolerance), canonical=False)
+    return crystal_graph(subgraph_neighbours(path, original=original), canonical=False)
 
 
 def has_final_state(path: MigrationPath) -> bool:
@@ -159,20 +159,20 @@ def has_final_state(path: MigrationPath) -> bool:
     return "final_from_band" not in path.flags
 
 
-def band_neighbours(path: MigrationPath, *, k: int = K, tolerance: float = SHELL_TOLERANCE) -> Neighbours:
+def band_neighbours(path: MigrationPath, *, k: int = K, original: bool = False) -> Neighbours:
     """Neighbours in the cell that holds all five images of the moving ion, then the host of the initial state."""
     coords = np.vstack([path.band_frac_coords, path.host_frac_coords])
     numbers = _numbers(path, len(path.band_frac_coords))
-    return nearest(path.lattice, numbers, coords, k=k, tolerance=tolerance, name=path.id)
+    return nearest(path.lattice, numbers, coords, k=k, original=original, name=path.id)
 
 
-def endpoint_neighbours(path: MigrationPath, *, tolerance: float = SHELL_TOLERANCE) -> tuple[Neighbours, Neighbours]:
+def endpoint_neighbours(path: MigrationPath, *, original: bool = False) -> tuple[Neighbours, Neighbours]:
     """Neighbours in the initial and in the final cell."""
     final_lattice = path.lattice if path.final_lattice is None else path.final_lattice
     final_host = path.host_frac_coords if path.final_host_frac_coords is None else path.final_host_frac_coords
     numbers = _numbers(path, 1)
     initial, final = (
-        nearest(lattice, numbers, np.vstack([site, host]), k=K, tolerance=tolerance, name=path.id)
+        nearest(lattice, numbers, np.vstack([site, host]), k=K, original=original, name=path.id)
         for lattice, site, host in (
             (path.lattice, path.band_frac_coords[0], path.host_frac_coords),
             (final_lattice, path.band_frac_coords[-1], final_host),
@@ -181,9 +181,9 @@ def endpoint_neighbours(path: MigrationPath, *, tolerance: float = SHELL_TOLERAN
     return initial, final
 
 
-def subgraph_neighbours(path: MigrationPath, *, tolerance: float = SHELL_TOLERANCE) -> Neighbours:
+def subgraph_neighbours(path: MigrationPath, *, original: bool = False) -> Neighbours:
     """The entries of the band's neighbour list, six neighbours an atom, that touch an image."""
-    return band_neighbours(path, k=SUBGRAPH_K, tolerance=tolerance).touching(len(path.band_frac_coords))
+    return band_neighbours(path, k=SUBGRAPH_K, original=original).touching(len(path.band_frac_coords))
 
 
 def _numbers(path: MigrationPath, n_mobile: int) -> list[int]:

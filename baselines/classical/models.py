@@ -115,6 +115,15 @@ class _Classical:
         self.best_params = {key.rpartition("__")[2]: value for key, value in search.best_params_.items()}
         self.selected_features = list(table.columns[self._model["select"].kept_])
 
+    @property
+    def details(self) -> dict[str, Any]:
+        """What a run record keeps of the fit."""
+        return {
+            "best_params": self.best_params,
+            "cv_mae_ev": round(self.cv_mae, 4),
+            "n_features": len(self.selected_features),
+        }
+
     def predict(self, paths: Sequence[MigrationPath]) -> list[Prediction]:
         """Barriers in eV, one for each path."""
         if self._model is None:

@@ -18,7 +18,7 @@ from emigbench.datasets import catalogue, labels
 from emigbench.datasets.catalogue import DatasetInfo
 from emigbench.datasets.hashing import dataset_hash
 from emigbench.datasets.labels import Labels
-from emigbench.errors import EmigbenchError
+from emigbench.errors import EmigbenchError, in_words
 from emigbench.records import LabelledPath, MigrationPath
 
 PATHS_FILE = "paths.parquet"
@@ -231,7 +231,7 @@ def read_built(folder: Path) -> tuple[LabelledPath, ...]:
     try:
         return tuple(_from_row(row) for row in pq.read_table(file).to_pylist())
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise EmigbenchError(f"{file} is damaged ({error}); get it again with emigbench data get.") from error
+        raise EmigbenchError(f"{file} is damaged ({in_words(error)}); get it again with emigbench data get.") from error
 
 
 def _to_row(entry: LabelledPath) -> dict[str, Any]:
@@ -250,4 +250,4 @@ def _from_row(row: dict[str, Any]) -> LabelledPath:
     for name in _ARRAYS:
         row[name] = None if row[name] is None else np.reshape(row[name], (-1, 3))
     row["raw"] = json.loads(row["raw"])
-    return LabelledPath(MigrationPath(**row), label["e_m"], label["split"], tuple(label["label_flags"]))
+    return LabelledPath(MigrationPath(**row), float(label["e_m"]), label["split"], tuple(label["label_flags"]))

@@ -253,6 +253,12 @@ def test_three_on_one_place_become_one():
     np.testing.assert_array_equal(path.host_frac_coords, host[:1])
 
 
+def test_an_atom_is_merged_with_one_that_stays_and_not_with_one_that_goes():
+    host = [[0.5, 0.5, 0.50], [0.5, 0.5, 0.54], [0.5, 0.5, 0.58]]
+    path = curation.merge_overlaps(path_of(host_species=("O", "O", "O"), host_frac_coords=host))
+    np.testing.assert_array_equal(path.host_frac_coords, [host[0], host[2]])
+
+
 @pytest.mark.parametrize("endpoint", [0, -1])
 def test_a_duplicate_of_the_moving_ion_on_an_endpoint_is_dropped(endpoint):
     on_end = BAND[endpoint] + [0.0, 0.0, -0.0014]

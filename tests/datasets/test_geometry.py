@@ -49,7 +49,7 @@ def test_image_lengths_worked_by_hand():
 
 
 @given(vectors(-3, 3), lattices())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_shortest_images_agree_with_brute_force_and_pymatgen(delta, lattice):
     lengths = geometry.image_lengths(delta, lattice)
     np.testing.assert_allclose(lengths[:2], all_lengths(delta, lattice)[:2], atol=1e-9)
@@ -58,7 +58,6 @@ def test_shortest_images_agree_with_brute_force_and_pymatgen(delta, lattice):
 
 
 @given(lattices())
-@settings(deadline=None)
 def test_shortest_lattice_vector(lattice):
     brute = np.sort(np.linalg.norm(MANY_CELLS @ lattice, axis=1))
     assert geometry.shortest_lattice_vector(lattice) == pytest.approx(brute[1])
@@ -74,7 +73,6 @@ def test_cells_of_the_dataset_are_not_too_skewed(full):
 
 
 @given(crystals(), st.data())
-@settings(deadline=None)
 def test_nearest_image(crystal, data):
     _, coords, lattice = crystal
     reference = coords + np.array([data.draw(vectors(-2, 2)) for _ in coords])
@@ -106,7 +104,6 @@ def test_close_pairs_through_the_faces_of_the_cell():
 
 
 @given(crystals())
-@settings(deadline=None)
 def test_distances_are_exact_within_half_the_spacing_of_planes(crystal):
     _, coords, lattice = crystal
     ours, theirs = geometry.distances(coords, coords, lattice), Lattice(lattice).get_all_distances(coords, coords)
@@ -117,7 +114,7 @@ def test_distances_are_exact_within_half_the_spacing_of_planes(crystal):
 
 
 @given(crystals(), vectors(-1, 1), st.integers(1, 60))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_surroundings_are_the_nearest_atoms(crystal, point, n):
     species, coords, lattice = crystal
     found = geometry.surroundings(point, species, coords, lattice, n)
@@ -131,7 +128,7 @@ def test_surroundings_are_the_nearest_atoms(crystal, point, n):
 
 
 @given(crystals(), vectors(-1, 1), vectors(-2, 2), st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_surroundings_do_not_depend_on_origin_wrapping_or_choice_of_cell(crystal, point, shift, data):
     species, coords, lattice = crystal
     before = geometry.surroundings(point, species, coords, lattice, 48)

@@ -1,0 +1,454 @@
+"""The layers of ALIGNN (models.md 1.2), made for graphs whose rows come in runs (`batch`).
+
+Each has the result of the textbook formula; the tests hold them to a plain one. What is different is the way there:
+a row may stand for several equal edges, sums over runs are taken chunk by chunk while the rows are in the cache, and
+the backward pass computes gates and activations again instead of keeping them. Of the tensors with a row for every
+angle, a layer keeps two: its input and the inputs of its gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F  # noqa: N812
+
+from emigbench_baselines.alignn.batch import CHUNK_ROWS, Chunk, Links
+
+WIDTH = 256
+EMBEDDING_WIDTH = 64
+GATE_EPSILON = 1e-6
+"""Added to the sum of the gates."""
+
+
+class RadialBasis(nn.Module):
+    """exp(-(x - c)^2 / spacing) for evenly spaced centres c; by the spacing, not by its square (models.md 1.2)."""
+
+    centers: Tensor
+
+    def __init__(self, low: float, high: float, n_centres: int):
+        super().__init__()
+        self.register_buffer("centers", torch.linspace(low, high, n_centres))
+        self.gamma = (n_centres - 1) / (high - low)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n,) scalars to (n, centres)."""
+        return (x[:, None] - self.centers).square_().mul_(-self.gamma).exp_()
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation followed by SiLU, over rows that may stand for several equal ones."""
+
+    def forward(self, x: Tensor, count: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Add SiLU(BN(x)) to the residual.
+
+        Args:
+            x: (n, width).
+            count: (n,) how many rows each one stands for.
+            residual: (n, width), or None for zero.
+        """
+        y, mean, var = _NormSilu.apply(x, residual, count, self.weight, self.bias, *self.running(), self.eps)
+        self.update(mean, var, count)
+        return y
+
+    def running(self) -> tuple[Tensor | None, Tensor | None]:
+        """Mean and variance to use in eval mode; None in training, where the batch gives them."""
+        return (None, None) if self.training else (self.running_mean, self.running_var)
+
+    @torch.no_grad()
+    def update(self, mean: Tensor, var: Tensor, count: Tensor) -> None:
+        """In training, move the running statistics towards those of a batch (`var` is the biased one)."""
+        if not self.training:
+            return
+        n = count.sum()
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_((var * n / (n - 1).clamp(min=1)).to(self.running_var.dtype), self.momentum)
+
+
+class DenseLayer(nn.Module):
+    """Linear, batch normalisation, SiLU."""
+
+    def __init__(self, n_in: int, n_out: int):
+        super().__init__()
+        self.layer = nn.Sequential(nn.Linear(n_in, n_out), BatchNorm(n_out))
+
+    def forward(self, x: Tensor, count: Tensor) -> Tensor:
+        """(n, n_in) to (n, n_out); `count` as in `BatchNorm`."""
+        linear, norm = self.layer
+        return norm(linear(x), count)
+
+
+class ScalarEmbedding(nn.Sequential):
+    """A scalar of an edge or angle in a radial basis, then two dense layers."""
+
+    def __init__(self, low: float, high: float, n_centres: int):
+        super().__init__(
+            RadialBasis(low, high, n_centres),
+            DenseLayer(n_centres, EMBEDDING_WIDTH),
+            DenseLayer(EMBEDDING_WIDTH, WIDTH),
+        )
+
+    def forward(self, x: Tensor, count: Tensor) -> Tensor:
+        """(n,) to (n, 256); `count` as in `BatchNorm`."""
+        basis, first, second = self
+        return second(first(basis(x), count), count)
+
+
+class EdgeGatedConvolution(nn.Module):
+    """Edge-gated graph convolution (models.md 1.2), residual in nodes and edges.
+
+    For a row e from u to v:
+        m_e = src_gate(h_u) + dst_gate(h_v) + edge_gate(y_e),  s_e = sigmoid(m_e)
+        x_v = src_update(h_v) + sum_e s_e * dst_update(h_u) / (sum_e s_e + 1e-6)
+        h'_v = h_v + SiLU(BN(x_v)),  y'_e = y_e + SiLU(BN(m_e))
+    """
+
+    def __init__(self, width: int = WIDTH):
+        super().__init__()
+        self.src_gate = nn.Linear(width, width)
+        self.dst_gate = nn.Linear(width, width)
+        self.edge_gate = nn.Linear(width, width)
+        self.src_update = nn.Linear(width, width)
+        self.dst_update = nn.Linear(width, width)
+        self.bn_edges = BatchNorm(width)
+        self.bn_nodes = BatchNorm(width)
+
+    def forward(
+        self, links: Links, nodes: Tensor, edges: Tensor, node_count: Tensor, *, update_edges: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """New features of the nodes and of the edges.
+
+        Args:
+            links: which rows enter which node.
+            nodes: (n, width).
+            edges: (rows, width), in the order of `links`. Without gradients it is overwritten.
+            node_count: (n,) how many equal nodes each one stands for.
+            update_edges: False where nothing reads the new edges any more; then the old ones come back.
+        """
+        dtype = edges.dtype
+        if torch.is_autocast_enabled(edges.device.type):
+            dtype = torch.get_autocast_dtype(edges.device.type)
+        norm = self.bn_edges
+        keep = torch.is_grad_enabled() or (norm.training and update_edges)
+        x, new_edges, mean, var = _GatedConvolution.apply(
+            links,
+            self.src_gate(nodes).to(dtype),
+            self.dst_gate(nodes).to(dtype),
+            self.dst_update(nodes).to(dtype),
+            edges.to(dtype),
+            self.edge_gate.weight.to(dtype),
+            self.edge_gate.bias.to(dtype),
+            norm.weight if update_edges else None,
+            norm.bias if update_edges else None,
+            *norm.running(),
+            norm.eps,
+            keep,
+        )
+        if update_edges:
+            norm.update(mean, var, links.count)
+        return self.bn_nodes(self.src_update(nodes) + x, node_count, nodes), new_edges if update_edges else edges
+
+
+class AlignnLayer(nn.Module):
+    """One convolution on the crystal graph, then one on the line graph, whose nodes are the bonds."""
+
+    def __init__(self, width: int = WIDTH):
+        super().__init__()
+        self.node_update = EdgeGatedConvolution(width)
+        self.edge_update = EdgeGatedConvolution(width)
+
+    def forward(
+        self,
+        bonds: Links,
+        angles: Links,
+        atoms: Tensor,
+        edges: Tensor,
+        triplets: Tensor,
+        atom_count: Tensor,
+        *,
+        update_triplets: bool = True,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """New features of atoms, bonds and angles."""
+        atoms, edges = self.node_update(bonds, atoms, edges, atom_count)
+        edges, triplets = self.edge_update(angles, edges, triplets, bonds.count, update_edges=update_triplets)
+        return atoms, edges, triplets
+
+
+class Attention(nn.Module):
+    """MODEL-4's readout (models.md 2): one head, its weights summed over the queries, dropout on them.
+
+    Q, K, V = ReLU(Linear(X)); w = softmax over atoms of the row sums of tanh(K Q^T);
+    output = LayerNorm(mean(X) + w V).
+    """
+
+    def __init__(self, width: int = WIDTH, dropout: float = 0.2):
+        super().__init__()
+        self.linear_q = nn.Linear(width, width)
+        self.linear_k = nn.Linear(width, width)
+        self.linear_v = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = dropout
+
+    def forward(self, x: Tensor, n_atoms: Tensor) -> Tensor:
+        """(atoms, width), graph after graph, to (graphs, width).
+
+        Graphs are padded to the longest; what is padded has no part in any sum.
+        """
+        padded = nn.utils.rnn.pad_sequence(x.split(n_atoms.tolist()), batch_first=True)
+        present = torch.arange(padded.shape[1], device=x.device) < n_atoms[:, None]
+        query, key, value = (torch.relu(layer(padded)) for layer in (self.linear_q, self.linear_k, self.linear_v))
+        query = query * present[:, :, None]  # tanh(0) = 0: a padded query adds nothing to a row sum
+        score = full_precision(torch.tanh(key @ query.transpose(1, 2))).sum(2).masked_fill(~present, -torch.inf)
+        weight = F.dropout(torch.softmax(score, dim=1), self.dropout, self.training)
+        pooled = (weight[:, None] @ full_precision(value)).squeeze(1)
+        return self.norm(mean_of_runs(x, n_atoms) + pooled)
+
+
+def mean_of_runs(x: Tensor, lengths: Tensor) -> Tensor:
+    """Mean of each of consecutive runs of rows: (rows, width) to (runs, width)."""
+    return torch.segment_reduce(x, "mean", lengths=lengths, unsafe=True)
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """Half precision becomes float32; float32 and float64 stay."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class _Norm(NamedTuple):
+    """What a batch normalisation with SiLU needs: everything (width,), and the rows of the batch in training."""
+
+    mean: Tensor
+    rstd: Tensor
+    weight: Tensor
+    bias: Tensor
+    total: Tensor | None
+
+    def silu(self, x: Tensor) -> Tensor:
+        """SiLU(BN(x))."""
+        scale = self.weight * self.rstd
+        return F.silu(torch.addcmul(self.bias - self.mean * scale, x, scale), inplace=True)
+
+    def unit_and_gradient(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """The normalised x and the gradient before SiLU, from the one behind it."""
+        unit = (x - self.mean).mul_(self.rstd)
+        return unit, torch.ops.aten.silu_backward(gradient.to(unit.dtype), torch.addcmul(self.bias, unit, self.weight))
+
+    def parameter_gradients(self, x: Tensor, gradient: Tensor, rows: Sequence[slice]) -> tuple[Tensor, Tensor]:
+        """Gradients of weight and bias, (width,) each."""
+        of_weight, of_bias = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
+        for part in rows:
+            unit, inner = self.unit_and_gradient(x[part], gradient[part])
+            of_bias += inner.sum(0)
+            of_weight += unit.mul_(inner).sum(0)
+        return of_weight, of_bias
+
+    def input_gradient(self, x: Tensor, gradient: Tensor, count: Tensor, of_weight: Tensor, of_bias: Tensor) -> Tensor:
+        """Gradient of some rows x. In training each row also moves the mean and the variance of all."""
+        unit, inner = self.unit_and_gradient(x, gradient)
+        if self.total is not None:
+            inner -= torch.addcmul(of_bias, unit, of_weight).mul_((count / self.total)[:, None])
+        return inner.mul_(self.weight * self.rstd)
+
+
+def _norm(
+    x: Tensor | None,
+    count: Tensor,
+    rows: Sequence[slice],
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor | None,
+    var: Tensor | None,
+    eps: float,
+) -> tuple[_Norm, Tensor, Tensor]:
+    """The normalisation, its mean and its variance: those given, or those of the rows x."""
+    total = None
+    if mean is None or var is None:
+        mean, var, total = _moments(x, count.to(weight.dtype), rows)
+    return _Norm(mean, torch.rsqrt(var + eps), weight, bias, total), mean, var
+
+
+def _moments(x: Tensor, count: Tensor, rows: Sequence[slice]) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and biased variance (width,) of rows that count several times, and the sum of the counts.
+
+    Each chunk is centred on its own mean, and the chunks are put together afterwards (Chan et al. 1983).
+    """
+    parts = []
+    for part in rows:
+        some, times = x[part].to(count.dtype), count[part]
+        n = times.sum()
+        centre = (times @ some) / n
+        parts.append((n, centre, times @ (some - centre).square_()))
+    n, centre, square = (torch.stack(values) for values in zip(*parts, strict=True))
+    total = n.sum()
+    mean = (n @ centre) / total
+    return mean, (square.sum(0) + n @ (centre - mean).square()) / total, total
+
+
+def _row_slices(x: Tensor) -> list[slice]:
+    size = CHUNK_ROWS.get(x.device.type, CHUNK_ROWS["cuda"])
+    return [slice(begin, min(begin + size, len(x))) for begin in range(0, len(x), size)]
+
+
+class _NormSilu(torch.autograd.Function):
+    """residual + SiLU(BN(x)), of which the backward pass keeps x alone."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        residual: Tensor | None,
+        count: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor | None,
+        var: Tensor | None,
+        eps: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.autocast(x.device.type, enabled=False):
+            rows = _row_slices(x)
+            norm, mean, var = _norm(x, count, rows, weight, bias, mean, var, eps)
+            y = torch.empty_like(x if residual is None else residual)
+            for part in rows:
+                _update(norm, x[part], None if residual is None else residual[part], out=y[part])
+        ctx.save_for_backward(x, count, *norm)
+        ctx.has_residual = residual is not None
+        ctx.mark_non_differentiable(mean, var)
+        return y, mean, var
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        x, count, *norm = ctx.saved_tensors
+        norm, rows = _Norm(*norm), _row_slices(x)
+        of_weight, of_bias = norm.parameter_gradients(x, gradient, rows)
+        of_x = torch.empty_like(x)
+        for part in rows:
+            of_x[part] = norm.input_gradient(x[part], gradient[part], count[part], of_weight, of_bias)
+        return of_x, gradient if ctx.has_residual else None, None, of_weight, of_bias, None, None, None
+
+
+def _update(norm: _Norm, x: Tensor, residual: Tensor | None, out: Tensor) -> None:
+    y = norm.silu(x)
+    if residual is None:
+        out.copy_(y)
+    else:
+        torch.add(residual, y, out=out)
+
+
+class _GatedConvolution(torch.autograd.Function):
+    """The row part of `EdgeGatedConvolution`: gates, their weighted means at the nodes, and the new edges.
+
+    With g = d loss/d x, q = g / (sum s + 1e-6) and r the gradient that reaches m through y':
+        d s_e = weight_e q_v (dst_update(h_u) - x_v),  d m_e = d s_e s_e (1 - s_e) + r_e
+    The backward pass writes the gradient of the edges over m, so it can run only once.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        links: Links,
+        source_gate: Tensor,
+        target_gate: Tensor,
+        message: Tensor,
+        edges: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        norm_weight: Tensor | None,
+        norm_bias: Tensor | None,
+        mean: Tensor | None,
+        var: Tensor | None,
+        eps: float,
+        keep: bool,
+    ) -> tuple[Tensor | None, ...]:
+        chunks = list(links.chunks())
+        rows = [chunk.rows for chunk in chunks]
+        x, gate_sum = torch.empty_like(message), torch.empty_like(message)
+        gates = torch.empty_like(edges) if keep else None
+        norm = new_edges = None
+        with torch.autocast(edges.device.type, enabled=False):
+            if norm_weight is not None and not keep:
+                norm, mean, var = _norm(None, links.count, rows, norm_weight, norm_bias, mean, var, eps)
+                new_edges = edges
+            for chunk in chunks:
+                part = chunk.rows
+                source, target = links.source[part], links.target[part]
+                m = torch.empty_like(edges[part]) if gates is None else gates[part]
+                torch.addmm(bias, edges[part], weight.t(), out=m)
+                m += source_gate.index_select(0, source)
+                m += target_gate.index_select(0, target)
+                gate = torch.sigmoid(m)
+                total = _sum_at_targets(gate, links, chunk, weighted=True)
+                gate *= message.index_select(0, source)
+                mean_message = _sum_at_targets(gate, links, chunk, weighted=True).div_(total + GATE_EPSILON)
+                nodes = links.target_node[chunk.targets]
+                x[nodes], gate_sum[nodes] = mean_message, total
+                if new_edges is not None:
+                    _update(norm, m, edges[part], out=new_edges[part])
+            if norm_weight is not None and gates is not None:
+                norm, mean, var = _norm(gates, links.count, rows, norm_weight, norm_bias, mean, var, eps)
+                new_edges = torch.empty_like(edges)
+                for part in rows:
+                    _update(norm, gates[part], edges[part], out=new_edges[part])
+        ctx.links, ctx.has_norm = links, norm is not None
+        if keep:
+            ctx.save_for_backward(message, edges, weight, x, gate_sum, gates, *(norm or ()))
+        if norm is None:
+            return x, None, None, None
+        ctx.mark_non_differentiable(mean, var)
+        return x, new_edges, mean, var
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_x: Tensor, of_new_edges: Tensor | None, *_: Tensor) -> tuple[Tensor | None, ...]:
+        message, edges, weight, x, gate_sum, gates, *norm = ctx.saved_tensors
+        links: Links = ctx.links
+        chunks = list(links.chunks())
+        norm = _Norm(*norm) if ctx.has_norm else None
+        of_norm: tuple[Tensor, Tensor] | tuple[None, None] = (None, None)
+        if norm is not None:
+            of_norm = norm.parameter_gradients(gates, of_new_edges, [chunk.rows for chunk in chunks])
+        q = of_x / (gate_sum + GATE_EPSILON)
+        qx = q * x
+        of_source, of_target, of_message = (torch.zeros_like(message) for _ in range(3))
+        of_weight = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
+        for chunk in chunks:
+            part = chunk.rows
+            source, target = links.source[part], links.target[part]
+            times = links.weight[part, None].to(edges.dtype)
+            m, gate = gates[part], torch.sigmoid(gates[part])
+            q_rows = q.index_select(0, target).mul_(times)
+            of_gate = message.index_select(0, source).mul_(q_rows)
+            of_gate -= qx.index_select(0, target).mul_(times)
+            of_m = torch.ops.aten.sigmoid_backward(of_gate, gate)
+            of_message[chunk.sources] = _sum_at_sources(gate.mul_(q_rows), links, chunk)
+            if norm is not None:
+                of_m += norm.input_gradient(m, of_new_edges[part], links.count[part], *of_norm)
+            of_source[chunk.sources] = _sum_at_sources(of_m, links, chunk)
+            of_target[links.target_node[chunk.targets]] = _sum_at_targets(of_m, links, chunk, weighted=False)
+            of_weight += of_m.t() @ edges[part]
+            if norm is not None:
+                torch.addmm(of_new_edges[part], of_m, weight, out=m)
+            else:
+                torch.mm(of_m, weight, out=m)
+        of_bias = of_target.sum(0)
+        gradients = (of_source, of_target, of_message, gates, of_weight.to(weight.dtype), of_bias, *of_norm)
+        return None, *gradients, None, None, None, None
+
+
+def _sum_at_targets(values: Tensor, links: Links, chunk: Chunk, *, weighted: bool) -> Tensor:
+    """(runs, width): the sum of each run of rows, each row times its weight or once."""
+    start = chunk.rows.start
+    weight = links.weight[chunk.rows].to(values.dtype) if weighted else None
+    index, begin = links.row[: len(values)], links.target_start[chunk.targets] - start
+    return F.embedding_bag(index, values, begin, mode="sum", per_sample_weights=weight)
+
+
+def _sum_at_sources(values: Tensor, links: Links, chunk: Chunk) -> Tensor:
+    """(sources, width): the sum of the rows that leave each node."""
+    start = chunk.rows.start
+    index, begin = links.by_source[chunk.rows] - start, links.source_start[chunk.sources] - start
+    return F.embedding_bag(index, values, begin, mode="sum")

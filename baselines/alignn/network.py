@@ -1,0 +1,263 @@
+"""The networks of the paper: the backbone, its pre-training heads and the variants for migration paths.
+
+Names of modules are the authors' (models.md 1.5), so that their checkpoints load. Features of two cells come from one
+network that is applied twice; batch statistics are those of each application.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+
+from emigbench import EmigbenchError
+from emigbench_baselines.alignn import elements
+from emigbench_baselines.alignn.batch import GraphBatch
+from emigbench_baselines.alignn.layers import (
+    WIDTH,
+    AlignnLayer,
+    Attention,
+    DenseLayer,
+    EdgeGatedConvolution,
+    ScalarEmbedding,
+    full_precision,
+    mean_of_runs,
+)
+
+PROPERTIES = ("GVRH", "PHONONS", "PIEZO", "DIELECTRIC", "EXP_BAND_GAP", "FORM_ENERGY", "BAND_GAP")
+"""Heads of the pre-trained network, in the authors' order."""
+N_LAYERS = 4
+HEAD_WIDTH = 128
+
+
+class Backbone(nn.Module):
+    """Embeddings, four ALIGNN layers, four convolutions on the crystal graph (models.md 1.2)."""
+
+    element_features: Tensor
+
+    def __init__(self, n_heads: int = 0, n_joined: int = 1):
+        """Build it.
+
+        Args:
+            n_heads: heads with two hidden layers, one output each (models.md 1.3).
+            n_joined: pooled vectors that are joined into one before the heads; 2 adds the layer `fc`.
+        """
+        super().__init__()
+        table = torch.tensor(elements.features())
+        self.register_buffer("element_features", table, persistent=False)
+        self.atom_embedding = DenseLayer(table.shape[1], WIDTH)
+        self.edge_embedding = ScalarEmbedding(0.0, 8.0, 80)
+        self.angle_embedding = ScalarEmbedding(-1.0, 1.0, 40)
+        self.alignn_layers = nn.ModuleList(AlignnLayer() for _ in range(N_LAYERS))
+        self.gcn_layers = nn.ModuleList(EdgeGatedConvolution() for _ in range(N_LAYERS))
+        if n_joined > 1:
+            self.fc = nn.Linear(n_joined * WIDTH, WIDTH)
+        if n_heads:
+            self.conv_to_fc = nn.ModuleList(nn.Linear(WIDTH, HEAD_WIDTH) for _ in range(n_heads))
+            self.fc_hp = nn.ModuleList(nn.Sequential(nn.Linear(HEAD_WIDTH, HEAD_WIDTH)) for _ in range(n_heads))
+            self.fc_out = nn.ModuleList(nn.Linear(HEAD_WIDTH, 1) for _ in range(n_heads))
+
+    def embed(self, batch: GraphBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (rows, 256) of atoms, bonds and angles before the first convolution."""
+        atoms = self.atom_embedding(self.element_features[batch.atomic_numbers], _ones(batch))
+        edges = self.edge_embedding(batch.lengths, batch.bonds.count)
+        return full_precision(atoms), full_precision(edges), self.angle_embedding(batch.cosines, batch.angles.count)
+
+    def atom_features(
+        self,
+        batch: GraphBatch,
+        embedded: tuple[Tensor, Tensor, Tensor] | None = None,
+        alignn_layers: nn.ModuleList | None = None,
+        gcn_layers: nn.ModuleList | None = None,
+    ) -> Tensor:
+        """(atoms, 256) behind the last convolution.
+
+        The angles behind the last ALIGNN layer, and the bonds behind the last convolution, are read by nothing and
+        not computed; neither are the batch statistics of theirs, which no prediction depends on.
+        """
+        atoms, edges, triplets = embedded or self.embed(batch)
+        alignn_layers, gcn_layers = alignn_layers or self.alignn_layers, gcn_layers or self.gcn_layers
+        count = _ones(batch)
+        for layer in alignn_layers:
+            last = layer is alignn_layers[-1]
+            atoms, edges, triplets = layer(
+                batch.bonds, batch.angles, atoms, edges, triplets, count, update_triplets=not last
+            )
+        for layer in gcn_layers:
+            atoms, edges = layer(batch.bonds, atoms, edges, count, update_edges=layer is not gcn_layers[-1])
+        return atoms
+
+    def pooled(self, batch: GraphBatch) -> Tensor:
+        """(graphs, 256), the mean over the atoms of each graph."""
+        return mean_of_runs(self.atom_features(batch), batch.n_atoms)
+
+    def heads(self, pooled: Tensor) -> Tensor:
+        """(graphs, 256) to (graphs, heads); the activation comes before the first layer too (models.md 1.3)."""
+        silu = nn.functional.silu
+        first = silu(pooled)
+        outputs = [
+            out(silu(hidden(silu(enter(first)))))
+            for enter, hidden, out in zip(self.conv_to_fc, self.fc_hp, self.fc_out, strict=True)
+        ]
+        return full_precision(torch.cat(outputs, dim=1))
+
+
+class MultiProperty(Backbone):
+    """MPT: the pre-trained network, a head for each of seven properties."""
+
+    def __init__(self) -> None:
+        super().__init__(n_heads=len(PROPERTIES))
+
+    def forward(self, batch: GraphBatch, mask: Tensor | None = None) -> Tensor:
+        """(graphs, 7) scaled properties, times the (graphs, 7) mask of those that are known."""
+        output = self.heads(self.pooled(batch))
+        return output if mask is None else output * mask
+
+
+class Band(Backbone):
+    """MODEL-3: one cell that holds all five images of the moving ion."""
+
+    def __init__(self) -> None:
+        super().__init__(n_heads=1)
+
+    def forward(self, band: GraphBatch) -> Tensor:
+        """(graphs,) scaled barriers."""
+        return self.heads(self.pooled(band)).squeeze(1)
+
+
+class Sum(Backbone):
+    """MODEL-1-ADD: the sum of the pooled features of both endpoints."""
+
+    def __init__(self) -> None:
+        super().__init__(n_heads=1)
+
+    def forward(self, initial: GraphBatch, final: GraphBatch) -> Tensor:
+        """(graphs,) scaled barriers."""
+        return self.heads(self.pooled(initial) + self.pooled(final)).squeeze(1)
+
+
+class Difference(Sum):
+    """MODEL-1-SUB: initial minus final."""
+
+    def forward(self, initial: GraphBatch, final: GraphBatch) -> Tensor:
+        """(graphs,) scaled barriers."""
+        return self.heads(self.pooled(initial) - self.pooled(final)).squeeze(1)
+
+
+class Joined(Backbone):
+    """MODEL-1-CC: the pooled features of both endpoints side by side."""
+
+    def __init__(self) -> None:
+        super().__init__(n_heads=1, n_joined=2)
+
+    def forward(self, initial: GraphBatch, final: GraphBatch) -> Tensor:
+        """(graphs,) scaled barriers."""
+        pair = torch.cat([self.pooled(initial), self.pooled(final)], dim=1)
+        return self.heads(self.fc(pair)).squeeze(1)
+
+
+class Change(Backbone):
+    """MODEL-2: the initial cell in full, beside the change to the final one seen by a short stack of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(n_heads=1, n_joined=2)
+        self.alignn_layers_1 = nn.ModuleList([AlignnLayer()])
+        self.gcn_layers_1 = nn.ModuleList([EdgeGatedConvolution()])
+
+    def forward(self, initial: GraphBatch, final: GraphBatch) -> Tensor:
+        """(graphs,) scaled barriers."""
+        start = self.embed(initial)
+        change = self._short(initial, tuple(_private(x) for x in start)) - self._short(final, self.embed(final))
+        full = mean_of_runs(self.atom_features(initial, start), initial.n_atoms)
+        return self.heads(self.fc(torch.cat([full, change], dim=1))).squeeze(1)
+
+    def _short(self, batch: GraphBatch, embedded: tuple[Tensor, ...]) -> Tensor:
+        atoms = self.atom_features(batch, embedded, self.alignn_layers_1, self.gcn_layers_1)
+        return mean_of_runs(atoms, batch.n_atoms)
+
+
+class BandAndSurroundings(Backbone):
+    """MODEL-4: the band's cell and the bonds of its images, both read out by attention."""
+
+    def __init__(self) -> None:
+        super().__init__(n_heads=1, n_joined=2)
+        self.attention = Attention()
+        self.attention1 = Attention()
+
+    def forward(self, band: GraphBatch, subgraph: GraphBatch) -> Tensor:
+        """(graphs,) scaled barriers."""
+        whole = self.attention(self.atom_features(band), band.n_atoms)
+        near = self.attention1(self.atom_features(subgraph), subgraph.n_atoms)
+        return self.heads(self.fc(torch.cat([whole, near], dim=1))).squeeze(1)
+
+
+class ScratchSum(Backbone):
+    """SCRATCH-ADD: the sum of both endpoints and one linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(WIDTH, 1)
+
+    def forward(self, initial: GraphBatch, final: GraphBatch) -> Tensor:
+        """(graphs,) scaled barriers."""
+        return full_precision(self.fc(self.pooled(initial) + self.pooled(final))).squeeze(1)
+
+
+class ScratchDifference(ScratchSum):
+    """SCRATCH-SUB: initial minus final."""
+
+    def forward(self, initial: GraphBatch, final: GraphBatch) -> Tensor:
+        """(graphs,) scaled barriers."""
+        return full_precision(self.fc(self.pooled(initial) - self.pooled(final))).squeeze(1)
+
+
+class ScratchJoined(Backbone):
+    """SCRATCH-CC: both endpoints side by side and two linear layers without an activation between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Sequential(nn.Linear(2 * WIDTH, WIDTH), nn.Linear(WIDTH, 1))
+
+    def forward(self, initial: GraphBatch, final: GraphBatch) -> Tensor:
+        """(graphs,) scaled barriers."""
+        return full_precision(self.fc(torch.cat([self.pooled(initial), self.pooled(final)], dim=1))).squeeze(1)
+
+
+NETWORKS: Mapping[str, Callable[[], Backbone]] = MappingProxyType(
+    {
+        "mpt": MultiProperty,
+        "model-1-add": Sum,
+        "model-1-sub": Difference,
+        "model-1-cc": Joined,
+        "model-2": Change,
+        "model-3": Band,
+        "model-4": BandAndSurroundings,
+        "scratch-add": ScratchSum,
+        "scratch-sub": ScratchDifference,
+        "scratch-cc": ScratchJoined,
+    }
+)
+"""Every network by its name, freshly initialised when called."""
+
+
+def build(name: str) -> Backbone:
+    """A freshly initialised network.
+
+    Raises:
+        EmigbenchError: if there is none of that name.
+    """
+    if name not in NETWORKS:
+        raise EmigbenchError(f"there is no network {name!r}, expected one of {', '.join(NETWORKS)}")
+    return NETWORKS[name]()
+
+
+def _ones(batch: GraphBatch) -> Tensor:
+    """(atoms,): an atom is never a copy of another."""
+    return torch.ones_like(batch.atomic_numbers, dtype=batch.lengths.dtype)
+
+
+def _private(x: Tensor) -> Tensor:
+    """A tensor that a convolution without gradients may overwrite."""
+    return x if torch.is_grad_enabled() else x.clone()

@@ -1,0 +1,295 @@
+"""Fit a network to graphs: an epoch loop that can be stopped anywhere and goes on to the same weights.
+
+It needs torch and numpy alone, and runs on a CPU and on a GPU alike.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from emigbench import EmigbenchError
+from emigbench_baselines.alignn.batch import GraphBatch, PreparedGraph
+from emigbench_baselines.alignn.recipes import Recipe
+
+FloatArray = NDArray[np.float64]
+Log = Callable[["Epoch", int], None]
+"""Called after each epoch with its figures and the number of epochs of the schedule."""
+
+LINE_EDGES = {"cpu": 400_000, "cuda": 6_000_000}
+"""Rows of the line graph in one pass; a larger batch is cut and its gradients are added up."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What one prediction is made from, and what it should be.
+
+    Attributes:
+        graphs: the inputs of the network, one for MODEL-3, two for the others.
+        target: (k,) scaled targets, anything where the mask is 0.
+        mask: (k,) 1 where the target is known.
+    """
+
+    graphs: tuple[PreparedGraph, ...]
+    target: FloatArray
+    mask: FloatArray
+
+    @property
+    def n_line_edges(self) -> int:
+        """Rows of the line graphs: what memory and time go by."""
+        return sum(graph.n_line_edges for graph in self.graphs)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Figures of one epoch, in scaled units.
+
+    Attributes:
+        number: counted from 1.
+        train_loss: mean loss while training.
+        validation_mae: mean absolute error over the known validation targets, NaN without validation.
+        seconds: time that it took.
+    """
+
+    number: int
+    train_loss: float
+    validation_mae: float
+    seconds: float
+
+
+@dataclass
+class _Progress:
+    """Where a run stands; what a checkpoint holds beside the weights."""
+
+    epochs: list[Epoch] = field(default_factory=list)
+    best_mae: float = math.inf
+    best_epoch: int = 0
+
+
+def train(
+    network: nn.Module,
+    samples: Sequence[Sample],
+    validation: Sequence[Sample],
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: str,
+    checkpoint: Path | None = None,
+    log: Log = lambda epoch, total: None,
+) -> list[Epoch]:
+    """Fit a network in place; it ends with the weights of the best epoch on the validation samples.
+
+    Args:
+        network: on any device; it is moved.
+        samples: to fit to.
+        validation: to choose the epoch by; the last epoch is kept if there are none.
+        recipe: schedule and settings.
+        seed: of the order of the samples and of dropout.
+        device: "cpu" or "cuda".
+        checkpoint: file that the run is kept in after every epoch, and taken up from if it is there.
+        log: called after each epoch.
+
+    Returns:
+        The figures of every epoch.
+
+    Raises:
+        EmigbenchError: if the loss is no longer a number, or the checkpoint is not of this run.
+    """
+    network.to(device)
+    optimizer = torch.optim.AdamW(_parameter_groups(network, recipe), lr=recipe.max_learning_rate)
+    steps = len(epoch_batches(len(samples), recipe, seed, 1))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.max_learning_rate, epochs=recipe.epochs, steps_per_epoch=steps, pct_start=0.3
+    )
+    progress, best = _Progress(), _copy_of(network)
+    if checkpoint is not None and checkpoint.is_file():
+        progress, best = _resume(checkpoint, network, optimizer, schedule)
+    for number in range(len(progress.epochs) + 1, recipe.epochs + 1):
+        if recipe.patience is not None and number - 1 - progress.best_epoch >= recipe.patience and validation:
+            break
+        started = time.monotonic()
+        torch.manual_seed(_epoch_seed(seed, number))
+        loss = _train_epoch(network, samples, recipe, optimizer, schedule, seed, number, device)
+        mae = mean_absolute_error(network, validation, recipe, device)
+        if not math.isfinite(loss):
+            raise EmigbenchError(f"The loss of epoch {number} is {loss}: lower the learning rate of the recipe.")
+        if not validation or mae < progress.best_mae:
+            progress.best_mae, progress.best_epoch, best = mae, number, _copy_of(network)
+        progress.epochs.append(Epoch(number, loss, mae, time.monotonic() - started))
+        if checkpoint is not None:
+            _save(checkpoint, network, optimizer, schedule, progress, best)
+        log(progress.epochs[-1], recipe.epochs)
+    network.load_state_dict(best)
+    return progress.epochs
+
+
+@torch.no_grad()
+def predict(network: nn.Module, samples: Sequence[Sample], recipe: Recipe, device: str) -> FloatArray:
+    """(n, k) scaled predictions in eval mode, in the order of the samples."""
+    network.eval()
+    values = np.zeros((len(samples), len(samples[0].target) if samples else 0))
+    largest_first = sorted(range(len(samples)), key=lambda i: -samples[i].n_line_edges)
+    for part in _parts(largest_first, samples, LINE_EDGES[device]):
+        values[part] = _forward(network, [samples[i] for i in part], recipe, device).double().cpu().numpy()
+    return values
+
+
+def mean_absolute_error(network: nn.Module, samples: Sequence[Sample], recipe: Recipe, device: str) -> float:
+    """Mean absolute error over the known targets, in scaled units; NaN for no samples."""
+    if not samples:
+        return math.nan
+    mask = np.array([sample.mask for sample in samples])
+    error = np.abs(predict(network, samples, recipe, device) - np.array([sample.target for sample in samples]))
+    return float((error * mask).sum() / mask.sum())
+
+
+def epoch_batches(n: int, recipe: Recipe, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """The batches of one epoch as row numbers: the same for the same seed and epoch."""
+    order = np.arange(n)
+    if recipe.shuffle:
+        order = np.random.default_rng((seed, epoch)).permutation(n)
+    batches = np.split(order, range(recipe.batch_size, n, recipe.batch_size))
+    if len(batches) > 1 and len(batches[-1]) < recipe.smallest_batch:
+        batches.pop()
+    return batches
+
+
+def _train_epoch(
+    network: nn.Module,
+    samples: Sequence[Sample],
+    recipe: Recipe,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    seed: int,
+    epoch: int,
+    device: str,
+) -> float:
+    network.train()
+    batches = epoch_batches(len(samples), recipe, seed, epoch)
+    total = torch.zeros((), device=device)
+    for rows in batches:
+        optimizer.zero_grad(set_to_none=True)
+        known = sum(float(samples[i].mask.size if recipe.average_over_all else samples[i].mask.sum()) for i in rows)
+        for part in _parts(list(rows), samples, LINE_EDGES[device]):
+            chosen = [samples[i] for i in part]
+            loss = _summed_loss(_forward(network, chosen, recipe, device), chosen, recipe, device) / known
+            loss.backward()
+            total += loss.detach()
+        optimizer.step()
+        schedule.step()
+    return float(total) / len(batches)
+
+
+def _forward(network: nn.Module, samples: Sequence[Sample], recipe: Recipe, device: str) -> Tensor:
+    """(n, k) outputs of the network."""
+    n_inputs = len(samples[0].graphs)
+    batches = [GraphBatch.of([sample.graphs[i] for sample in samples], device) for i in range(n_inputs)]
+    half = torch.bfloat16 if device == "cuda" and recipe.mixed_precision else None
+    with torch.autocast(device, dtype=half or torch.bfloat16, enabled=half is not None):
+        output: Tensor = network(*batches)
+    return output.float().reshape(len(samples), -1)
+
+
+def _summed_loss(output: Tensor, samples: Sequence[Sample], recipe: Recipe, device: str) -> Tensor:
+    target = torch.tensor(np.array([sample.target for sample in samples]), dtype=torch.float32, device=device)
+    mask = torch.tensor(np.array([sample.mask for sample in samples]), dtype=torch.float32, device=device)
+    error = (output - target) * mask
+    return (error.square() if recipe.loss == "mse" else error.abs()).sum()
+
+
+def _parts(rows: Sequence[int], samples: Sequence[Sample], limit: int) -> Iterator[list[int]]:
+    """Runs of rows that fit into memory together; a row that is too large comes alone."""
+    part: list[int] = []
+    size = 0
+    for row in rows:
+        own = samples[row].n_line_edges
+        if part and size + own > limit:
+            yield part
+            part, size = [], 0
+        part.append(row)
+        size += own
+    if part:
+        yield part
+
+
+def _parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Weights with decay; biases and batch-norm parameters without.
+
+    The authors tell them apart by name, and so decay the norms inside the embeddings (models.md 3); the original
+    recipe does the same.
+    """
+    norms = {
+        f"{prefix}.{name}"
+        for prefix, module in network.named_modules()
+        if isinstance(module, nn.BatchNorm1d | nn.LayerNorm)
+        for name, _ in module.named_parameters(recurse=False)
+    }
+    free, decayed = [], []
+    for name, parameter in network.named_parameters():
+        if recipe.decay_by_name:
+            is_free = any(word in name for word in ("bias", "bn", "norm"))
+        else:
+            is_free = name.endswith("bias") or name in norms
+        (free if is_free else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    """One number from both, so that dropout is the same whether a run was stopped or not."""
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
+
+
+def _copy_of(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def _save(
+    file: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    progress: _Progress,
+    best: dict[str, Tensor],
+) -> None:
+    """Write the whole run beside the file, then put it in its place."""
+    content = {
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "best": best,
+        "epochs": [asdict(epoch) for epoch in progress.epochs],
+        "best_mae": progress.best_mae,
+        "best_epoch": progress.best_epoch,
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_name(f".{file.name}.{os.getpid()}")
+    torch.save(content, scratch)
+    scratch.replace(file)
+
+
+def _resume(
+    file: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> tuple[_Progress, dict[str, Tensor]]:
+    try:
+        content = torch.load(file, map_location=next(network.parameters()).device, weights_only=True)
+        network.load_state_dict(content["network"])
+        optimizer.load_state_dict(content["optimizer"])
+        schedule.load_state_dict(content["schedule"])
+        epochs = [Epoch(**epoch) for epoch in content["epochs"]]
+        return _Progress(epochs, content["best_mae"], content["best_epoch"]), content["best"]
+    except Exception as error:  # torch, pickle and zip each have their own
+        reason = str(error).splitlines()[0]
+        raise EmigbenchError(f"The checkpoint {file} cannot be taken up ({reason}); remove it to start anew.") from error

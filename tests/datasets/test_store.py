@@ -1,0 +1,403 @@
+"""Where `load` looks, in which order, and what it says when what it finds is not the dataset."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+import emigbench
+from emigbench.datasets import catalogue, sources, store
+from emigbench.datasets.hashing import dataset_hash
+from emigbench.datasets.store import INFO_FILE, PATHS_FILE, Dataset, fetch, load, read_built, write_built
+from emigbench.errors import EmigbenchError
+from emigbench.records import LabelledPath, MigrationPath
+
+VERSIONED = f"full-{catalogue.info('full').version}"
+
+
+def small_entries(name="A"):
+    """Two records with every kind of field in use: a final state, flags, raw strings, none of them."""
+    host, lattice = np.array([[0.25, 0.5, 1 / 3], [0.1, 0.2, 0.3]]), np.array([[5.0, 0, 0], [1.0, 6.0, 0], [0, 0.5, 7]])
+    plain = MigrationPath(
+        f"{name}_1", name, "OXIDES", "Li", "", "unknown", lattice, ("Co", "O"), host, np.linspace(0, [0.3] * 3, 5)
+    )
+    rich = replace(
+        plain,
+        id=f"{name}_2",
+        state="charged",
+        final_lattice=1.01 * lattice,
+        final_host_frac_coords=host + 0.01,
+        flags=("hop_short", "small_cell"),
+        raw={"composition": "LICoO2 “raw”", "space_group": " Pbnm "},
+        duplicate_of=f"{name}_1",
+        path_label="PATH 1",
+    )
+    return LabelledPath(plain, 0.1, "train"), LabelledPath(rich, 1 / 3, "test", ("label_conflict",))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A dataset of two records under the name `full`, so that looking for it costs nothing."""
+    entries = small_entries()
+    digest = dataset_hash(entries)
+    info = replace(catalogue.info("full"), sha256=digest, n_paths=len(entries))
+    monkeypatch.setitem(catalogue.CATALOGUE, "full", info)
+    return Dataset("full", info.version, digest, entries)
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch, tmp_path):
+    """No dataset anywhere: no environment, an empty cache, and a download that must not happen."""
+    monkeypatch.delenv("EMIGBENCH_DATA", raising=False)
+    monkeypatch.delenv("EMIGBENCH_SOURCE", raising=False)
+    monkeypatch.setenv("EMIGBENCH_CACHE", str(tmp_path / "cache"))
+
+    def no_network(folder):
+        raise EmigbenchError("Could not download X: no connection.")
+
+    monkeypatch.setattr(sources, "download", no_network)
+
+
+@pytest.fixture
+def curated(monkeypatch, small):
+    """Curating any folder gives the small dataset; the list tells which folders were."""
+    folders = []
+
+    def curate(folder):
+        folders.append(folder)
+        return small.entries
+
+    monkeypatch.setattr(store, "_curate", curate)
+    return folders
+
+
+def one_sentence(error):
+    text = str(error.value)
+    assert "\n" not in text
+    assert text.endswith(".")
+    assert "Traceback" not in text
+    return text
+
+
+def wrong(small, folder):
+    """A built dataset of other content."""
+    write_built(replace(small, entries=small_entries("B")), folder)
+
+
+def assert_equal(a, b):
+    assert dataset_hash(a) == dataset_hash(b)
+    for x, y in zip(a, b, strict=True):
+        assert (x.id, x.e_m, x.split, x.label_flags) == (y.id, y.e_m, y.split, y.label_flags)
+        for name in x.path.__dataclass_fields__:
+            np.testing.assert_array_equal(getattr(x.path, name), getattr(y.path, name))
+
+
+# --- Writing and reading
+
+
+def test_what_is_written_is_read(small, tmp_path):
+    write_built(small, tmp_path / "deep" / "built")
+    assert_equal(read_built(tmp_path / "deep" / "built"), small.entries)
+    assert sorted(file.name for file in (tmp_path / "deep" / "built").iterdir()) == sorted([PATHS_FILE, INFO_FILE])
+    info = json.loads((tmp_path / "deep" / "built" / INFO_FILE).read_text())
+    assert info == {"name": "full", "version": small.version, "sha256": small.sha256, "n_paths": 2}
+
+
+def test_what_is_read_is_as_frozen_as_what_was_written(small, tmp_path):
+    write_built(small, tmp_path)
+    path = read_built(tmp_path)[1].path
+    assert isinstance(path.flags, tuple)
+    assert isinstance(path.host_species, tuple)
+    assert not path.final_lattice.flags.writeable
+
+
+def test_the_whole_dataset_survives(full, tmp_path):
+    data = Dataset("full", catalogue.info("full").version, dataset_hash(full), full)
+    write_built(data, tmp_path)
+    assert_equal(read_built(tmp_path), full)
+    assert load(path=tmp_path).sha256 == catalogue.info("full").sha256
+
+
+def test_writing_replaces_what_was_there(small, tmp_path):
+    wrong(small, tmp_path)
+    write_built(small, tmp_path)
+    assert_equal(read_built(tmp_path), small.entries)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_folder_that_cannot_be(small, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(EmigbenchError, match="Cannot write the dataset to") as error:
+        write_built(small, tmp_path / "file" / "built")
+    assert str(tmp_path / "file" / "built") in one_sentence(error)
+    with pytest.raises(EmigbenchError, match="Cannot write the dataset to"):
+        write_built(small, tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_nothing_half_written_where_the_disk_is_full(small, tmp_path, monkeypatch):
+    write_built(small, tmp_path / "built")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "built").iterdir()}
+
+    def full_disk(table, file, **options):
+        Path(file).write_bytes(b"PAR1 half of")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", full_disk)
+    for folder in (tmp_path / "built", tmp_path / "new"):
+        with pytest.raises(EmigbenchError, match="No space left on device") as error:
+            write_built(replace(small, entries=small_entries("B")), folder)
+        one_sentence(error)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "built").iterdir()} == before
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_no_built_dataset(tmp_path):
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(EmigbenchError, match=f"There is no {PATHS_FILE} in ") as error:
+            read_built(folder)
+        assert str(folder) in one_sentence(error)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 200, -1], ids=lambda keep: f"{keep} bytes")
+def test_truncated_file(small, tmp_path, keep):
+    write_built(small, tmp_path)
+    file = tmp_path / PATHS_FILE
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(EmigbenchError, match="is damaged") as error:
+        load(path=tmp_path)
+    assert str(file) in one_sentence(error)
+
+
+def test_flipped_bytes_never_pass(small, tmp_path):
+    """Wherever a byte is flipped, the dataset is refused in a sentence, or the same within the hash's quantum."""
+    write_built(small, tmp_path)
+    file = tmp_path / PATHS_FILE
+    content = file.read_bytes()
+    refused = []
+    for position in range(0, len(content), max(1, len(content) // 150)):
+        damaged = bytearray(content)
+        damaged[position] ^= 0xFF
+        file.write_bytes(damaged)
+        try:
+            assert load(path=tmp_path).sha256 == small.sha256
+        except EmigbenchError as error:
+            refused.append(str(error))
+    assert len(refused) > 50
+    assert not [text for text in refused if "\n" in text]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda frame: frame.drop(columns="lattice"),
+        lambda frame: frame.assign(extra=1),
+        lambda frame: frame.assign(state="half"),
+        lambda frame: frame.assign(raw="{"),
+        lambda frame: frame.assign(lattice=[[1.0, 2.0]] * len(frame)),
+        lambda frame: frame.assign(flags=None),
+        lambda frame: frame.assign(e_m=None),
+    ],
+    ids=["no lattice", "extra", "state", "raw", "shape", "no flags", "no label"],
+)
+def test_another_table_under_the_name(small, tmp_path, spoil):
+    write_built(small, tmp_path)
+    spoil(pd.read_parquet(tmp_path / PATHS_FILE)).to_parquet(tmp_path / PATHS_FILE)
+    with pytest.raises(EmigbenchError, match="is damaged") as error:
+        load(path=tmp_path)
+    one_sentence(error)
+
+
+def test_other_content_is_refused(small, tmp_path):
+    wrong(small, tmp_path)
+    with pytest.raises(EmigbenchError, match="content hash") as error:
+        load(path=tmp_path)
+    text = one_sentence(error)
+    assert str(tmp_path) in text
+    assert small.sha256[:12] in text
+    assert dataset_hash(small_entries("B"))[:12] in text
+
+
+def test_a_changed_label_is_refused(small, tmp_path):
+    entries = (replace(small.entries[0], e_m=0.1001), small.entries[1])
+    write_built(replace(small, entries=entries), tmp_path)
+    with pytest.raises(EmigbenchError, match="content hash"):
+        load(path=tmp_path)
+
+
+# --- Where it looks
+
+
+def test_the_order_of_places(small, curated, tmp_path, monkeypatch):
+    given, in_data, source = tmp_path / "given", tmp_path / "data", tmp_path / "source"
+    cached = tmp_path / "cache" / VERSIONED
+    write_built(small, given)
+    for folder in (in_data, cached):
+        wrong(small, folder)
+
+    monkeypatch.setenv("EMIGBENCH_DATA", str(in_data))
+    monkeypatch.setenv("EMIGBENCH_SOURCE", str(source))
+    assert load(path=given).sha256 == small.sha256  # before EMIGBENCH_DATA
+    assert load("full", str(given)).sha256 == small.sha256
+    with pytest.raises(EmigbenchError, match=str(in_data)):  # before EMIGBENCH_SOURCE
+        load()
+    monkeypatch.delenv("EMIGBENCH_DATA")
+    assert load().sha256 == small.sha256  # before the cache
+    assert curated == [source]
+    monkeypatch.delenv("EMIGBENCH_SOURCE")
+    with pytest.raises(EmigbenchError, match=str(cached)):  # before the network
+        load()
+    write_built(small, cached)
+    assert load().sha256 == small.sha256
+    shutil.rmtree(cached)
+    with pytest.raises(EmigbenchError, match="the download failed"):
+        load()
+    assert curated == [source]
+
+
+def test_an_empty_variable_is_no_place(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMIGBENCH_DATA", "")
+    monkeypatch.setenv("EMIGBENCH_SOURCE", "")
+    write_built(small, tmp_path / "cache" / VERSIONED)
+    assert load().sha256 == small.sha256
+
+
+@pytest.mark.parametrize("variable", ["EMIGBENCH_DATA", "EMIGBENCH_SOURCE"])
+def test_a_place_that_is_named_and_empty_is_an_error(small, tmp_path, monkeypatch, variable):
+    """Another copy is at hand, but the one that was asked for is not."""
+    write_built(small, tmp_path / "cache" / VERSIONED)
+    monkeypatch.setenv(variable, str(tmp_path / "empty"))
+    with pytest.raises(EmigbenchError, match=str(tmp_path / "empty")) as error:
+        load()
+    one_sentence(error)
+
+
+def test_what_is_downloaded_is_kept(small, curated, tmp_path, monkeypatch):
+    downloads = []
+    monkeypatch.setattr(sources, "download", downloads.append)
+    assert load().sha256 == small.sha256
+    assert downloads == curated == [tmp_path / "cache" / "sources"]
+    assert_equal(read_built(tmp_path / "cache" / VERSIONED), small.entries)
+    assert_equal(load().entries, small.entries)
+    assert len(downloads) == 1
+    assert_equal(fetch().entries, small.entries)  # asked for, it is made anew
+    assert len(downloads) == 2
+
+
+def test_a_failed_download_says_what_was_tried_and_what_to_do(small, tmp_path):
+    with pytest.raises(EmigbenchError) as error:
+        load()
+    text = str(error.value)
+    assert "\n" not in text
+    for part in ("EMIGBENCH_DATA", "EMIGBENCH_SOURCE", str(tmp_path / "cache"), "no connection", "--dataset spinels"):
+        assert part in text
+    assert not (tmp_path / "cache" / VERSIONED).exists()
+
+
+def test_a_cache_that_cannot_be(small, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.delenv("EMIGBENCH_DATA", raising=False)
+    monkeypatch.delenv("EMIGBENCH_SOURCE", raising=False)
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("EMIGBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(EmigbenchError, match="Cannot create the folder") as error:
+        load()
+    assert "\n" not in str(error.value)
+
+
+def test_the_cache_folder(tmp_path, monkeypatch):
+    assert store.cache_folder() == tmp_path / "cache"
+    monkeypatch.delenv("EMIGBENCH_CACHE")
+    assert store.cache_folder().name == "emigbench"
+
+
+def test_build_from_the_source_files(source_dir, tmp_path, monkeypatch):
+    built = store.build(source_dir, tmp_path / "built")
+    assert len(built) == 619
+    monkeypatch.setenv("EMIGBENCH_DATA", str(tmp_path / "built"))
+    assert emigbench.load("full").sha256 == built.sha256 == catalogue.info("full").sha256
+
+
+def test_building_from_wrong_files_leaves_nothing(tmp_path):
+    with pytest.raises(EmigbenchError, match="is missing in"):
+        store.build(tmp_path / "nothing", tmp_path / "built")
+    assert not (tmp_path / "built").exists()
+
+
+def test_unknown_dataset():
+    for action in (load, fetch):
+        with pytest.raises(EmigbenchError, match="There is no dataset 'fool'; there are full, spinels") as error:
+            action("fool")
+        one_sentence(error)
+
+
+# --- The embedded dataset
+
+
+def test_spinels_need_nothing(monkeypatch):
+    data = load("spinels")
+    assert (len(data), data.name, data.sha256) == (82, "spinels", catalogue.info("spinels").sha256)
+    assert data.labels.by_id.keys() == data.by_id.keys()
+    assert_equal(fetch("spinels").entries, data.entries)
+
+
+def test_spinels_in_a_fresh_process_without_network(tmp_path):
+    code = """
+import socket
+def refuse(*args, **kwargs):
+    raise AssertionError("the network was asked")
+socket.socket.connect = socket.getaddrinfo = refuse
+import emigbench
+data = emigbench.load("spinels")
+train, test = data.split("official")
+print(len(train), len(test), data[0].path.structure().composition.reduced_formula)
+"""
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "EMIGBENCH_CACHE": str(tmp_path / "file" / "cache")}
+    (tmp_path / "file").write_text("no cache here")
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split()[:2] == ["71", "11"]
+
+
+def test_spinels_are_the_same_paths_as_in_full(full):
+    """But for figures rounded to 1e-6, and findings about the source's cell that came with the labels."""
+    by_id = {entry.id: entry for entry in full}
+    for entry in load("spinels"):
+        twin = by_id[entry.id]
+        assert (entry.e_m, entry.split, entry.label_flags) == (twin.e_m, twin.split, twin.label_flags)
+        np.testing.assert_allclose(entry.path.lattice, twin.path.lattice, atol=2e-3)
+        for name in entry.path.__dataclass_fields__:
+            if name not in store._ARRAYS:
+                assert getattr(entry.path, name) == getattr(twin.path, name), (entry.id, name)
+        assert (entry.path.final_lattice is None) == (twin.path.final_lattice is None)
+
+
+def test_a_dataset_is_a_sequence():
+    data = load("spinels")
+    assert data[0] is data.entries[0]
+    assert data[-2:] == data.entries[-2:]
+    assert list(data) == list(data.entries)
+    assert data.by_id[data[3].id] is data[3]
+    assert data[3] in data
+
+
+def test_sides_of_a_split_hide_the_labels():
+    data = load("spinels")
+    train, test = data.split("official")
+    assert {type(x) for x in train} == {LabelledPath}
+    assert {type(x) for x in test} == {MigrationPath}
+    with pytest.raises(EmigbenchError, match=r"Split 'material-cv' has 5 folds; use data.folds\('material-cv'\)"):
+        data.split("material-cv")
+    with pytest.raises(EmigbenchError, match="There is no split 'best'"):
+        data.split("best")
+    held_out = [path.id for _, test in data.folds("material-cv") for path in test]
+    assert sorted(held_out) == sorted(data.by_id)
