@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from emigbench import Prediction, load_labels, provenance, submission
+from emigbench import Prediction, load_labels, provenance
 from emigbench.datasets.hashing import predictions_hash
+from emigbench.predictions import PREDICTIONS_FILE, grouped, write_predictions
 from emigbench.storage import write_text
 
 TRAIN_SHEET, TEST_SHEET, ALL_SHEET = "TRAINING-PREDICTIONS", "TEST-PREDICTIONS-BEST-MODEL", "COMPLETE-TABUATION"
@@ -58,15 +59,15 @@ def write(folder: Path, splits: Splits, source: str) -> None:
         for split, values in splits.items()
         for path_id, value in values.items()
     ]
-    file = folder / submission.PREDICTIONS_FILE
-    submission.write_predictions(submission.grouped(rows, labels, folder.name), file)
+    file = folder / PREDICTIONS_FILE
+    write_predictions(grouped(rows, labels, folder.name), file)
     record = {
         "command": provenance.command(),
         "dataset": {"name": labels.name, "version": labels.version, "sha256": labels.sha256},
         "predictions_sha256": predictions_hash(file.read_text().splitlines()),
         "copied_from": source,
     }
-    write_text(folder / submission.RUN_FILE, json.dumps(record, indent=1) + "\n")
+    write_text(folder / provenance.RUN_FILE, json.dumps(record, indent=1) + "\n")
 
 
 def main(table: Path, potentials: Path, submissions: Path = Path("submissions")) -> None:

@@ -152,11 +152,12 @@ def score(
         emigbench score predictions.csv --split material-cv
     """
     from emigbench import submission
+    from emigbench.predictions import PREDICTIONS_FILE, read_predictions
 
     of_dataset = labels.read(dataset or submission.dataset_name(path) or "full")
     splits.folds(of_dataset, split)
-    file = path / submission.PREDICTIONS_FILE if path.is_dir() else path
-    predictions = submission.read_predictions(file, of_dataset, default_split=split)
+    file = path / PREDICTIONS_FILE if path.is_dir() else path
+    predictions = read_predictions(file, of_dataset, default_split=split)
     if split not in predictions:
         raise EmigbenchError(f"{file} has no predictions for split {split}; it has {', '.join(predictions)}.")
     _print_scores({split: predictions[split]}, of_dataset, as_json)

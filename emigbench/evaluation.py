@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from emigbench import provenance, splits, submission
+from emigbench import provenance, splits
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.store import Dataset
 from emigbench.errors import EmigbenchError, in_words
 from emigbench.model import create
+from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, grouped, write_predictions
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 from emigbench.splits import Fold
 from emigbench.storage import write_text
@@ -74,7 +75,7 @@ def evaluate(
     resume: bool = False,
     executor: Executor | None = None,
     progress: Progress = lambda name, done, total: None,
-) -> submission.PredictionSet:
+) -> PredictionSet:
     """Fit and predict every fold and seed, and write `predictions.csv` and `run.json` into `out`.
 
     Finished units are kept in `out/.unfinished`; with `resume` a run that was stopped goes on after them and
@@ -217,7 +218,7 @@ def _cancel(futures: Iterable[Future[UnitResult]]) -> None:
 def _start(out: Path, plan: Mapping[str, Any], resume: bool) -> None:
     """Make sure that `out` is empty of results, or holds those of this very plan."""
     plan_file = out / UNFINISHED / PLAN_FILE
-    results = [name for name in (submission.RUN_FILE, submission.PREDICTIONS_FILE) if (out / name).is_file()]
+    results = [name for name in (provenance.RUN_FILE, PREDICTIONS_FILE) if (out / name).is_file()]
     if plan_file.is_file():
         if not resume:
             raise EmigbenchError(f"{out} holds an unfinished run; go on with --resume or choose another --out.")
@@ -260,12 +261,12 @@ def _read_unit(file: Path, fold: Fold) -> UnitResult | None:
     return result if complete else None
 
 
-def _finish(out: Path, model: str, data: Dataset, results: Mapping[Unit, UnitResult]) -> submission.PredictionSet:
+def _finish(out: Path, model: str, data: Dataset, results: Mapping[Unit, UnitResult]) -> PredictionSet:
     """Write the whole result, then forget the units."""
     rows = ((unit.split, unit.seed, p) for unit, result in results.items() for p in result.predictions)
-    predictions = submission.grouped(rows, data.labels, f"Model {model!r}")
-    file = out / submission.PREDICTIONS_FILE
-    submission.write_predictions(predictions, file)
+    predictions = grouped(rows, data.labels, f"Model {model!r}")
+    file = out / PREDICTIONS_FILE
+    write_predictions(predictions, file)
     record = provenance.run_record(
         dataset={"name": data.name, "version": data.version, "sha256": data.sha256},
         predictions_sha256=predictions_hash(file.read_text(encoding="utf-8").splitlines()),
@@ -283,6 +284,6 @@ def _finish(out: Path, model: str, data: Dataset, results: Mapping[Unit, UnitRes
             for unit, result in results.items()
         ],
     )
-    write_text(out / submission.RUN_FILE, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    write_text(out / provenance.RUN_FILE, json.dumps(record, indent=1, allow_nan=False) + "\n")
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
     return predictions

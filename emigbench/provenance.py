@@ -15,6 +15,9 @@ _PACKAGES = (
 )
 
 
+RUN_FILE = "run.json"
+
+
 def versions() -> dict[str, str]:
     """Python's version and those of the installed packages that can change a result."""
     found = {"python": platform.python_version()}

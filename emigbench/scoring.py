@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emigbench import splits, statistics, submission
+from emigbench import splits, statistics
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError
 from emigbench.metrics import METRICS, Metric, Sample, confusion
+from emigbench.predictions import grouped
 from emigbench.records import FloatArray, Prediction
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
     if empty := [seed for seed, of_seed in by_seed.items() if not of_seed]:
         raise EmigbenchError(f"There are no predictions for seed {empty[0]}.")
     rows = ((split, seed, p) for seed, of_seed in by_seed.items() for p in of_seed)
-    seeds = submission.grouped(rows, labels, "The predictions")[split]
+    seeds = grouped(rows, labels, "The predictions")[split]
     samples = list(samples_of(seeds, labels, split).values())
     weights = resampling(samples[0].material)
 
@@ -137,7 +138,7 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
 def samples_of(seeds: Seeds, labels: Labels, split: str) -> dict[int, Sample]:
     """Seed -> the held-out paths' barriers beside its predictions, failures replaced by the train median.
 
-    `seeds` is as `emigbench.submission.grouped` orders it.
+    `seeds` is as `emigbench.predictions.grouped` orders it.
     """
     folds = splits.held_out(labels, split)
     ids = list(folds)

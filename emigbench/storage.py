@@ -29,3 +29,19 @@ def write_text(file: Path, text: str) -> None:
         raise EmigbenchError(f"Cannot write {file}: {error.strerror}.") from error
     finally:
         Path(scratch).unlink(missing_ok=True)
+
+
+def read_text(file: Path) -> str:
+    """Read a UTF-8 text file, with or without a byte-order mark.
+
+    Raises:
+        EmigbenchError: if it is not there, cannot be read or is not UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise EmigbenchError(f"There is no file {file}.") from None
+    except UnicodeDecodeError:
+        raise EmigbenchError(f"{file} is not UTF-8 text.") from None
+    except OSError as error:
+        raise EmigbenchError(f"Cannot read {file}: {error.strerror}.") from error

@@ -12,7 +12,8 @@ from helpers import SPINELS, one_sentence, program, run
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, evaluation, load, splits
 from emigbench.evaluation import Unit, evaluate
-from emigbench.submission import read_predictions, read_run
+from emigbench.predictions import read_predictions
+from emigbench.submission import read_run
 
 MODELS = """
 import os, time

@@ -7,13 +7,14 @@ import pytest
 
 import emigbench
 from emigbench import submission
+from emigbench.predictions import read_predictions
 
 SUBMISSIONS = Path(__file__).parents[1] / "submissions"
 LABELS = emigbench.load_labels("full")
 
 
 def scored(slug: str, split: str) -> emigbench.Score:
-    predictions = submission.read_predictions(SUBMISSIONS / slug / "predictions.csv", LABELS)
+    predictions = read_predictions(SUBMISSIONS / slug / "predictions.csv", LABELS)
     return emigbench.score(predictions[split], LABELS, split)
 
 
@@ -76,7 +77,7 @@ def test_rows_with_gaps_on_the_paths_that_they_have(slug, n, r2, mae):
 
 def test_mace_relax_over_both_sides():
     """R2 0.0997 and MAE 0.3634 over the 616 paths with a value, of which 60 are in test and 556 in train."""
-    seeds = submission.read_predictions(SUBMISSIONS / "devi2026-mace-relax" / "predictions.csv", LABELS)
+    seeds = read_predictions(SUBMISSIONS / "devi2026-mace-relax" / "predictions.csv", LABELS)
     given = {p.id: p.e_m for of_split in seeds.values() for p in of_split[0] if p.e_m is not None}
     frame = pd.DataFrame({"e_m": {i: LABELS.by_id[i].e_m_ev for i in given}, "predicted": given})
     error = frame.predicted - frame.e_m

@@ -7,16 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emigbench import EmigbenchError, Prediction, splits
-from emigbench.submission import (
-    COLUMNS,
-    PREDICTIONS_FILE,
-    grouped,
-    read,
-    read_card,
-    read_predictions,
-    read_run,
-    write_predictions,
-)
+from emigbench.predictions import COLUMNS, PREDICTIONS_FILE, grouped, read_predictions, write_predictions
+from emigbench.submission import read, read_card, read_run
 
 IDS = list(splits.held_out(SPINELS, "official"))
 OTHERS = csv_lines()[1:]  # valid rows for every id but the first

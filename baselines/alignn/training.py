@@ -292,4 +292,4 @@ def _resume(
         return _Progress(epochs, content["best_mae"], content["best_epoch"]), content["best"]
     except Exception as error:  # torch, pickle and zip each have their own
         reason = str(error).splitlines()[0]
-        raise EmigbenchError(f"The checkpoint {file} cannot be taken up ({reason}); remove it to start anew.") from error
+        raise EmigbenchError(f"The checkpoint {file} cannot be used ({reason}); remove it to start anew.") from error

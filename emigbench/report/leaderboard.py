@@ -17,9 +17,10 @@ from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError
 from emigbench.evaluation import Progress
 from emigbench.metrics import BY_NAME
+from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predictions
 from emigbench.scoring import Figure, Score
 from emigbench.storage import write_text
-from emigbench.submission import Card, PredictionSet
+from emigbench.submission import Card
 
 PAGE, RESULTS = "README.md", "results.json"
 RANKED_BY = "mae"
@@ -67,7 +68,7 @@ def read_entries(folder: Path, labels: Labels) -> list[Entry]:
     Raises:
         EmigbenchError: if there is none, or one is not valid.
     """
-    names = (submission.CARD_FILE, submission.PREDICTIONS_FILE)
+    names = (submission.CARD_FILE, PREDICTIONS_FILE)
     folders = sorted({file.parent for name in names for file in folder.glob(f"*/{name}")})
     if not folders:
         raise EmigbenchError(f"There is no submission in {folder}.")
@@ -93,7 +94,7 @@ def local_entry(folder: Path, labels: Labels) -> Entry:
         inputs="",
         training_data="",
     )
-    predictions = submission.read_predictions(folder / submission.PREDICTIONS_FILE, labels)
+    predictions = read_predictions(folder / PREDICTIONS_FILE, labels)
     return Entry(card, predictions, labels.name)
 
 

@@ -4,10 +4,11 @@
 
 STRUCTURES.npz: `count`, and for structure i `i_lattice` (3, 3) Å, `i_numbers` (n,), `i_frac` (n, 3), `i_options`
 (k, cutoff in Å, canonical, number of first atoms whose bonds alone are kept or 0). OUT.npz: for each i, `i_u`, `i_v`,
-`i_r`, `i_lg_u`, `i_lg_v`, `i_cos` and `i_seconds`.
+`i_r`, `i_lg_u`, `i_lg_v`, `i_cos` and `i_seconds`; and `peak`, by how many bytes the peak of the memory rose.
 """
 
 import os
+import resource
 import sys
 import time
 
@@ -39,6 +40,7 @@ def subgraph(atoms, k, cutoff, canonical, n_first):
 
 def main(structures, out):
     given, answer = np.load(structures), {}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for i in range(int(given["count"])):
         k, cutoff, canonical, n_first = given[f"{i}_options"]
         atoms = Atoms(
@@ -53,6 +55,7 @@ def main(structures, out):
         else:
             graph, lines = whole_graph(atoms, int(k), float(cutoff), bool(canonical))
         answer[f"{i}_seconds"] = time.perf_counter() - started
+        answer["peak"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
         for name, tensors in (("", graph.edges()), ("lg_", lines.edges())):
             answer[f"{i}_{name}u"], answer[f"{i}_{name}v"] = (x.numpy() for x in tensors)
         answer[f"{i}_r"], answer[f"{i}_cos"] = graph.edata["r"].numpy(), lines.edata["h"].numpy()
