@@ -30,8 +30,14 @@ from pathlib import Path
 from emigbench.datasets import curation, sources
 assert len(curation.curate(sources.read(Path({str(SOURCE)!r})))) == 619
 """
+BUILD = f"""
+import sys
+from pathlib import Path
+from emigbench.datasets import store
+store.build(Path({str(SOURCE)!r}), Path(sys.argv[1]))
+"""
 FEATURES = """
-import pickle, sys, time
+import sys, time
 from emigbench_baselines.classical.features import feature_table
 import emigbench
 paths = [entry.path for entry in emigbench.load("full", path=sys.argv[1])]

@@ -57,8 +57,6 @@ class MigrationPath:
         space_group: international symbol, standard setting.
         crystal_system: one of the seven, capitalised.
         path_label: the source's own words for the path.
-        duplicate_of: id of the first path with a symmetry-identical band (its own id for that first one),
-            or "" where the band is unique.
         flags: findings about the geometry, see `emigbench.datasets.curation`.
         raw: the source's strings for the fields that curation changed.
     """
@@ -79,7 +77,6 @@ class MigrationPath:
     space_group: str = ""
     crystal_system: str = ""
     path_label: str = ""
-    duplicate_of: str = ""
     flags: tuple[str, ...] = ()
     raw: Mapping[str, str] = field(default_factory=dict)
 
@@ -147,12 +144,15 @@ class LabelledPath:
         e_m: migration barrier of the literature, in eV.
         split: side of the paper's own split.
         label_flags: findings about the label (conflicting, suspiciously small or large).
+        duplicate_of: id of the first path with a symmetry-identical band (its own id for that first one), or ""
+            where the band is unique. It stands here because it would tell a model where to look a label up.
     """
 
     path: MigrationPath
     e_m: float
     split: Literal["train", "test"]
     label_flags: tuple[str, ...] = ()
+    duplicate_of: str = ""
 
     @property
     def id(self) -> str:

@@ -247,6 +247,9 @@ def _line_graph(source: Tensor, destination: Tensor, multiplicity: Tensor, n_ato
 
     Rows go atom by atom, within an atom by outgoing edge, within that by incoming edge: the block of an atom is a
     table of `out` runs of `in` rows. Incoming edges are consecutive; outgoing ones are taken from `leaving`.
+
+    An edge from an atom to its own image enters the atom that it leaves, but is not linked to itself (so in DGL); it
+    is to its copies. Its row stays and counts once less.
     """
     leaving = torch.argsort(source, stable=True)
     n_in = torch.bincount(destination, minlength=n_atoms)
@@ -266,7 +269,7 @@ def _line_graph(source: Tensor, destination: Tensor, multiplicity: Tensor, n_ato
     at = destination[entering]
     by_source = first_row[at] + (entering - first_in[at]) + (row - source_start[entering]) * n_in[at]
 
-    weight = multiplicity[incoming]
+    weight = multiplicity[incoming] - (incoming == outgoing).float()
     sizes = torch.stack([n_in * n_out, n_out, n_in], dim=1).cpu().numpy()
     return Links(
         source=incoming.int(),

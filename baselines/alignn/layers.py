@@ -279,7 +279,7 @@ def _moments(x: Tensor, count: Tensor, rows: Sequence[slice]) -> tuple[Tensor, T
     parts = []
     for part in rows:
         some, times = x[part].to(count.dtype), count[part]
-        n = times.sum()
+        n = times.sum().clamp(min=1)
         centre = (times @ some) / n
         parts.append((n, centre, times @ (some - centre).square_()))
     n, centre, square = (torch.stack(values) for values in zip(*parts, strict=True))

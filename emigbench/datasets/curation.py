@@ -258,7 +258,7 @@ def mark_duplicates(labelled: Sequence[LabelledPath]) -> list[LabelledPath]:
     first = {
         path_id: members[0] for members in identical_bands([entry.path for entry in labelled]) for path_id in members
     }
-    return [replace(x, path=replace(x.path, duplicate_of=first.get(x.id, ""))) for x in labelled]
+    return [replace(x, duplicate_of=first.get(x.id, "")) for x in labelled]
 
 
 def mark_shared_lattices(labelled: Sequence[LabelledPath]) -> list[LabelledPath]:
@@ -280,11 +280,11 @@ def mark_doubtful_labels(labelled: Sequence[LabelledPath], suspicious: frozenset
     """Flag labels that conflict with a twin's, that a person doubts, or that are extreme."""
     by_band: dict[str, list[float]] = {}
     for entry in labelled:
-        if entry.path.duplicate_of:
-            by_band.setdefault(entry.path.duplicate_of, []).append(entry.e_m)
+        if entry.duplicate_of:
+            by_band.setdefault(entry.duplicate_of, []).append(entry.e_m)
     marked = []
     for entry in labelled:
-        twins = by_band.get(entry.path.duplicate_of, [entry.e_m])
+        twins = by_band.get(entry.duplicate_of, [entry.e_m])
         checks = {
             "label_conflict": max(twins) - min(twins) > LABEL_CONFLICT_EV,
             "label_suspicious": entry.id in suspicious,

@@ -51,7 +51,7 @@ def _entry_hash(entry: LabelledPath) -> str:
         "space_group": path.space_group,
         "crystal_system": path.crystal_system,
         "path_label": path.path_label,
-        "duplicate_of": path.duplicate_of,
+        "duplicate_of": entry.duplicate_of,
         "flags": sorted(path.flags),
         "raw": dict(path.raw),
         "e_m": f"{entry.e_m:.8f}",

@@ -170,11 +170,10 @@ def embedded_spinels() -> tuple[LabelledPath, ...]:
             space_group=fact.space_group,
             crystal_system=fact.crystal_system,
             path_label=fact.path_label,
-            duplicate_of=fact.duplicate_of,
             flags=fact.flags,
             raw=fact.raw,
         )
-        entries.append(LabelledPath(path, fact.e_m_ev, fact.split, fact.label_flags))
+        entries.append(LabelledPath(path, fact.e_m_ev, fact.split, fact.label_flags, fact.duplicate_of))
     return tuple(entries)
 
 
@@ -195,6 +194,7 @@ def _checked(info: DatasetInfo, entries: tuple[LabelledPath, ...], where: str) -
     return Dataset(info.name, info.version, digest, entries)
 
 
+_LABEL = ("e_m", "split", "label_flags", "duplicate_of")
 _ARRAYS = ("lattice", "host_frac_coords", "band_frac_coords", "final_lattice", "final_host_frac_coords")
 
 
@@ -242,12 +242,14 @@ def _to_row(entry: LabelledPath) -> dict[str, Any]:
     for name in ("host_species", "flags"):
         row[name] = list(row[name])
     row["raw"] = json.dumps(dict(path.raw), sort_keys=True)
-    return {**row, "e_m": entry.e_m, "split": entry.split, "label_flags": list(entry.label_flags)}
+    label = {name: getattr(entry, name) for name in _LABEL}
+    return {**row, **label, "label_flags": list(entry.label_flags)}
 
 
 def _from_row(row: dict[str, Any]) -> LabelledPath:
-    label = {name: row.pop(name) for name in ("e_m", "split", "label_flags")}
+    label = {name: row.pop(name) for name in _LABEL}
     for name in _ARRAYS:
         row[name] = None if row[name] is None else np.reshape(row[name], (-1, 3))
     row["raw"] = json.loads(row["raw"])
-    return LabelledPath(MigrationPath(**row), float(label["e_m"]), label["split"], tuple(label["label_flags"]))
+    label |= {"e_m": float(label["e_m"]), "label_flags": tuple(label["label_flags"])}
+    return LabelledPath(MigrationPath(**row), **label)

@@ -50,7 +50,7 @@ def _facts(entry: LabelledPath, cluster: str) -> Facts:
         framework=framework_formula(path),
         framework_cluster=cluster,
         material_cv_fold=-1,
-        duplicate_of=path.duplicate_of,
+        duplicate_of=entry.duplicate_of,
         flags=path.flags,
         label_flags=entry.label_flags,
         space_group_framework=framework,

@@ -423,7 +423,7 @@ def test_formulas():
 
 
 def test_doubtful_labels():
-    twins = [labelled(path_of(id=i, duplicate_of="t"), e) for i, e in (("t", 0.5), ("u", 0.515), ("v", 0.525))]
+    twins = [replace(labelled(path_of(id=i), e), duplicate_of="t") for i, e in (("t", 0.5), ("u", 0.515), ("v", 0.525))]
     marked = curation.mark_doubtful_labels(twins[:2], frozenset({"u"}))
     assert [entry.label_flags for entry in marked] == [(), ("label_suspicious",)]
     marked = curation.mark_doubtful_labels(twins, frozenset())
@@ -453,7 +453,7 @@ def test_curate_on_two_records():
     train, test = curation.curate(small_sources())
     assert (train.id, train.split, train.e_m) == ("LiCoO_1", "train", 0.4)
     assert (test.id, test.split, test.e_m) == ("LiCoO_2", "test", 0.5)
-    assert train.path.duplicate_of == test.path.duplicate_of == "LiCoO_1"
+    assert train.duplicate_of == test.duplicate_of == "LiCoO_1"
     assert train.label_flags == test.label_flags == ("label_conflict",)
     assert "final_from_band" in train.path.flags
     assert "final_from_band" not in test.path.flags

@@ -218,7 +218,6 @@ def test_one_coordinate_is_enough(name):
         {"space_group": "P1"},
         {"crystal_system": "Triclinic"},
         {"path_label": "other"},
-        {"duplicate_of": "other"},
         {"flags": ("a",)},
         {"flags": ()},
         {"raw": {}},
@@ -231,7 +230,9 @@ def test_every_field_of_a_path_counts(changes):
     assert dataset_hash([replace(first, path=replace(first.path, **changes)), *others]) != dataset_hash(small())
 
 
-@pytest.mark.parametrize("changes", [{"e_m": 1.00000002}, {"split": "test"}, {"label_flags": ()}], ids="-".join)
+@pytest.mark.parametrize(
+    "changes", [{"e_m": 1.00000002}, {"split": "test"}, {"label_flags": ()}, {"duplicate_of": "x"}], ids="-".join
+)
 def test_every_field_of_a_label_counts(changes):
     first, *others = small()
     assert first.split == "train"
@@ -251,9 +252,9 @@ def test_swapped_atoms_change_it():
 def test_no_field_is_forgotten():
     """A field that is added to a record and not to the hash fails here."""
     tried = {"lattice", "host_species", *GEOMETRY, *"id material_id structural_group mobile_ion".split()}
-    tried |= set("composition state xc space_group crystal_system path_label duplicate_of flags raw".split())
+    tried |= set("composition state xc space_group crystal_system path_label flags raw".split())
     assert {field.name for field in fields(small()[0].path)} == tried
-    assert {field.name for field in fields(LabelledPath)} == {"path", "e_m", "split", "label_flags"}
+    assert {field.name for field in fields(LabelledPath)} == {"path", "e_m", "split", "label_flags", "duplicate_of"}
 
 
 def test_predictions_hash_ignores_line_ends():

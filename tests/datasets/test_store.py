@@ -37,10 +37,9 @@ def small_entries(name="A"):
         final_host_frac_coords=host + 0.01,
         flags=("hop_short", "small_cell"),
         raw={"composition": "LICoO2 “raw”", "space_group": " Pbnm "},
-        duplicate_of=f"{name}_1",
         path_label="PATH 1",
     )
-    return LabelledPath(plain, 0.1, "train"), LabelledPath(rich, 1 / 3, "test", ("label_conflict",))
+    return LabelledPath(plain, 0.1, "train"), LabelledPath(rich, 1 / 3, "test", ("label_conflict",), f"{name}_1")
 
 
 @pytest.fixture
