@@ -20,7 +20,6 @@ from emigbench.datasets import catalogue, labels
 from emigbench.errors import EmigbenchError, in_words
 
 app = typer.Typer(
-    help="The benchmark for ionic migration barriers. Try: emigbench evaluate random-forest --dataset spinels",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -62,6 +61,18 @@ def main() -> None:
             raise
         print(f"emigbench: internal error, {in_words(error)}; run again with --debug and report it.", file=sys.stderr)
         sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """The benchmark for ionic migration barriers. Try: emigbench evaluate random-forest --dataset spinels."""
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("emigbench"))
+        raise typer.Exit
 
 
 @app.command("datasets")

@@ -58,9 +58,15 @@ class CrystalGraph:
         return np.bincount(self.destination, minlength=self.n_atoms)
 
     @property
+    def n_self_edges(self) -> int:
+        """Number of edges that join an atom with its own image: only in cells of a few Å."""
+        return int((self.source == self.destination).sum())
+
+    @property
     def n_line_edges(self) -> int:
-        """Number of edges of the line graph: incoming times outgoing, summed over the atoms."""
-        return int((self.in_degree * np.bincount(self.source, minlength=self.n_atoms)).sum())
+        """Number of edges of the line graph: incoming times outgoing, summed over the atoms, less the self edges."""
+        out_degree = np.bincount(self.source, minlength=self.n_atoms)
+        return int((self.in_degree * out_degree).sum()) - self.n_self_edges
 
 
 def crystal_graph(neighbours: Neighbours, *, canonical: bool) -> CrystalGraph:
@@ -94,9 +100,12 @@ def _first_of_each_bond(neighbours: Neighbours) -> NDArray[np.int64]:
 def line_graph(graph: CrystalGraph) -> tuple[Index, Index]:
     """The edges of the line graph: e1 -> e2 wherever e1 enters the atom that e2 leaves, backtracking included.
 
+    As in DGL, no edge follows itself, though one from an atom to its own image could (none of the 619 bands has such
+    an edge; of the pre-training structures, those with a few atoms do).
+
     Returns:
         Indices of e1 and of e2, both (l,) int32; sorted by e2, then by e1. The e1 of each e2 are one block of
-        consecutive edges, because edges are sorted by destination.
+        consecutive edges, because edges are sorted by destination; a self edge is missing from its own block.
     """
     degree = graph.in_degree
     start = np.cumsum(degree) - degree
@@ -105,6 +114,9 @@ def line_graph(graph: CrystalGraph) -> tuple[Index, Index]:
     lg_destination = np.repeat(np.arange(graph.n_edges, dtype=np.int32), count)
     shift = (start[graph.source] - offset).astype(np.int32)
     lg_source = np.arange(len(lg_destination), dtype=np.int32) + np.repeat(shift, count)
+    if graph.n_self_edges:
+        kept = lg_source != lg_destination
+        return lg_source[kept], lg_destination[kept]
     return lg_source, lg_destination
 
 

@@ -95,7 +95,5 @@ RECIPES = MappingProxyType(
 )
 """Registry name -> recipe. `model-3-scratch` is MODEL-3 from random weights, the ablation that the paper lacks."""
 
-PRETRAINING = Recipe(
-    "mpt", pretrained=False, epochs=60, batch_size=128, patience=15, average_over_all=True
-)
+PRETRAINING = Recipe("mpt", pretrained=False, epochs=60, batch_size=128, patience=15, average_over_all=True)
 """Seven bulk properties at once, one masked head each (models.md 4)."""

@@ -26,6 +26,8 @@ FloatArray = NDArray[np.float64]
 Log = Callable[["Epoch", int], None]
 """Called after each epoch with its figures and the number of epochs of the schedule."""
 
+SAVE_SECONDS = 60.0
+"""How often a run is kept at most."""
 LINE_EDGES = {"cpu": 400_000, "cuda": 6_000_000}
 """Rows of the line graph in one pass; a larger batch is cut and its gradients are added up."""
 
@@ -86,6 +88,7 @@ def train(
     device: str,
     checkpoint: Path | None = None,
     log: Log = lambda epoch, total: None,
+    weights: FloatArray | None = None,
 ) -> list[Epoch]:
     """Fit a network in place; it ends with the weights of the best epoch on the validation samples.
 
@@ -96,8 +99,9 @@ def train(
         recipe: schedule and settings.
         seed: of the order of the samples and of dropout.
         device: "cpu" or "cuda".
-        checkpoint: file that the run is kept in after every epoch, and taken up from if it is there.
+        checkpoint: file that the run is kept in about every minute, and taken up from if it is there.
         log: called after each epoch.
+        weights: (n,) shares by which the samples of an epoch are drawn, with replacement; each once if None.
 
     Returns:
         The figures of every epoch.
@@ -107,11 +111,11 @@ def train(
     """
     network.to(device)
     optimizer = torch.optim.AdamW(_parameter_groups(network, recipe), lr=recipe.max_learning_rate)
-    steps = len(epoch_batches(len(samples), recipe, seed, 1))
+    steps = len(epoch_batches(len(samples), recipe, seed, 1, weights))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.max_learning_rate, epochs=recipe.epochs, steps_per_epoch=steps, pct_start=0.3
     )
-    progress, best = _Progress(), _copy_of(network)
+    progress, best, saved = _Progress(), _copy_of(network), time.monotonic()
     if checkpoint is not None and checkpoint.is_file():
         progress, best = _resume(checkpoint, network, optimizer, schedule)
     for number in range(len(progress.epochs) + 1, recipe.epochs + 1):
@@ -119,14 +123,16 @@ def train(
             break
         started = time.monotonic()
         torch.manual_seed(_epoch_seed(seed, number))
-        loss = _train_epoch(network, samples, recipe, optimizer, schedule, seed, number, device)
+        batches = epoch_batches(len(samples), recipe, seed, number, weights)
+        loss = _train_epoch(network, samples, batches, recipe, optimizer, schedule, device)
         mae = mean_absolute_error(network, validation, recipe, device)
         if not math.isfinite(loss):
             raise EmigbenchError(f"The loss of epoch {number} is {loss}: lower the learning rate of the recipe.")
         if not validation or mae < progress.best_mae:
             progress.best_mae, progress.best_epoch, best = mae, number, _copy_of(network)
         progress.epochs.append(Epoch(number, loss, mae, time.monotonic() - started))
-        if checkpoint is not None:
+        if checkpoint is not None and time.monotonic() - saved > SAVE_SECONDS:
+            saved = time.monotonic()
             _save(checkpoint, network, optimizer, schedule, progress, best)
         log(progress.epochs[-1], recipe.epochs)
     network.load_state_dict(best)
@@ -153,11 +159,15 @@ def mean_absolute_error(network: nn.Module, samples: Sequence[Sample], recipe: R
     return float((error * mask).sum() / mask.sum())
 
 
-def epoch_batches(n: int, recipe: Recipe, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+def epoch_batches(
+    n: int, recipe: Recipe, seed: int, epoch: int, weights: FloatArray | None = None
+) -> list[NDArray[np.int64]]:
     """The batches of one epoch as row numbers: the same for the same seed and epoch."""
-    order = np.arange(n)
-    if recipe.shuffle:
-        order = np.random.default_rng((seed, epoch)).permutation(n)
+    order, random = np.arange(n), np.random.default_rng((seed, epoch))
+    if weights is not None:
+        order = random.choice(n, size=n, p=weights)
+    elif recipe.shuffle:
+        order = random.permutation(n)
     batches = np.split(order, range(recipe.batch_size, n, recipe.batch_size))
     if len(batches) > 1 and len(batches[-1]) < recipe.smallest_batch:
         batches.pop()
@@ -167,15 +177,13 @@ def epoch_batches(n: int, recipe: Recipe, seed: int, epoch: int) -> list[NDArray
 def _train_epoch(
     network: nn.Module,
     samples: Sequence[Sample],
+    batches: Sequence[NDArray[np.int64]],
     recipe: Recipe,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-    seed: int,
-    epoch: int,
     device: str,
 ) -> float:
     network.train()
-    batches = epoch_batches(len(samples), recipe, seed, epoch)
     total = torch.zeros((), device=device)
     for rows in batches:
         optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,208 @@
+"""The graph models of the paper in the registry: MODEL-1 to 4, the scratch models, and MODEL-3 from random weights."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import astuple
+from typing import Any
+
+import numpy as np
+import torch
+
+from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction, cache_folder
+from emigbench.datasets.hashing import geometry_hash
+from emigbench_baselines.alignn import training
+from emigbench_baselines.alignn.batch import PreparedGraph, prepare
+from emigbench_baselines.alignn.checkpoints import WEIGHTS, load_backbone, sha256_of
+from emigbench_baselines.alignn.graph import crystal_graph, has_final_state
+from emigbench_baselines.alignn.graph_store import path_neighbours
+from emigbench_baselines.alignn.network import Backbone, build
+from emigbench_baselines.alignn.recipes import RECIPES, Recipe, original
+from emigbench_baselines.alignn.training import Epoch, Sample
+
+log = logging.getLogger(__name__)
+
+VALIDATION_SHARE = 0.1
+
+
+class GraphModel:
+    """A network trained by a recipe.
+
+    Args:
+        recipe: what to train, and how.
+        device: "cpu" or "cuda"; a GPU if there is one by default.
+
+    Attributes:
+        epochs: after `fit`, the figures of every epoch, in scaled units.
+    """
+
+    kind = "graph"
+
+    def __init__(self, recipe: Recipe, device: str | None = None) -> None:
+        self.recipe = recipe
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.epochs: list[Epoch] = []
+        self._network: Backbone | None = None
+        self._scale = (0.0, 1.0)
+        self._approximated = 0
+
+    def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
+        """Train on nine tenths of the paths and choose the epoch on the others, which share no material with them.
+
+        Raises:
+            EmigbenchError: if a path cannot be made a graph, or there is nothing to train on.
+        """
+        barriers = np.array([labelled.e_m for labelled in train])
+        self._scale = (float(barriers.min()), float(np.ptp(barriers)) or 1.0)
+        scaled = 2 * (barriers - self._scale[0]) / self._scale[1] - 1
+        samples = [
+            Sample(self._graphs(labelled.path), np.array([q]), np.ones(1))
+            for labelled, q in zip(train, scaled, strict=True)
+        ]
+        self._approximated = sum(not has_final_state(labelled.path) for labelled in train)
+        materials = [labelled.path.material_id for labelled in train]
+        fitted, held = validation_rows(materials, seed) if self.recipe.grouped_validation else file_order(len(train))
+        torch.manual_seed(seed)
+        network = build(self.recipe.network)
+        if self.recipe.pretrained:
+            load_backbone(network, WEIGHTS)
+        checkpoint = cache_folder() / "training" / f"{self._key(train, seed)}.pt"
+        with _bar(self.recipe.network) as progress:
+            self.epochs = training.train(
+                network,
+                [samples[i] for i in fitted],
+                [samples[i] for i in held],
+                self.recipe,
+                seed=seed,
+                device=self.device,
+                checkpoint=checkpoint,
+                log=progress,
+            )
+        checkpoint.unlink(missing_ok=True)
+        self._network = network
+
+    def predict(self, paths: Sequence[MigrationPath]) -> list[Prediction]:
+        """Barriers in eV, one for each path; failed for a path that cannot be made a graph or does not fit."""
+        if self._network is None:
+            raise EmigbenchError(f"{self.recipe.network} has to be fitted before it predicts.")
+        samples = {}
+        for path in paths:
+            try:
+                samples[path.id] = Sample(self._graphs(path), np.zeros(1), np.ones(1))
+            except EmigbenchError as error:
+                log.warning("%s: no prediction (%s)", path.id, error)
+        values = self._values(samples)
+        return [
+            Prediction(path.id, values[path.id]) if path.id in values else Prediction(path.id, None, status="failed")
+            for path in paths
+        ]
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What a run record keeps of the fit."""
+        errors = [epoch.validation_mae for epoch in self.epochs]
+        best = int(np.nanargmin(errors)) if np.isfinite(errors).any() else len(errors) - 1
+        return {
+            "recipe": {name: getattr(self.recipe, name) for name in self.recipe.__dataclass_fields__},
+            "pretrained_weights_sha256": sha256_of(WEIGHTS) if self.recipe.pretrained else None,
+            "epochs": len(self.epochs),
+            "best_epoch": best + 1,
+            "validation_mae_ev": round(errors[best] * self._scale[1] / 2, 4) if errors else None,
+            "seconds_an_epoch": round(float(np.mean([epoch.seconds for epoch in self.epochs])), 3),
+            "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
+            "final_states_from_band": self._approximated if self.recipe.inputs == "endpoints" else None,
+        }
+
+    def _values(self, samples: dict[str, Sample]) -> dict[str, float]:
+        """Id -> barrier in eV; a sample that is too large for the memory is left out."""
+        assert self._network is not None
+        ids = list(samples)
+        try:
+            scaled = training.predict(self._network, [samples[i] for i in ids], self.recipe, self.device)
+        except torch.OutOfMemoryError:
+            if len(ids) == 1:
+                log.warning("%s: no prediction (out of memory on %s)", ids[0], self.device)
+                return {}
+            return {i: value for one in ids for i, value in self._values({one: samples[one]}).items()}
+        low, width = self._scale
+        return {i: float(low + (q + 1) / 2 * width) for i, q in zip(ids, scaled[:, 0] if ids else [], strict=True)}
+
+    def _graphs(self, path: MigrationPath) -> tuple[PreparedGraph, ...]:
+        kinds = {"band": ("band",), "endpoints": ("endpoints",), "band-and-subgraph": ("band", "subgraph")}
+        return tuple(
+            prepare(crystal_graph(neighbours, canonical=self.recipe.canonical))
+            for kind in kinds[self.recipe.inputs]
+            for neighbours in path_neighbours(path, kind)  # type: ignore[arg-type]
+        )
+
+    def _key(self, train: Sequence[LabelledPath], seed: int) -> str:
+        """Everything that the weights depend on, as sha256: two runs share a checkpoint only if they are the same."""
+        digest = hashlib.sha256(repr((astuple(self.recipe), seed, self.device, torch.__version__)).encode())
+        if self.recipe.pretrained:
+            digest.update(sha256_of(WEIGHTS).encode())
+        for labelled in train:
+            digest.update(f"{geometry_hash(labelled.path)} {labelled.e_m}\n".encode())
+        return digest.hexdigest()
+
+
+def validation_rows(materials: Sequence[str], seed: int) -> tuple[list[int], list[int]]:
+    """Rows to fit to and rows to choose the epoch by: whole materials, drawn until a tenth of the paths is reached."""
+    names = np.unique(materials)
+    drawn: set[str] = set()
+    for name in np.random.default_rng(seed).permutation(names):
+        if sum(m in drawn for m in materials) >= VALIDATION_SHARE * len(materials) or len(drawn) == len(names) - 1:
+            break
+        drawn.add(str(name))
+    return [i for i, m in enumerate(materials) if m not in drawn], [i for i, m in enumerate(materials) if m in drawn]
+
+
+def file_order(n: int) -> tuple[list[int], list[int]]:
+    """The original's rows: the first 90 % to fit to, the next 10 % to validate, both rounded down (models.md 3)."""
+    n_fit, n_validation = int(n / 100 * 90), int(n / 100 * 10)
+    return list(range(n_fit)), list(range(n_fit, n_fit + n_validation))
+
+
+class _bar:  # noqa: N801
+    """A progress bar on stderr with the time left, the loss and the validation error."""
+
+    def __init__(self, title: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+        self._title = title
+        self._task = self._progress.add_task(title, total=None)
+
+    def __enter__(self) -> Any:
+        self._progress.start()
+        return self._update
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def _update(self, epoch: Epoch, total: int) -> None:
+        text = f"{self._title} loss {epoch.train_loss:.4f} validation {epoch.validation_mae:.4f}"
+        self._progress.update(self._task, completed=epoch.number, total=total, description=text)
+
+
+def _factory(name: str) -> Any:
+    def make() -> GraphModel:
+        return GraphModel(RECIPES[name])
+
+    make.__doc__ = f"{name}: {RECIPES[name].inputs}, {'pre-trained' if RECIPES[name].pretrained else 'random'} weights."
+    return make
+
+
+scratch_add, scratch_sub, scratch_cc = map(_factory, ("scratch-add", "scratch-sub", "scratch-cc"))
+model_1_add, model_1_sub, model_1_cc = map(_factory, ("model-1-add", "model-1-sub", "model-1-cc"))
+model_2, model_3, model_4 = map(_factory, ("model-2", "model-3", "model-4"))
+model_3_scratch = _factory("model-3-scratch")
+
+
+def model_3_original() -> GraphModel:
+    """MODEL-3 with the published recipe, oddities included."""
+    return GraphModel(original(RECIPES["model-3"]))

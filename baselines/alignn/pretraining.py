@@ -1,0 +1,203 @@
+"""Pre-training on seven bulk properties at once (section 6.2, Equation 2; models.md 4).
+
+`python -m emigbench_baselines.alignn.pretraining prepare TABLE ARCHIVE` makes neighbour lists of the structures in
+`seven_properties.parquet` and puts them into one archive, which needs no pymatgen, pandas or network to be read.
+`python -m emigbench_baselines.alignn.pretraining train ARCHIVE OUT` trains on it, on a GPU if there is one, and
+writes the weights (safetensors, half precision) and a report of every property on the held-out structures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emigbench import EmigbenchError
+from emigbench.storage import write_text
+from emigbench_baselines.alignn import training
+from emigbench_baselines.alignn.batch import prepare as prepare_graph
+from emigbench_baselines.alignn.checkpoints import save_weights
+from emigbench_baselines.alignn.graph import crystal_graph
+from emigbench_baselines.alignn.graph_store import pack, unpack
+from emigbench_baselines.alignn.neighbours import Neighbours, nearest
+from emigbench_baselines.alignn.network import build
+from emigbench_baselines.alignn.recipes import PRETRAINING, Recipe
+from emigbench_baselines.alignn.training import Epoch, Sample
+
+PROPERTIES = ("GV", "PH", "PZ", "DC", "EBG", "FE", "BG")
+"""Columns of the targets, in the order of the heads: shear modulus, phonon peak, piezoelectric modulus, dielectric,
+experimental band gap, formation energy, band gap."""
+HELD_OUT_SHARE = 0.1
+SPLIT_SEED = 0
+
+FloatArray = NDArray[np.float64]
+
+
+def prepare(table: Path, archive: Path, workers: int) -> None:
+    """Neighbour lists, targets and sides of every structure, one row a structure, into one archive.
+
+    A structure with a test label of any property is held out whole. Formation energy and band gap have no test rows,
+    so a tenth of the structures that have nothing else is held out for them.
+    """
+    import pandas as pd
+
+    frame = pd.read_parquet(table)
+    structures = frame.drop_duplicates("structure_key").set_index("structure_key")
+    keys = list(structures.index)
+    row_of = {key: i for i, key in enumerate(keys)}
+    targets, mask = np.zeros((len(keys), len(PROPERTIES))), np.zeros((len(keys), len(PROPERTIES)), dtype=np.uint8)
+    held_out = np.zeros(len(keys), dtype=bool)
+    for key, name, subset, value in zip(
+        frame.structure_key, frame.property, frame.subset, frame.target_scaled, strict=True
+    ):
+        row, column = row_of[key], PROPERTIES.index(name)
+        held_out[row] |= subset == "test"
+        if not mask[row, column]:  # of two labels that disagree the first is kept
+            targets[row, column], mask[row, column] = value, 1
+    only_large = ~mask[:, :5].any(axis=1)
+    held_out |= only_large & (np.random.default_rng(SPLIT_SEED).random(len(keys)) < HELD_OUT_SHARE)
+    cells = zip(structures.lattice, structures.elements, structures.frac_coords, keys, strict=True)
+    lists = _neighbour_lists(cells, len(keys), workers)
+    pack(archive, lists, {"targets": targets.astype(np.float32), "mask": mask, "held_out": held_out})
+
+
+def _neighbour_lists(cells: Iterable[tuple[Any, ...]], total: int, workers: int) -> list[Neighbours]:
+    from rich.console import Console
+    from rich.progress import track
+
+    with ProcessPoolExecutor(workers) as pool:
+        found = pool.map(_neighbours_of, cells, chunksize=64)
+        return list(track(found, "neighbours", total=total, console=Console(stderr=True)))
+
+
+def _neighbours_of(cell: tuple[Any, ...]) -> Neighbours:
+    from emigbench_baselines.alignn.elements import atomic_number
+
+    lattice, elements, coords, key = cell
+    numbers = [atomic_number(symbol, str(key)) for symbol in elements]
+    return nearest(np.reshape(lattice, (3, 3)), numbers, np.reshape(coords, (-1, 3)), k=12, name=str(key))
+
+
+def read(archive: Path, *, canonical: bool = False) -> tuple[list[Sample], list[Sample]]:
+    """Samples to train on and samples that are held out."""
+    lists, extra = unpack(archive)
+    samples = [
+        Sample(
+            (prepare_graph(crystal_graph(neighbours, canonical=canonical)),), target.astype(float), known.astype(float)
+        )
+        for neighbours, target, known in zip(lists, extra["targets"], extra["mask"], strict=True)
+    ]
+    held_out = extra["held_out"].astype(bool)
+    return [s for s, out in zip(samples, held_out, strict=True) if not out], [
+        s for s, out in zip(samples, held_out, strict=True) if out
+    ]
+
+
+def pretrain(archive: Path, out: Path, recipe: Recipe, *, seed: int, device: str, balance: float) -> None:
+    """Train the multi-property network and write `mpt.safetensors` and `pretraining.json` into `out`."""
+    samples, held_out = read(archive, canonical=recipe.canonical)
+    order = np.random.default_rng(seed).permutation(len(samples))
+    n_validation = int(VALIDATION_SHARE * len(samples))
+    validation, fitted = ([samples[i] for i in part] for part in (order[:n_validation], order[n_validation:]))
+    torch.manual_seed(seed)
+    network = build(recipe.network)
+    epochs = training.train(
+        network,
+        fitted,
+        validation,
+        recipe,
+        seed=seed,
+        device=device,
+        checkpoint=out / "checkpoint.pt",
+        log=_print_epoch,
+        weights=sampling_weights(fitted, balance) if balance else None,
+    )
+    report = {
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "balance": balance,
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "n": {"train": len(fitted), "validation": len(validation), "held_out": len(held_out)},
+        "validation": scores(network, validation, recipe, device),
+        "held_out": scores(network, held_out, recipe, device),
+        "epochs": [asdict(epoch) for epoch in epochs],
+    }
+    save_weights(network, out / "mpt.safetensors")
+    write_text(out / "pretraining.json", json.dumps(report, indent=1) + "\n")
+
+
+VALIDATION_SHARE = 0.1
+
+
+def sampling_weights(samples: Sequence[Sample], balance: float) -> FloatArray:
+    """How often each sample is drawn: 0 for all alike, 1 for every property as often as every other."""
+    mask = np.array([sample.mask for sample in samples])
+    rarity = np.maximum(mask.sum(axis=0), 1.0) ** -balance
+    weights: FloatArray = (mask * rarity).max(axis=1)
+    return weights / weights.sum()
+
+
+def scores(network: torch.nn.Module, samples: Sequence[Sample], recipe: Recipe, device: str) -> dict[str, Any]:
+    """R2 and MAE of each property in scaled units, and the number of labels."""
+    predicted = training.predict(network, samples, recipe, device)
+    target, mask = (np.array([getattr(s, name) for s in samples]) for name in ("target", "mask"))
+    found = {}
+    for column, name in enumerate(PROPERTIES):
+        known = mask[:, column] > 0
+        error = (predicted - target)[known, column]
+        spread = target[known, column] - target[known, column].mean() if known.any() else np.zeros(0)
+        found[name] = {
+            "n": int(known.sum()),
+            "mae": float(np.abs(error).mean()) if known.any() else None,
+            "r2": float(1 - (error**2).sum() / (spread**2).sum()) if (spread**2).sum() > 0 else None,
+        }
+    return found
+
+
+def _print_epoch(epoch: Epoch, total: int) -> None:
+    left = (total - epoch.number) * epoch.seconds / 60
+    print(
+        f"epoch {epoch.number}/{total} loss {epoch.train_loss:.5f} validation MAE {epoch.validation_mae:.5f} "
+        f"{epoch.seconds:.1f} s, at most {left:.0f} min left",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line of pre-training."""
+    parser = argparse.ArgumentParser(prog="pretraining", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    making = commands.add_parser("prepare", help="structures -> archive of neighbour lists")
+    making.add_argument("table", type=Path)
+    making.add_argument("archive", type=Path)
+    making.add_argument("--workers", type=int, default=2)
+    running = commands.add_parser("train", help="archive -> weights and report")
+    running.add_argument("archive", type=Path)
+    running.add_argument("out", type=Path)
+    running.add_argument("--epochs", type=int, default=PRETRAINING.epochs)
+    running.add_argument("--seed", type=int, default=0)
+    running.add_argument("--balance", type=float, default=0.0, help="0: as they come; 1: all properties alike")
+    running.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.command == "prepare":
+            prepare(chosen.table, chosen.archive, chosen.workers)
+        else:
+            recipe = replace(PRETRAINING, epochs=chosen.epochs)
+            pretrain(chosen.archive, chosen.out, recipe, seed=chosen.seed, device=chosen.device, balance=chosen.balance)
+    except EmigbenchError as error:
+        sys.exit(f"pretraining: {error}")
+
+
+if __name__ == "__main__":
+    main()
