@@ -68,6 +68,35 @@ def percentile_interval(values: FloatArray, level: float = 0.95) -> tuple[float,
     return float(low), float(high)
 
 
+def two_sided_p(values: FloatArray, observed: float, n_groups: int) -> float:
+    """The p-value of "no difference" from the resampled values of a difference.
+
+    Twice the share of the resamples on the other side of zero, those at zero included: below 5% where the
+    percentile interval leaves zero out (Efron & Tibshirani 1993, section 15.4). The observed one counts as a
+    resample, so p is never 0. Where no resample is on the other side, p is Student's tail of observed / sd with
+    n_groups - 1 degrees of freedom, if that is smaller: counting alone could not go below 2 / (B + 1), and the
+    correction for hundreds of pairs would then tell nothing apart.
+
+    Args:
+        values: (B,) one difference a resample, NaN where undefined.
+        observed: the difference itself.
+        n_groups: number of groups that were resampled, at least 2.
+
+    Returns:
+        p in (0, 1]; NaN if more than half of the resamples are undefined.
+    """
+    from scipy.special import stdtr
+
+    defined = values[~np.isnan(values)]
+    if defined.size == 0 or 2 * defined.size < values.size:
+        return math.nan
+    beyond = min(np.count_nonzero(defined <= 0), np.count_nonzero(defined >= 0))
+    p = min(1.0, 2 * (1 + beyond) / (1 + defined.size))
+    if beyond == 0 and (sd := float(defined.std(ddof=1))) > 0:
+        p = min(p, max(2 * float(stdtr(n_groups - 1, -abs(observed) / sd)), 1e-12))
+    return p
+
+
 def wilson_interval(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
     """Score interval of a proportion (Wilson, J. Am. Stat. Assoc. 22, 209, 1927).
 
