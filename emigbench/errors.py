@@ -1,6 +1,7 @@
 """The one exception that users see: a sentence, never a traceback."""
 
 _LONGEST = 300
+_LONGEST_QUOTE = 60
 
 
 class EmigbenchError(Exception):
@@ -16,3 +17,14 @@ def in_words(error: BaseException) -> str:
     text = " ".join(str(error).split()).removesuffix(".")
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def quoted(value: object) -> str:
+    """What a file says, in quotes: short, on one line, nothing that a terminal or a reader could be led on by."""
+    text = str(value)
+    return repr(text) if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]!r}…"
+
+
+def on_one_line(text: str) -> str:
+    """Text of which a terminal or a log shows every character and obeys none: what is not printable is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)

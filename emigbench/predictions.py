@@ -8,17 +8,22 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from emigbench import splits
 from emigbench.datasets.labels import Labels
-from emigbench.errors import EmigbenchError
-from emigbench.records import Prediction
+from emigbench.errors import EmigbenchError, quoted
+from emigbench.records import Prediction, Status
 from emigbench.storage import read_text, write_text
 
 PREDICTIONS_FILE = "predictions.csv"
 COLUMNS = ("split", "seed", "id", "e_m_ev", "std_ev", "status", "seconds")
 REQUIRED_COLUMNS = ("id", "e_m_ev")
+LARGEST_FILE = 20_000_000
+"""Bytes; five seeds on every split are 0.2 MB."""
+LARGEST_EV = 100.0
+"""Beyond this a number is no barrier: published values from unrelaxed bands reach 86 eV."""
+LONGEST_ID, LONGEST_LINE = 200, 2_000
 ALL_SPLITS = (*splits.SPLITS, splits.FITTED)
 
 PredictionSet = Mapping[str, Mapping[int, Sequence[Prediction]]]
@@ -33,7 +38,12 @@ def read_predictions(file: Path, labels: Labels, default_split: str = "official"
     Raises:
         EmigbenchError: naming the file, the line and the id at fault.
     """
-    return grouped(_parse_rows(file, default_split), labels, str(file))
+    return parse_predictions(read_text(file, LARGEST_FILE), labels, str(file), default_split)
+
+
+def parse_predictions(text: str, labels: Labels, where: str, default_split: str = "official") -> PredictionSet:
+    """The predictions in the text of a CSV file, as `read_predictions` reads them; `where` names it in errors."""
+    return grouped(_parse_rows(text, where, default_split), labels, where)
 
 
 def grouped(rows: Iterable[tuple[str, int, Prediction]], labels: Labels, where: str) -> PredictionSet:
@@ -46,12 +56,12 @@ def grouped(rows: Iterable[tuple[str, int, Prediction]], labels: Labels, where: 
     expected = {}
     for split, seed, prediction in rows:
         if split not in ALL_SPLITS:
-            raise EmigbenchError(f"{where}: there is no split {split!r}; there are {', '.join(ALL_SPLITS)}.")
+            raise EmigbenchError(f"{where}: there is no split {quoted(split)}; there are {', '.join(ALL_SPLITS)}.")
         if split not in expected:
             expected[split] = splits.held_out(labels, split)
         if prediction.id not in expected[split]:
             known = "is not held out by" if prediction.id in labels.by_id else f"is no path of {labels.name} in"
-            raise EmigbenchError(f"{where}: {prediction.id!r} {known} split {split}.")
+            raise EmigbenchError(f"{where}: {quoted(prediction.id)} {known} split {split}.")
         of_seed = found.setdefault(split, {}).setdefault(seed, {})
         if prediction.id in of_seed:
             raise EmigbenchError(f"{where}: {prediction.id!r} is given twice for split {split}, seed {seed}.")
@@ -89,29 +99,37 @@ def _number(value: float | None, form: str = ".8g") -> str:
     return "" if value is None else f"{value:{form}}"
 
 
-def _parse_rows(file: Path, default_split: str) -> Iterator[tuple[str, int, Prediction]]:
-    reader = csv.reader(io.StringIO(read_text(file)), strict=True)
+def _parse_rows(text: str, where: str, default_split: str) -> Iterator[tuple[str, int, Prediction]]:
+    reader = csv.reader(_lines(text, where), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
-        _check_header(header, file)
+        _check_header(header, where)
         for values in reader:
             if values:
-                yield _parse_row(header, values, f"{file}, line {reader.line_num}", default_split)
+                yield _parse_row(header, values, f"{where}, line {reader.line_num}", default_split)
     except csv.Error as error:
-        raise EmigbenchError(f"{file}, line {reader.line_num} is not CSV: {error}.") from error
+        raise EmigbenchError(f"{where}, line {reader.line_num} is not CSV: {error}.") from error
 
 
-def _check_header(header: list[str], file: Path) -> None:
+def _lines(text: str, where: str) -> Iterator[str]:
+    """The lines of a text, none so long that it could be a row."""
+    for number, line in enumerate(io.StringIO(text), start=1):
+        if len(line) > LONGEST_LINE:
+            raise EmigbenchError(f"{where}, line {number} is longer than {LONGEST_LINE} characters.")
+        yield line
+
+
+def _check_header(header: list[str], where: str) -> None:
     for name in header:
         if name not in COLUMNS:
             raise EmigbenchError(
-                f"{file} has an unknown column {name!r}; columns are {', '.join(COLUMNS)} (barriers in eV)."
+                f"{where} has an unknown column {quoted(name)}; columns are {', '.join(COLUMNS)} (barriers in eV)."
             )
     if len(set(header)) != len(header):
-        raise EmigbenchError(f"{file} has a column twice.")
+        raise EmigbenchError(f"{where} has a column twice.")
     for name in REQUIRED_COLUMNS:
         if name not in header:
-            raise EmigbenchError(f"{file} has no column {name!r}; columns are {', '.join(COLUMNS)}.")
+            raise EmigbenchError(f"{where} has no column {name!r}; columns are {', '.join(COLUMNS)}.")
 
 
 def _parse_row(header: list[str], values: list[str], where: str, default_split: str) -> tuple[str, int, Prediction]:
@@ -119,14 +137,23 @@ def _parse_row(header: list[str], values: list[str], where: str, default_split: 
         raise EmigbenchError(f"{where} has {len(values)} values, the header has {len(header)}.")
     row = dict(zip(header, (value.strip() for value in values), strict=True))
     path_id, seed = row["id"], row.get("seed") or "0"
-    if not path_id or not path_id.isprintable():
-        raise EmigbenchError(f"{where}: {path_id!r} is no id.")
+    if not path_id or not path_id.isprintable() or len(path_id) > LONGEST_ID:
+        raise EmigbenchError(f"{where}: {quoted(path_id)} is no id.")
     if not (seed.isascii() and seed.isdigit() and len(seed) <= 9):
-        raise EmigbenchError(f"{where}: seed {seed!r} of {path_id} is no whole number.")
+        raise EmigbenchError(f"{where}: seed {quoted(seed)} of {path_id} is no whole number.")
     e_m, std, seconds = (_parse_number(row.get(name), f"{where}: {name} of {path_id}") for name in _NUMBERS)
     status: Any = row.get("status") or "ok"
+    if status not in get_args(Status):
+        expected = ", ".join(get_args(Status))
+        raise EmigbenchError(f"{where}: status {quoted(status)} of {path_id} is none of {expected}.")
     if status != "failed" and e_m is None:
         raise EmigbenchError(f"{where}: {path_id} has no e_m_ev; set its status to failed if there is none.")
+    for name, value in (("e_m_ev", e_m), ("std_ev", std)):
+        if value is not None and abs(value) > LARGEST_EV:
+            raise EmigbenchError(
+                f"{where}: {name} of {path_id} is {value:g} eV, which is beyond the plausible {LARGEST_EV:g} eV; "
+                f"check the unit, or set its status to failed."
+            )
     try:
         prediction = Prediction(path_id, e_m, std, status, seconds)
     except ValueError as error:
@@ -142,5 +169,5 @@ def _parse_number(text: str | None, what: str) -> float | None:
     if not text:
         return None
     if not re.fullmatch(_DECIMAL, text, re.ASCII) or not math.isfinite(float(text)):
-        raise EmigbenchError(f"{what} is {text!r}, expected a finite number.")
+        raise EmigbenchError(f"{what} is {quoted(text)}, expected a finite number.")
     return float(text)

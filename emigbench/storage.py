@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
 from emigbench.errors import EmigbenchError
+
+_NO_SURPRISES = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # no waiting
 
 
 def write_text(file: Path, text: str) -> None:
@@ -31,17 +34,52 @@ def write_text(file: Path, text: str) -> None:
         Path(scratch).unlink(missing_ok=True)
 
 
-def read_text(file: Path) -> str:
-    """Read a UTF-8 text file, with or without a byte-order mark.
+def read_text(file: Path, limit: int | None = None) -> str:
+    """Read a UTF-8 text file, with or without a byte-order mark; every line end becomes a line feed.
+
+    Args:
+        file: what to read.
+        limit: largest size in bytes; a larger file is refused before it is read, and so is a device or a pipe.
 
     Raises:
-        EmigbenchError: if it is not there, cannot be read or is not UTF-8.
+        EmigbenchError: if it is not there, cannot be read, is too large or is not UTF-8.
     """
     try:
-        return file.read_text(encoding="utf-8-sig")
+        content = file.read_bytes() if limit is None else _read_plain(file, limit)
+        text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise EmigbenchError(f"There is no file {file}.") from None
     except UnicodeDecodeError:
         raise EmigbenchError(f"{file} is not UTF-8 text.") from None
     except OSError as error:
         raise EmigbenchError(f"Cannot read {file}: {error.strerror}.") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def refuse_link(path: Path) -> None:
+    """Make sure that a path is no symbolic link.
+
+    Raises:
+        EmigbenchError: if it is one.
+    """
+    if path.is_symlink():
+        raise EmigbenchError(f"{path} is a symbolic link; put the file or folder itself there.")
+
+
+def _read_plain(file: Path, limit: int) -> bytes:
+    """The bytes of a plain file of at most `limit`; what it is and how large is known before any of it is read."""
+    handle = os.open(file, os.O_RDONLY | _NO_SURPRISES)
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise EmigbenchError(f"{file} is no plain file.")
+        content = None
+        if found.st_size <= limit:
+            with os.fdopen(handle, "rb", closefd=False) as stream:
+                content = stream.read(limit + 1)
+    finally:
+        os.close(handle)
+    if content is None or len(content) > limit:
+        size = f"{found.st_size / 1e6:.4g} MB" if found.st_size > limit else "growing"
+        raise EmigbenchError(f"{file} is too large ({size}); at most {limit / 1e6:g} MB are read.")
+    return content

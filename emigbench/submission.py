@@ -7,25 +7,57 @@ by the current code. Nothing of it is ever executed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.labels import Labels
-from emigbench.errors import EmigbenchError, in_words
-from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predictions
+from emigbench.errors import EmigbenchError, in_words, quoted
+from emigbench.predictions import LARGEST_FILE, PREDICTIONS_FILE, PredictionSet, parse_predictions
 from emigbench.provenance import RUN_FILE
-from emigbench.storage import read_text
+from emigbench.storage import read_text, refuse_link
 
 CARD_FILE = "submission.yaml"
+FILES = (CARD_FILE, PREDICTIONS_FILE, RUN_FILE)
+UNFINISHED = ".unfinished"
+"""What a run that was stopped leaves in its folder."""
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+_NO_FILE_NAMES = ("con", "prn", "aux", "nul", *(f"{port}{k}" for port in ("com", "lpt") for k in range(10)))  # Windows
+_PAGE_NAMES = ("index", "readme", "results", "figures", "compare", "your-run")
+RESERVED = frozenset((*_NO_FILE_NAMES, *_PAGE_NAMES))
+LARGEST_CARD, LARGEST_RUN = 64_000, 4_000_000
+"""Bytes."""
+DEEPEST, LONGEST_TEXT = 20, 20_000
+"""How deep `run.json` may nest, and its longest text."""
+MOST_SEEDS = 20
+"""Scoring time grows with the seeds."""
 
 Kind = Literal["floor", "classical", "graph", "interatomic-potential", "hybrid", "published"]
+
+
+def _shown_as_written(text: str) -> str:
+    """Refuse what cannot be seen: control characters, zero widths, what turns the direction of text around."""
+    for character in text:
+        category = unicodedata.category(character)
+        if category in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") and character not in "\n\t":
+            name = unicodedata.name(character, "a control character")
+            raise ValueError(f"it holds U+{ord(character):04X} ({name}), which cannot be seen; take it out")
+    return text
+
+
+def _not_reserved(slug: str) -> str:
+    if slug in RESERVED:
+        raise ValueError(f"{slug} is a reserved name; choose another")
+    return slug
+
+
+Text = Annotated[str, AfterValidator(_shown_as_written)]
 
 
 class Card(BaseModel):
@@ -33,19 +65,23 @@ class Card(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
-    name: str = Field(min_length=1, max_length=80, description="name on the leaderboard")
-    slug: str = Field(pattern=SLUG, max_length=60, description="name of the folder")
-    version: str = Field(max_length=20)
-    kind: Kind
-    authors: list[str] = Field(min_length=1)
-    source: str = Field(description="where the code or the figures are")
-    paper: str = ""
-    licence: str = ""
-    inputs: str = Field(description="what the model is given of a path")
-    training_data: str = Field(description="what it was fitted to")
-    pretraining: str = ""
-    n_parameters: int | None = Field(default=None, ge=0)
-    notes: str = ""
+    name: Text = Field(min_length=1, max_length=80, description="name on the leaderboard")
+    slug: Annotated[str, AfterValidator(_not_reserved)] = Field(
+        pattern=SLUG, max_length=60, description="name of the folder: small letters, digits and single hyphens"
+    )
+    version: Text = Field(max_length=20, description="version of the model, in quotes")
+    kind: Kind = Field(description="what sort of model it is")
+    authors: list[Annotated[Text, Field(min_length=1, max_length=100)]] = Field(
+        min_length=1, max_length=200, description="who made the model, one a line"
+    )
+    source: Text = Field(max_length=500, description="where the code or the figures are")
+    paper: Text = Field(default="", max_length=500, description="citation or DOI")
+    licence: Text = Field(default="", max_length=100, description="licence of the model, such as MIT")
+    inputs: Text = Field(max_length=2000, description="what the model is given of a path")
+    training_data: Text = Field(max_length=2000, description="what it was fitted to")
+    pretraining: Text = Field(default="", max_length=2000, description="what it was fitted to before that")
+    n_parameters: int | None = Field(default=None, ge=0, le=10**15, description="number of fitted parameters")
+    notes: Text = Field(default="", max_length=4000, description="what a reader should know")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,22 +105,31 @@ def read(folder: Path, labels: Labels) -> Submission:
     Raises:
         EmigbenchError: one sentence about the first thing that is wrong.
     """
-    if not folder.is_dir():
-        raise EmigbenchError(f"There is no submission folder {folder}.")
+    _check_folder(folder)
     card = read_card(folder / CARD_FILE)
     if card.slug != folder.resolve().name:
         raise EmigbenchError(
-            f"{folder / CARD_FILE}: slug is {card.slug!r}, but the folder is {folder.resolve().name!r}."
+            f"{folder / CARD_FILE}: slug is {card.slug!r}, but the folder is {quoted(folder.resolve().name)}."
         )
-    predictions = read_predictions(folder / PREDICTIONS_FILE, labels)
-    return Submission(card, predictions, read_run(folder, labels))
+    text = read_text(folder / PREDICTIONS_FILE, LARGEST_FILE)
+    predictions = parse_predictions(text, labels, str(folder / PREDICTIONS_FILE))
+    for split, seeds in predictions.items():
+        if len(seeds) > MOST_SEEDS:
+            raise EmigbenchError(
+                f"{folder / PREDICTIONS_FILE} has {len(seeds)} seeds on split {split}; at most {MOST_SEEDS} are taken."
+            )
+    return Submission(card, predictions, _read_run(folder / RUN_FILE, text, labels))
 
 
 def read_card(file: Path) -> Card:
-    """Read `submission.yaml`."""
-    text = read_text(file)
+    """Read `submission.yaml`.
+
+    Raises:
+        EmigbenchError: one sentence about the first thing that is wrong.
+    """
+    text = read_text(file, LARGEST_CARD)
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _PlainLoader)  # a SafeLoader that takes even less
     except Exception as error:  # PyYAML lets ValueError, KeyError, RecursionError and more through
         raise EmigbenchError(f"{file} is not valid YAML ({in_words(error)}).") from error
     if not isinstance(content, dict):
@@ -92,39 +137,148 @@ def read_card(file: Path) -> Card:
     try:
         return Card(**{str(key): value for key, value in content.items()})
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        hint = "; put it in quotes" if first["type"] == "string_type" else ""
-        raise EmigbenchError(f"{file}: {key!r}: {first['msg']}{hint}.") from error
+        raise EmigbenchError(f"{file}: {_first_fault(error)}.") from error
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Keys, values and lists: no tags that build objects, no aliases that multiply, no key twice."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise ValueError(f"line {event.start_mark.line + 1} has an anchor (&) or an alias (*); write it out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if len(set(keys)) != len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise ValueError(f"it has the key {quoted(twice)} twice")
+        return super().construct_mapping(node, deep)
 
 
 def dataset_name(folder: Path) -> str | None:
     """The dataset that `run.json` names, or None if there is no such file or it names none."""
     try:
-        return str(json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["dataset"]["name"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return str(_parse_run(folder / RUN_FILE)["dataset"]["name"])
+    except (EmigbenchError, KeyError, TypeError):
         return None
 
 
 def read_run(folder: Path, labels: Labels) -> Mapping[str, Any]:
-    """Read `run.json`, and make sure that it belongs to these predictions and this dataset."""
-    file = folder / RUN_FILE
-    text = read_text(file)
+    """Read `run.json`, and make sure that it belongs to these predictions and this dataset.
+
+    Raises:
+        EmigbenchError: one sentence about the first thing that is wrong.
+    """
+    return _read_run(folder / RUN_FILE, read_text(folder / PREDICTIONS_FILE, LARGEST_FILE), labels)
+
+
+def _check_folder(folder: Path) -> None:
+    """Make sure that a folder is one, and holds a submission's files and nothing else."""
+    refuse_link(folder)
+    if not folder.is_dir():
+        raise EmigbenchError(f"There is no submission folder {folder}.")
+    for child in sorted(folder.iterdir()):
+        refuse_link(child)
+        if child.name not in (*FILES, UNFINISHED):
+            raise EmigbenchError(
+                f"{folder} holds {quoted(child.name)}, which is no part of a submission ({', '.join(FILES)})."
+            )
+
+
+class _Unit(BaseModel):
+    """What pages show of one fit, where a run record has it."""
+
+    split: str = ""
+    fold: str = ""
+    seed: int = 0
+    n_held_out: int = Field(default=0, ge=0)
+    fit_seconds: float | None = Field(default=None, ge=0)
+    predict_seconds: float | None = Field(default=None, ge=0)
+    peak_memory_mb: float | None = Field(default=None, ge=0)
+    details: dict[str, Any] = {}
+
+
+class _Dataset(BaseModel):
+    sha256: str
+
+
+class _Run(BaseModel):
+    """What the program relies on in `run.json`; the rest is kept as it is."""
+
+    model_config = ConfigDict(strict=True)
+
+    predictions_sha256: str
+    dataset: _Dataset
+    command: str = ""
+    model: str = ""
+    kind: str | None = None
+    units: list[_Unit] = []
+    versions: dict[str, str] = {}
+    hardware: dict[str, str | int] = {}
+
+
+def _read_run(file: Path, predictions: str, labels: Labels) -> Mapping[str, Any]:
+    run = _parse_run(file)
     try:
-        run = json.loads(text)
-        digest, dataset = run["predictions_sha256"], run["dataset"]["sha256"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise EmigbenchError(
-            f"{file} is not a run record ({in_words(error)}); emigbench evaluate writes one."
-        ) from error
-    found = predictions_hash(read_text(folder / PREDICTIONS_FILE).splitlines())
+        checked = _Run.model_validate(run)
+    except ValidationError as error:
+        raise EmigbenchError(f"{file} is not a run record: {_first_fault(error)}; {_WHO_WRITES_RUNS}.") from error
+    digest, found = checked.predictions_sha256, predictions_hash(predictions.splitlines())
     if digest != found:
         raise EmigbenchError(
-            f"{file} belongs to other predictions (sha256 {str(digest)[:12]}…, {PREDICTIONS_FILE} has {found[:12]}…)."
+            f"{file} belongs to other predictions (sha256 {quoted(digest[:12])}, {PREDICTIONS_FILE} has "
+            f"{found[:12]}…); {_WHO_WRITES_RUNS}."
         )
+    dataset = checked.dataset.sha256
     if dataset != labels.sha256:
         raise EmigbenchError(
-            f"{file} was made on another dataset (sha256 {str(dataset)[:12]}…, {labels.name} {labels.version} has "
+            f"{file} was made on another dataset (sha256 {quoted(dataset[:12])}, {labels.name} {labels.version} has "
             f"{labels.sha256[:12]}…); evaluate again."
         )
-    return dict(run)
+    return run
+
+
+_WHO_WRITES_RUNS = "emigbench evaluate or init-submission writes one"
+
+
+def _parse_run(file: Path) -> dict[str, Any]:
+    """The content of a run record: bounded in size and depth, no number that JSON has not."""
+    text = read_text(file, LARGEST_RUN)
+    try:
+        run = _plain(json.loads(text), 0)
+    except (ValueError, RecursionError) as error:
+        raise EmigbenchError(f"{file} is not a run record ({in_words(error)}); {_WHO_WRITES_RUNS}.") from error
+    if not isinstance(run, dict):
+        raise EmigbenchError(f"{file} is not a run record: it holds no keys and values; {_WHO_WRITES_RUNS}.")
+    return run
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """A JSON value that every page can show: what is not printable in a text is replaced."""
+    if depth > DEEPEST:
+        raise ValueError(f"it nests deeper than {DEEPEST}")
+    if isinstance(value, dict):
+        return {_plain(key, depth): _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item, depth + 1) for item in value]
+    if isinstance(value, str):
+        if len(value) > LONGEST_TEXT:
+            raise ValueError(f"it has a text of more than {LONGEST_TEXT} characters")
+        return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in value)
+    if isinstance(value, int | float) and not abs(value) < LARGEST_NUMBER:
+        raise ValueError(f"it has the number {value:.4g}")
+    return value
+
+
+LARGEST_NUMBER = 1e18
+"""Of `run.json`; more seconds than the universe has, fewer than a float or a 64-bit whole number holds."""
+
+
+def _first_fault(error: ValidationError) -> str:
+    """The first thing that a schema does not like, as half a sentence without the full stop."""
+    first = error.errors(include_input=False)[0]
+    key = quoted(".".join(str(part) for part in first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}{'; put it in quotes' if first['type'] == 'string_type' else ''}"

@@ -106,7 +106,7 @@ HARMFUL = [
     "![x](https://example.org/x.png)",
     "`code` *bold* _thin_ ~~gone~~ # head",
     "&lt;script&gt; &amp; &#60;",
-    "one\ntwo\r\nthree\u2028four",
+    "one\ntwo\n\n three",
     "back\\slash \\| and \\[x](y)",
     "<!-- comment",
     "[ref]: https://example.org",

@@ -56,9 +56,11 @@ Boards = Mapping[str, Sequence[Row]]
 
 
 class OwnCard(Card):
-    """The card of a run of the user's own: written by the program, so the name may be long and the kind unknown."""
+    """The card of a run of the user's own: written by the program, so texts may be long and the kind unknown."""
 
     name: str
+    slug: str
+    source: str
     kind: submission.Kind | Literal["–"]  # type: ignore[assignment]
 
 
