@@ -414,11 +414,11 @@ def group_influence(
         groups: (n,) structural group of each path.
         threshold: eV, for the metrics that need one.
     """
-    names, code = np.unique(np.array(groups, dtype=np.str_), return_inverse=True)
-    without = (code != np.arange(len(names))[:, None]).astype(np.float64)
+    names, counts = np.unique(np.array(groups, dtype=np.str_), return_counts=True)
+    without = statistics.leave_one_out_weights(groups)
     values = np.array([statistics.resampled(metric, model.samples, without, threshold) for model in models])
     full = np.array([_value(metric, model, threshold) for model in models])
-    sizes = tuple(int(size) for size in np.bincount(code, minlength=len(names)))
+    sizes = tuple(int(size) for size in counts)
     ranks, full_ranks = _ranks(metric, values), _ranks(metric, full[:, None])[:, 0]
     return Influence(tuple(str(name) for name in names), sizes, values, ranks, full, full_ranks)
 
@@ -465,11 +465,9 @@ def _value(metric: Metric, model: Contender, threshold: float | None) -> float:
 
 def _difference(a: str, b: str, n: int, value: float, drawn: FloatArray, n_groups: int) -> Difference:
     """A difference from its resampled values; nothing is known about it if there is one group only."""
-    if n_groups < 2 or math.isnan(value):
-        return Difference(a, b, n, value, math.nan, math.nan, math.nan, math.nan)
-    low, high = statistics.percentile_interval(drawn)
+    low, high = statistics.difference_interval(drawn, n_groups)
     defined = drawn[~np.isnan(drawn)]
-    sd = float(defined.std(ddof=1)) if defined.size > 1 else math.nan
+    sd = float(defined.std(ddof=1)) if defined.size > 1 and n_groups > 1 else math.nan
     return Difference(a, b, n, value, low, high, sd, statistics.two_sided_p(drawn, value, n_groups))
 
 
