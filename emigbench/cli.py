@@ -17,7 +17,7 @@ import typer
 
 from emigbench import splits
 from emigbench.datasets import catalogue, labels
-from emigbench.errors import EmigbenchError, in_words
+from emigbench.errors import EmigbenchError, in_words, on_one_line
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,7 +51,7 @@ def main() -> None:
     except EmigbenchError as error:
         if debug:
             raise
-        print(f"emigbench: {error}", file=sys.stderr)
+        print(f"emigbench: {on_one_line(str(error))}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -59,7 +59,8 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        print(f"emigbench: internal error, {in_words(error)}; run again with --debug and report it.", file=sys.stderr)
+        message = f"internal error, {in_words(error)}; run again with --debug and report it."
+        print(f"emigbench: {on_one_line(message)}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -187,6 +188,90 @@ def validate(
         print(f"{found.card.slug}: {split}, {n} paths, {len(seeds)} seed(s): valid")
 
 
+@app.command("init-submission")
+def init_submission(
+    slug: Annotated[str, typer.Argument(help="Name of the folder: small letters, digits and single hyphens.")],
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="A table of predictions with at least the columns id, e_m_ev.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="A folder that emigbench evaluate wrote.")] = None,
+    split: Annotated[str, typer.Option(help="Split of a table that has no such column.")] = "official",
+    kind: Annotated[str | None, typer.Option(help="What sort of model it is, see submission.yaml.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name on the leaderboard.")] = None,
+    author: Annotated[list[str] | None, typer.Option(help="May be given several times; git's user if not.")] = None,
+    code: Annotated[str | None, typer.Option(help="Where the code or the figures are.")] = None,
+    submissions: Annotated[Path, typer.Option(help="Folder of the submissions.")] = Path("submissions"),
+    dataset: DatasetOption = "full",
+) -> None:
+    """Start a submission: submissions/SLUG with a commented submission.yaml, and your predictions if you have some.
+
+    Examples:
+        emigbench init-submission my-model --from predictions.csv --kind graph
+
+        emigbench init-submission my-model --run runs/my-model-full
+    """
+    from emigbench import contribution
+    from emigbench.submission import CARD_FILE, FILES
+
+    if from_ is not None and run is not None:
+        raise EmigbenchError("Give --from or --run, not both.")
+    splits.folds(labels.read(dataset), split)
+    folder = contribution.start(
+        submissions,
+        slug,
+        labels.read(dataset),
+        {"kind": kind, "name": name, "authors": author, "source": code},
+        predictions_file=from_,
+        run_folder=run,
+        default_split=split,
+    )
+    print(folder)
+    missing = "" if from_ or run else f" Put {' and '.join(FILES[1:])} beside it: see --from and --run."
+    advice = f"Read {folder / CARD_FILE} and fill in what you know; then run emigbench submit {folder}."
+    print(advice + missing, file=sys.stderr)
+
+
+@app.command()
+def submit(
+    folder: Annotated[Path, typer.Argument(help="The submission folder.")],
+    pull_request: Annotated[
+        str | None, typer.Option(metavar="REPO_ID", help="Open a pull request of this Hub dataset repository.")
+    ] = None,
+    submissions: Annotated[
+        Path | None, typer.Option(help="Folder of the others; the one that the folder is in if not given.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a submission, show the row that it would get, and how to open a pull request with it.
+
+    Examples:
+        emigbench submit submissions/my-model
+
+        emigbench submit submissions/my-model --pull-request group/emigbench-submissions
+    """
+    from emigbench import contribution, submission
+    from emigbench.report import terminal
+
+    of_dataset = labels.read("full")
+    own = submission.read(folder, of_dataset)
+    slug = own.card.slug
+    others, wrong = contribution.siblings(submissions or folder.resolve().parent, slug, of_dataset)
+    for sentence in wrong:
+        print(f"Left out: {on_one_line(sentence)}", file=sys.stderr)
+    found = contribution.standings(own, others, of_dataset)
+    if as_json:
+        _print_json({split: standing.to_json() for split, standing in found.items()})
+    else:
+        print(terminal.standings(own.card.name, found))
+    if missing := contribution.unstated(own.card):
+        print(f"Not stated in {folder / submission.CARD_FILE}: {', '.join(missing)}.", file=sys.stderr)
+    if pull_request is not None:
+        print(f"The pull request is {contribution.pull_request(folder, slug, pull_request)}", file=sys.stderr)
+    elif not as_json:
+        print("To open the pull request, in a clone of your fork of the project:\n")
+        print("\n".join(f"    {command}" for command in contribution.git_commands(folder, slug)))
+
+
 @data_app.command("get")
 def data_get(name: Annotated[str, typer.Argument(help="full or spinels.")] = "full") -> None:
     """Download, curate, check and cache a dataset (once)."""
@@ -265,7 +350,8 @@ def leaderboard_build(
     entries = leaderboard.read_entries(submissions, labels.read("full"))
     if dataset != "full":
         entries = [leaderboard.restricted(entry, of_dataset) for entry in entries]
-    own = [leaderboard.local_entry(folder, of_dataset) for folder in add or []]
+    slugs = ["your-run", *(f"your-run-{k}" for k in range(2, 1 + len(add or [])))]
+    own = [leaderboard.local_entry(folder, of_dataset, slug) for folder, slug in zip(add or [], slugs, strict=False)]
     with _progress("Scoring") as progress:
         found = leaderboard.boards([*entries, *own], of_dataset, progress)
     page, results = leaderboard.to_markdown(found, of_dataset), leaderboard.to_json(found, of_dataset)

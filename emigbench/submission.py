@@ -135,9 +135,12 @@ def read_card(file: Path) -> Card:
     if not isinstance(content, dict):
         raise EmigbenchError(f"{file} holds no keys and values.")
     try:
-        return Card(**{str(key): value for key, value in content.items()})
+        return Card(**{str(key): value for key, value in content.items() if value is not None or key not in _OPTIONAL})
     except ValidationError as error:
         raise EmigbenchError(f"{file}: {_first_fault(error)}.") from error
+
+
+_OPTIONAL = frozenset(name for name, field in Card.model_fields.items() if not field.is_required())
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from emigbench.errors import on_one_line
 from emigbench.metrics import BY_NAME
 from emigbench.scoring import Figure, Score
+
+if TYPE_CHECKING:
+    from emigbench.contribution import Standing
 
 
 def table(score: Score) -> str:
@@ -28,6 +33,52 @@ def table(score: Score) -> str:
         headers += ["SD over seeds", "of mean prediction"]
     body = tabulate([line[: len(headers)] for line in lines], headers=headers, disable_numparse=True)
     return f"{head}\n\n{body}\n"
+
+
+def standings(name: str, found: Mapping[str, Standing]) -> str:
+    """The row that a submission would get on each split, and which rows it is not told apart from."""
+    return "\n".join(_standing(name, split, standing) for split, standing in found.items())
+
+
+def _standing(name: str, split: str, standing: Standing) -> str:
+    from tabulate import tabulate
+
+    score = standing.score
+    row = {
+        "Model": on_one_line(name),
+        "MAE (eV)": _with_interval(score.metrics["mae"], 3),
+        "R²": _with_interval(score.metrics["r2"], 2),
+        "Accuracy at 0.65 eV": _with_interval(score.classification[0.65]["accuracy"], 2),
+        "Coverage": f"{score.coverage:.1%}",
+        "Seeds": len(score.seeds),
+    }
+    if standing.ranks is not None:
+        row = {"Ranks": f"{standing.ranks[0]}–{standing.ranks[1]} of {standing.n_rows}", **row}
+    lines = [
+        f"{split}: {score.n} paths",
+        "",
+        tabulate([row], headers="keys", tablefmt="github", disable_numparse=True),
+        "",
+    ]
+    if standing.ranks is None:
+        lines.append("These are paths that models were fitted to, so nobody is ranked.")
+    elif standing.n_rows > 1:
+        n = len(standing.tied)
+        tied = f": {', '.join(map(on_one_line, standing.tied))}" if n else ""
+        lines.append(f"Not told apart from {n} of {standing.n_rows - 1} rows (5%, Holm-corrected){tied}.")
+        if not math.isnan(standing.resolution):
+            lines.append(
+                f"On this split, models that differ by less than about {standing.resolution:.2f} eV cannot be."
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _with_interval(figure: Figure, digits: int) -> str:
+    if math.isnan(figure.value):
+        return "–"
+    if math.isnan(figure.low):
+        return f"{figure.value:.{digits}f}"
+    return f"{figure.value:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
 
 
 def _lines(figures: Mapping[str, Figure], indent: str = "") -> list[list[str]]:

@@ -1,0 +1,292 @@
+"""How a model of an outsider becomes a row: a filled folder, a look at the row, a pull request."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from emigbench import comparison, provenance, scoring, splits, submission
+from emigbench.comparison import Comparison
+from emigbench.datasets.hashing import predictions_hash
+from emigbench.datasets.labels import Labels
+from emigbench.errors import EmigbenchError, in_words, quoted
+from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predictions, write_predictions
+from emigbench.provenance import RUN_FILE
+from emigbench.scoring import Score
+from emigbench.storage import write_text
+from emigbench.submission import CARD_FILE, FILES, SLUG, Card, Submission
+
+NOT_STATED = "not stated"
+
+
+# --- A new folder
+
+
+def start(
+    parent: Path,
+    slug: str,
+    labels: Labels,
+    given: Mapping[str, Any],
+    *,
+    predictions_file: Path | None = None,
+    run_folder: Path | None = None,
+    default_split: str = "official",
+) -> Path:
+    """Write a submission folder with what is known so far.
+
+    Args:
+        parent: the folder of the submissions.
+        slug: name of the new folder in it.
+        labels: of the dataset.
+        given: values of the card's keys; what is not given stands as "not stated".
+        predictions_file: a table with at least id and e_m_ev, brought into the form of a submission.
+        run_folder: a folder that `emigbench evaluate` wrote, copied.
+        default_split: of a table without that column.
+
+    Raises:
+        EmigbenchError: if the folder is there already, or something given is not valid.
+    """
+    if not re.fullmatch(SLUG, slug) or slug in submission.RESERVED:
+        raise EmigbenchError(
+            f"{quoted(slug)} cannot be a slug; take small letters, digits and single hyphens, such as my-model-2."
+        )
+    folder = parent / slug
+    if folder.exists() or folder.is_symlink():
+        raise EmigbenchError(f"{folder} is there already; choose another slug, or edit {folder / CARD_FILE}.")
+    run: Mapping[str, Any] = {}
+    predictions: PredictionSet | None = None
+    if run_folder is not None:
+        run = submission.read_run(run_folder, labels)
+        predictions = read_predictions(run_folder / PREDICTIONS_FILE, labels)
+    elif predictions_file is not None:
+        predictions = read_predictions(predictions_file, labels, default_split)
+    values = _filled({"slug": slug, "kind": run.get("kind"), **given})
+    text = card_template(values)
+    _check_card(values, {"kind"} if values.get("kind") is None else set())
+    write_text(folder / CARD_FILE, text)
+    if predictions is not None:
+        _write_results(folder, predictions, labels, run)
+    return folder
+
+
+def card_template(values: Mapping[str, Any]) -> str:
+    """`submission.yaml` with a comment on every key, made from the schema."""
+    head = f"# {CARD_FILE}: what only a person can know. `emigbench validate` checks it; unknown keys are refused.\n"
+    schema = Card.model_json_schema()
+    keys = {
+        name: _explained(rules, optional=name not in schema["required"]) for name, rules in schema["properties"].items()
+    }
+    return head + "".join(f"\n# {text}\n{_yaml_line(name, values.get(name))}" for name, text in keys.items())
+
+
+def unstated(card: Card) -> list[str]:
+    """The keys that a person has not filled in yet."""
+    return [name for name, value in card.model_dump().items() if value in (NOT_STATED, [NOT_STATED])]
+
+
+def _filled(given: Mapping[str, Any]) -> dict[str, Any]:
+    known = {"name": given["slug"], "version": "1.0", "authors": [_git_user() or NOT_STATED]}
+    known |= {key: value for key, value in given.items() if value not in (None, "", [])}
+    required = {name for name, field in Card.model_fields.items() if field.is_required()} - {"kind"}
+    return {name: NOT_STATED for name in sorted(required)} | known
+
+
+def _check_card(values: Mapping[str, Any], later: set[str]) -> None:
+    try:
+        Card(**values)
+    except ValidationError as error:
+        faults = [fault for fault in error.errors(include_input=False) if fault["loc"][0] not in later]
+        if faults:
+            key = ".".join(str(part) for part in faults[0]["loc"])
+            raise EmigbenchError(f"{quoted(key)}: {faults[0]['msg'].removeprefix('Value error, ')}.") from error
+
+
+def _explained(rules: Mapping[str, Any], *, optional: bool) -> str:
+    """What belongs into a key and what may stand there, from its JSON schema."""
+    said = [str(rules["description"])]
+    if "enum" in rules:
+        said.append(f"one of {', '.join(rules['enum'])}")
+    if "maxLength" in rules:
+        said.append(f"at most {rules['maxLength']} characters")
+    if any(choice.get("type") == "integer" for choice in rules.get("anyOf", ())):
+        said.append("a whole number")
+    if optional:
+        said.append("may be left empty")
+    return "; ".join(said)
+
+
+def _yaml_line(name: str, value: Any) -> str:
+    if value is None:
+        return f"{name}:\n"
+    return str(yaml.safe_dump({name: value}, allow_unicode=True, sort_keys=False, width=1000))
+
+
+def _git_user() -> str | None:
+    try:
+        done = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def _write_results(folder: Path, predictions: PredictionSet, labels: Labels, run: Mapping[str, Any]) -> None:
+    """The predictions in canonical form, and a run record that belongs to them."""
+    file = folder / PREDICTIONS_FILE
+    write_predictions(predictions, file)
+    record = {
+        "command": provenance.command(),
+        "dataset": {"name": labels.name, "version": labels.version, "sha256": labels.sha256},
+        "copied_from": "a table of predictions; what made them is not recorded",
+        **run,
+        "predictions_sha256": predictions_hash(file.read_text(encoding="utf-8").splitlines()),
+    }
+    if run:
+        del record["copied_from"]
+    write_text(folder / RUN_FILE, json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+# --- A look at the row
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a submission would stand on one split.
+
+    Attributes:
+        score: its scores.
+        ranks: best and worst rank that it may hold; None on a split that ranks nobody.
+        n_rows: rows of that board, this one among them.
+        tied: names of the rows that it is not told apart from.
+        resolution: smallest difference that this board tells apart, in eV (median over pairs).
+    """
+
+    score: Score
+    ranks: tuple[int, int] | None
+    n_rows: int
+    tied: tuple[str, ...]
+    resolution: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The standing as plain values; what is undefined is None."""
+        return {
+            "ranks": None if self.ranks is None else list(self.ranks),
+            "n_rows": self.n_rows,
+            "not_told_apart_from": list(self.tied),
+            "resolution_ev": self.resolution if math.isfinite(self.resolution) else None,
+            "score": self.score.to_json(),
+        }
+
+
+def standings(own: Submission, others: Sequence[Submission], labels: Labels) -> dict[str, Standing]:
+    """Where a submission would stand on each of its splits, among other submissions."""
+    return {split: _standing(own, others, labels, split) for split in own.predictions}
+
+
+def siblings(folder: Path, own: str, labels: Labels) -> tuple[list[Submission], list[str]]:
+    """The other submissions of a folder, and what is wrong with those that cannot be read."""
+    found, wrong = [], []
+    for card in sorted(folder.glob(f"*/{CARD_FILE}")):
+        if card.parent.name != own:
+            try:
+                found.append(submission.read(card.parent, labels))
+            except EmigbenchError as error:
+                wrong.append(str(error))
+    return found, wrong
+
+
+def _standing(own: Submission, others: Sequence[Submission], labels: Labels, split: str) -> Standing:
+    score = scoring.score(own.predictions[split], labels, split)
+    rivals = [other for other in others if split in other.predictions]
+    if split == splits.FITTED:
+        return Standing(score, None, len(rivals) + 1, (), float("nan"))
+    found = _compared([own, *rivals], labels, split)
+    slug = own.card.slug
+    names = {rival.card.slug: rival.card.name for rival in rivals}
+    tied = tuple(names[s] for s in found.slugs if s != slug and not found.difference(slug, s).told_apart)
+    return Standing(score, found.ranks[slug], len(found.slugs), tied, found.detectable)
+
+
+def _compared(rows: Sequence[Submission], labels: Labels, split: str) -> Comparison:
+    models = [comparison.contender(row.card.slug, row.predictions[split], labels, split) for row in rows]
+    groups = [labels.by_id[path_id].structural_group for path_id in models[0].ids]
+    return comparison.compare_all(models, groups)
+
+
+# --- The pull request
+
+
+def git_commands(folder: Path, slug: str) -> list[str]:
+    """What to type for a pull request, from inside a clone of one's fork; the folder is copied there if need be."""
+    inside = f"submissions/{slug}"
+    resolved = folder.resolve()
+    at_home = (resolved.parent.parent / ".git").exists() and resolved.parent.name == "submissions"
+    return [
+        *([] if at_home else [f"cp -r {shlex.quote(str(resolved))} {inside}"]),
+        f"git switch -c submission-{slug}",
+        f"git add {inside}",
+        f"git commit -m 'Submission: {slug}' -- {inside}",
+        f"git push -u origin submission-{slug}",
+    ]
+
+
+def pull_request(folder: Path, slug: str, repo_id: str) -> str:
+    """Open a pull request of a Hub dataset repository with the folder's three files.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        EmigbenchError: one sentence about a missing token, no network or a refusal.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    if huggingface_hub.get_token() is None:
+        raise EmigbenchError("There is no Hub token; run hf auth login, or set HF_TOKEN to a token that may write.")
+    try:
+        done = huggingface_hub.HfApi().upload_folder(
+            repo_id=repo_id,
+            repo_type="dataset",
+            folder_path=folder,
+            path_in_repo=f"submissions/{slug}",
+            allow_patterns=list(FILES),
+            commit_message=f"Submission: {slug}",
+            create_pr=True,
+        )
+    except HFValidationError as error:
+        raise EmigbenchError(f"{repo_id!r} is no name of a Hub repository, such as group/name.") from error
+    except RepositoryNotFoundError as error:
+        raise EmigbenchError(f"There is no dataset repository {repo_id} on the Hub that your token can see.") from error
+    except HfHubHTTPError as error:
+        raise EmigbenchError(_refusal(error.response.status_code, repo_id, error)) from error
+    except OfflineModeIsEnabled as error:
+        raise EmigbenchError("HF_HUB_OFFLINE is set; unset it to open a pull request, or use git.") from error
+    except OSError as error:
+        raise EmigbenchError(_unreachable(error)) from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("httpx", "httpcore", "requests", "urllib3"):
+            raise
+        raise EmigbenchError(_unreachable(error)) from error
+    return str(done.pr_url or done.commit_url)
+
+
+def _refusal(status: int, repo_id: str, error: Exception) -> str:
+    if status == 401:
+        return "The Hub does not know your token; run hf auth login, or set HF_TOKEN to a valid one."
+    if status == 403:
+        return f"Your Hub token may not open pull requests of {repo_id}; take one with the permission to write."
+    return f"The Hub answered {status} for {repo_id} ({in_words(error)}); try again later, or use git."
+
+
+def _unreachable(error: Exception) -> str:
+    return f"The Hub cannot be reached ({in_words(error)}); try again with a network, or use git."
