@@ -27,6 +27,7 @@ LEVEL = 0.05
 """Two models are told apart where the p-value, Holm-corrected over all pairs of the board, is below this."""
 POWER = 0.80
 MAE = BY_NAME["mae"]
+_DECIMALS = 9  # what differs beyond is the processor's: equal scores must tie on every machine
 CALIBRATION_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -382,6 +383,7 @@ def compare_all(
     materials = models[0].samples[0].material
     weights, n_groups = scoring.resampling(materials), len(np.unique(materials))
     drawn = np.array([statistics.resampled(metric, model.samples, weights, threshold) for model in models])
+    drawn = drawn.round(_DECIMALS)
     differences = _corrected(
         _difference(a.slug, b.slug, len(a), by_slug[a.slug] - by_slug[b.slug], drawn[i] - drawn[j], n_groups)
         for i, a in enumerate(models)
@@ -465,6 +467,7 @@ def _value(metric: Metric, model: Contender, threshold: float | None) -> float:
 
 def _difference(a: str, b: str, n: int, value: float, drawn: FloatArray, n_groups: int) -> Difference:
     """A difference from its resampled values; nothing is known about it if there is one group only."""
+    drawn = drawn.round(_DECIMALS)
     low, high = statistics.difference_interval(drawn, n_groups)
     defined = drawn[~np.isnan(drawn)]
     sd = float(defined.std(ddof=1)) if defined.size > 1 and n_groups > 1 else math.nan
@@ -488,15 +491,30 @@ def _told_apart(slugs: Sequence[str], differences: Mapping[tuple[str, str], Diff
 def _all_on_common(
     metric: Metric, models: Sequence[Contender], weights: FloatArray, threshold: float | None
 ) -> dict[tuple[str, str], Difference]:
-    """Pairs of which one lacks a path, on the paths that both have; resamples are those of all paths."""
-    found = {}
+    """Pairs of which one lacks a path, on the paths that both have; resamples are those of all paths.
+
+    Most pairs share their paths with others, so each set of paths is looked at once.
+    """
+    by_paths: dict[bytes, list[tuple[Contender, Contender]]] = {}
     for i, a in enumerate(models):
         for b in models[i + 1 :]:
             both = a.has_value & b.has_value
             if both.any() and not both.all():
-                pair = on_common_ids(a, b)
-                found[a.slug, b.slug] = paired_difference(metric, *pair, weights[:, both], threshold)
-    return found
+                by_paths.setdefault(both.tobytes(), []).append((a, b))
+    found = {}
+    for key, pairs in by_paths.items():
+        both = np.frombuffer(key, dtype=np.bool_)
+        part = {m.slug: restricted(m, np.flatnonzero(both).tolist()) for pair in pairs for m in pair}
+        on_part = np.ascontiguousarray(weights[:, both])
+        drawn = {slug: statistics.resampled(metric, m.samples, on_part, threshold) for slug, m in part.items()}
+        value = {slug: _value(metric, m, threshold) for slug, m in part.items()}
+        n_groups = len(np.unique(next(iter(part.values())).samples[0].material))
+        for a, b in pairs:
+            apart = drawn[a.slug] - drawn[b.slug]
+            by = value[a.slug] - value[b.slug]
+            found[a.slug, b.slug] = _difference(a.slug, b.slug, int(both.sum()), by, apart, n_groups)
+    order = {model.slug: k for k, model in enumerate(models)}
+    return {pair: found[pair] for pair in sorted(found, key=lambda pair: (order[pair[0]], order[pair[1]]))}
 
 
 def _spread(metric: Metric, model: Contender, sampling_sd: float, threshold: float | None) -> Spread:

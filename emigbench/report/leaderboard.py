@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from emigbench import scoring, splits, statistics, submission
+from emigbench import comparison, scoring, splits, submission
+from emigbench.comparison import Comparison, Difference
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError
 from emigbench.evaluation import Progress
@@ -34,25 +36,45 @@ class Entry:
         card: what a person says about the model.
         predictions: its predictions.
         fitted_to: name of the dataset that the run was made on.
+        run: what the program recorded about the run.
     """
 
     card: Card
     predictions: PredictionSet
     fitted_to: str
+    run: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One scored row of a board: the ranks that it may hold, best and worst."""
+    """One scored row of a board: the ranks that it may hold, best and worst, and the letters of its tie groups."""
 
     card: Card
     fitted_to: str
     score: Score
     ranks: tuple[int, int]
+    tied: str
 
 
-Boards = Mapping[str, Sequence[Row]]
-"""Split -> rows, best first."""
+@dataclass(frozen=True, eq=False)
+class Board(Sequence[Row]):
+    """The rows of one split, best first, and what tells them apart: nothing for fits to the training paths."""
+
+    rows: tuple[Row, ...]
+    comparison: Comparison | None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+
+Boards = Mapping[str, Board]
+"""Split -> board."""
 
 
 class OwnCard(Card):
@@ -75,10 +97,10 @@ def read_entries(folder: Path, labels: Labels) -> list[Entry]:
     if not folders:
         raise EmigbenchError(f"There is no submission in {folder}.")
     found = [submission.read(each, labels) for each in folders]
-    return [Entry(each.card, each.predictions, labels.name) for each in found]
+    return [Entry(each.card, each.predictions, labels.name, each.run) for each in found]
 
 
-def local_entry(folder: Path, labels: Labels) -> Entry:
+def local_entry(folder: Path, labels: Labels, slug: str = "your-run") -> Entry:
     """A run of the user's own, which needs no card to stand beside the submissions.
 
     Raises:
@@ -88,7 +110,7 @@ def local_entry(folder: Path, labels: Labels) -> Entry:
     kind: Any = run.get("kind")
     card = OwnCard(
         name=f"{run.get('model', folder.name)} (your run)",
-        slug="your-run",
+        slug=slug,
         version="local",
         kind=kind if kind in get_args(submission.Kind) else "–",
         authors=["you"],
@@ -97,7 +119,7 @@ def local_entry(folder: Path, labels: Labels) -> Entry:
         training_data="",
     )
     predictions = read_predictions(folder / PREDICTIONS_FILE, labels)
-    return Entry(card, predictions, labels.name)
+    return Entry(card, predictions, labels.name, run)
 
 
 def restricted(entry: Entry, labels: Labels) -> Entry:
@@ -106,7 +128,7 @@ def restricted(entry: Entry, labels: Labels) -> Entry:
         split: {seed: [p for p in given if p.id in labels.by_id] for seed, given in seeds.items()}
         for split, seeds in entry.predictions.items()
     }
-    return Entry(entry.card, predictions, entry.fitted_to)
+    return Entry(entry.card, predictions, entry.fitted_to, entry.run)
 
 
 def boards(entries: Sequence[Entry], labels: Labels, progress: Progress = lambda name, done, total: None) -> Boards:
@@ -119,22 +141,24 @@ def boards(entries: Sequence[Entry], labels: Labels, progress: Progress = lambda
         scored = scoring.score(entry.predictions[split], labels, split)
         scores.setdefault(split, []).append((entry, scored))
         progress(f"{entry.card.slug}, {split}", done, len(tasks))
-    return {split: _rows(on_split, labels, split) for split, on_split in scores.items()}
+    return {split: _board(on_split, labels, split) for split, on_split in scores.items()}
 
 
-def _rows(scores: Sequence[tuple[Entry, Score]], labels: Labels, split: str) -> list[Row]:
-    ranks = _ranks([entry.predictions[split] for entry, _ in scores], labels, split)
-    rows = [Row(entry.card, entry.fitted_to, scored, rank) for (entry, scored), rank in zip(scores, ranks, strict=True)]
-    return sorted(rows, key=lambda row: (row.score.metrics[RANKED_BY].value, row.card.slug))
+def comparisons(found: Boards) -> dict[str, Comparison]:
+    """Split -> what tells the rows of its board apart."""
+    return {split: board.comparison for split, board in found.items() if board.comparison is not None}
 
 
-def _ranks(predictions: Sequence[scoring.Seeds], labels: Labels, split: str) -> list[tuple[int, int]]:
-    """The ranks that each set of predictions holds, all under the same resamples of the materials."""
-    metric = BY_NAME[RANKED_BY]
-    samples = [list(scoring.samples_of(seeds, labels, split).values()) for seeds in predictions]
-    weights = scoring.resampling(samples[0][0].material)
-    resampled = [statistics.resampled(metric, of_model, weights) for of_model in samples]
-    return statistics.rank_intervals(np.array(resampled), metric.better)
+def _board(scores: Sequence[tuple[Entry, Score]], labels: Labels, split: str) -> Board:
+    contenders = [comparison.contender(e.card.slug, e.predictions[split], labels, split) for e, _ in scores]
+    groups = [labels.by_id[path_id].structural_group for path_id in contenders[0].ids]
+    compared = comparison.compare_all(contenders, groups, BY_NAME[RANKED_BY])
+    by_slug = {
+        slug: Row(entry.card, entry.fitted_to, scored, compared.ranks[slug], compared.letters[slug])
+        for (entry, scored), slug in ((each, each[0].card.slug) for each in scores)
+    }
+    rows = tuple(by_slug[slug] for slug in compared.slugs)
+    return Board(rows, None if split == splits.FITTED else compared)
 
 
 def to_json(found: Boards, labels: Labels) -> str:
@@ -148,23 +172,61 @@ def to_json(found: Boards, labels: Labels) -> str:
                     **row.card.model_dump(),
                     "fitted_to": row.fitted_to,
                     "ranks": list(row.ranks),
+                    **_standing(row, board.comparison),
                     "score": row.score.to_json(),
                 }
-                for row in rows
+                for row in board
             ]
-            for split, rows in found.items()
+            for split, board in found.items()
         },
+        "comparisons": {split: _plain_comparison(compared) for split, compared in comparisons(found).items()},
     }
     return json.dumps(_rounded(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def _standing(row: Row, compared: Comparison | None) -> dict[str, Any]:
+    """How a row stands among the others."""
+    if compared is None:
+        return {}
+    slug = row.card.slug
+    model = compared.slugs.index(slug)
+    group, change = compared.influence.largest(model)
+    calibration = compared.calibration.get(slug)
+    return {
+        "tied": row.tied,
+        "spread": asdict(compared.spread[slug]),
+        "influence": {
+            "group": group,
+            "change": change,
+            "rank": int(compared.influence.full_ranks[model]),
+            "ranks": list(compared.influence.rank_range(model)),
+        },
+        "calibration": None if calibration is None else asdict(calibration),
+    }
+
+
+def _plain_comparison(compared: Comparison) -> dict[str, Any]:
+    return {
+        "metric": compared.metric,
+        "level": comparison.LEVEL,
+        "power": comparison.POWER,
+        "detectable": compared.detectable,
+        "differences": [_plain_difference(d) for d in compared.differences.values()],
+        "on_common_paths": [_plain_difference(d) for d in compared.common.values()],
+    }
+
+
+def _plain_difference(difference: Difference) -> dict[str, Any]:
+    return {**asdict(difference), "told_apart": difference.told_apart}
+
+
 def _rounded(value: Any) -> Any:
-    """Floats to 9 digits: what differs beyond is the processor's, and would make files differ."""
+    """Floats to 9 digits: what differs beyond is the processor's, and would make files differ. Undefined is None."""
     if isinstance(value, float):
-        return float(f"{value:.9g}")
+        return float(f"{value:.9g}") if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list) else value
+    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def to_markdown(found: Boards, labels: Labels) -> str:
@@ -173,13 +235,16 @@ def to_markdown(found: Boards, labels: Labels) -> str:
         "# Leaderboard",
         f"Dataset `{labels.name}` {labels.version} ({len(labels)} paths, content {labels.sha256[:12]}). Brackets "
         f"hold 95% intervals: bootstrap over materials ({scoring.RESAMPLES:,} resamples), Wilson for proportions. "
-        f"*Ranks* are those that a row holds in 95% of the resamples: rows whose ranks overlap are not told apart "
-        f"by these paths. A failed path is scored with the median of its training side and lowers the coverage. "
-        f"With several seeds a figure is the mean over seeds. "
+        f"*Ranks* are those that a row holds in 95% of the resamples. *Tied*: rows that share a letter are not told "
+        f"apart by these paths (paired difference of MAE, 5% after Holm's correction for all pairs). A failed path is "
+        f"scored with the median of its training side and lowers the coverage. "
+        f"With several seeds a figure is the mean over seeds; the SD over seeds is another thing than the interval. "
         f"This page is generated by `emigbench leaderboard build`; do not edit it.",
     ]
     for split, rows in found.items():
         parts += [f"## {_TITLES[split]}", _INTRODUCTIONS[split].format(n=rows[0].score.n)]
+        if rows.comparison is not None and rows.comparison.differences:
+            parts.append(resolving_power(rows.comparison))
         parts.append(main_table(rows, ranked=split != splits.FITTED))
         if rows[0].score.subsets:
             parts += ["### MAE in eV on parts of the test set", _SUBSET_NOTE, subset_table(rows)]
@@ -204,6 +269,17 @@ _SUBSET_NOTE = (
 )
 
 
+def resolving_power(compared: Comparison) -> str:
+    """What differences a board can resolve, in one sentence or two."""
+    pairs = compared.differences.values()
+    apart = sum(pair.told_apart for pair in pairs)
+    return (
+        f"These paths tell {apart} of {len(pairs)} pairs of rows apart. Between two typical rows a test of their "
+        f"difference has a chance of {comparison.POWER:.0%} to resolve one of {compared.detectable:.2f} eV in MAE, "
+        "before any correction for many pairs; smaller ones are mostly missed."
+    )
+
+
 def main_table(rows: Sequence[Row], *, ranked: bool = True) -> str:
     """The scores of a board as a Markdown table."""
     from tabulate import tabulate
@@ -214,6 +290,7 @@ def main_table(rows: Sequence[Row], *, ranked: bool = True) -> str:
         figures = row.score.metrics
         line = {
             "Ranks": f"{row.ranks[0]}–{row.ranks[1]}",
+            "Tied": row.tied,
             "Model": _escaped(row.card.name),
             "Kind": row.card.kind,
             "MAE (eV)": _with_interval(figures["mae"]),
@@ -221,14 +298,20 @@ def main_table(rows: Sequence[Row], *, ranked: bool = True) -> str:
             "RMSE (eV)": _with_interval(figures["rmse"]),
             "Accuracy at 0.65 eV": _with_interval(row.score.classification[0.65]["accuracy"], 2),
             "Coverage": f"{row.score.coverage:.1%}",
-            "Seeds": len(row.score.seeds),
+            "Seeds": _seeds(row.score),
         }
         if not ranked:
-            del line["Ranks"]
+            del line["Ranks"], line["Tied"]
         if foreign:
             line["Fitted to"] = row.fitted_to
         table.append(line)
     return tabulate(table, headers="keys", tablefmt="github", disable_numparse=True)
+
+
+def _seeds(score: Score) -> str:
+    """Number of seeds, and the standard deviation of the ranking metric over them."""
+    sd = score.metrics[RANKED_BY].seed_sd
+    return str(len(score.seeds)) if sd is None or math.isnan(sd) else f"{len(score.seeds)} (SD {sd:.3f})"
 
 
 def subset_table(rows: Sequence[Row]) -> str:
