@@ -1,0 +1,125 @@
+"""Scores -> the leaderboard's HTML: an index that needs no other file, and a page for each model.
+
+Everything that a person wrote is escaped by Jinja and linked to the web alone. The pages carry a content security
+policy that runs our own scripts and nothing else, and fetches nothing from any host. No dates, no random ids: the
+same inputs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from emigbench import scoring, splits
+from emigbench.datasets.labels import Labels
+from emigbench.metrics import BY_NAME
+from emigbench.report import costs, pages, plots
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from emigbench.comparison import Comparison
+    from emigbench.report.leaderboard import Boards, Entry, Row
+
+INDEX = "index.html"
+MODELS = "models"
+ASSETS = "assets"
+GENERATED = (INDEX, f"{MODELS}/*", f"{ASSETS}/*")
+"""What a build owns below its folder: other files there are stale."""
+
+
+def files(
+    entries: Sequence[Entry], boards: Boards, labels: Labels, comparisons: Mapping[str, Comparison]
+) -> dict[str, bytes]:
+    """All pages and what they need: name below the leaderboard's folder -> content.
+
+    Args:
+        entries: the submissions, each slug once.
+        boards: split -> their scored rows, best first.
+        labels: the dataset that they are scored on.
+        comparisons: split -> what tells its rows apart; splits without one are shown without ties.
+    """
+    rows_of: dict[str, dict[str, Row]] = {}
+    for split, rows in boards.items():
+        for row in rows:
+            rows_of.setdefault(row.card.slug, {})[split] = row
+    found = {INDEX: index_page(entries, boards, labels, comparisons)}
+    for entry in entries:
+        page = pages.model_page(entry, rows_of.get(entry.card.slug, {}), labels, comparisons)
+        found[f"{MODELS}/{entry.card.slug}.html"] = _render("model.html.jinja", page=page, dataset=_dataset(labels))
+    found[f"{ASSETS}/paths.js"] = f"window.EMIGBENCH={_json(pages.paths_data(labels, boards))};\n"
+    for name in ("style.css", "model.js", "vega.min.js"):
+        found[f"{ASSETS}/{name}"] = _asset(name)
+    return {name: text.encode() for name, text in found.items()}
+
+
+def index_page(entries: Sequence[Entry], boards: Boards, labels: Labels, comparisons: Mapping[str, Comparison]) -> str:
+    """The one page with all boards; style and script are inside it."""
+    by_slug = {entry.card.slug: entry for entry in entries}
+    views = [pages.board(split, rows, by_slug, labels, comparisons.get(split)) for split, rows in boards.items()]
+    script = _asset("index.js")
+    return _render(
+        "index.html.jinja",
+        boards=views,
+        kinds=sorted({kind for view in views for kind in view.kinds}),
+        n_models=len(entries),
+        dataset=_dataset(labels),
+        thresholds=[f"{threshold:g}" for threshold in scoring.THRESHOLDS_EV],
+        resamples=scoring.RESAMPLES,
+        data=pages.script_data(boards),
+        style=Markup(_asset("style.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _dataset(labels: Labels) -> dict[str, str | int]:
+    return {"name": labels.name, "version": labels.version, "sha256": labels.sha256, "n": len(labels)}
+
+
+def _render(template: str, **values: Any) -> str:
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("emigbench.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":"), "allow_nan": False}
+    environment.filters |= {
+        "at": plots.at,
+        "duration": costs.duration,
+        "count": costs.count,
+        "number": pages.number,
+    }
+    environment.globals |= {
+        "subset_labels": pages.SUBSET_LABELS,
+        "metrics": BY_NAME,
+        "fitted": splits.FITTED,
+        "strip_end": plots.STRIP_END,
+    }
+    return environment
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+@cache
+def _asset(name: str) -> str:
+    return (resources.files("emigbench.report") / "assets" / name).read_text(encoding="utf-8")
