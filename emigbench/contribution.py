@@ -24,7 +24,7 @@ from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predicti
 from emigbench.provenance import RUN_FILE
 from emigbench.scoring import Score
 from emigbench.storage import write_text
-from emigbench.submission import CARD_FILE, FILES, SLUG, Card, Submission
+from emigbench.submission import CARD_FILE, FILES, LONGEST_SLUG, SLUG, Card, Submission
 
 NOT_STATED = "not stated"
 
@@ -56,7 +56,7 @@ def start(
     Raises:
         EmigbenchError: if the folder is there already, or something given is not valid.
     """
-    if not re.fullmatch(SLUG, slug) or slug in submission.RESERVED:
+    if not re.fullmatch(SLUG, slug) or len(slug) > LONGEST_SLUG or slug in submission.RESERVED:
         raise EmigbenchError(
             f"{quoted(slug)} cannot be a slug; take small letters, digits and single hyphens, such as my-model-2."
         )
@@ -195,10 +195,10 @@ def standings(own: Submission, others: Sequence[Submission], labels: Labels) -> 
 def siblings(folder: Path, own: str, labels: Labels) -> tuple[list[Submission], list[str]]:
     """The other submissions of a folder, and what is wrong with those that cannot be read."""
     found, wrong = [], []
-    for card in sorted(folder.glob(f"*/{CARD_FILE}")):
-        if card.parent.name != own:
+    for each in submission.folders(folder):
+        if each.name != own:
             try:
-                found.append(submission.read(card.parent, labels))
+                found.append(submission.read(each, labels))
             except EmigbenchError as error:
                 wrong.append(str(error))
     return found, wrong

@@ -27,6 +27,7 @@ CARD_FILE = "submission.yaml"
 FILES = (CARD_FILE, PREDICTIONS_FILE, RUN_FILE)
 UNFINISHED = ".unfinished"
 """What a run that was stopped leaves in its folder."""
+LONGEST_SLUG = 60
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 _NO_FILE_NAMES = ("con", "prn", "aux", "nul", *(f"{port}{k}" for port in ("com", "lpt") for k in range(10)))  # Windows
 _PAGE_NAMES = ("index", "readme", "results", "figures", "compare", "your-run")
@@ -67,7 +68,9 @@ class Card(BaseModel):
 
     name: Text = Field(min_length=1, max_length=80, description="name on the leaderboard")
     slug: Annotated[str, AfterValidator(_not_reserved)] = Field(
-        pattern=SLUG, max_length=60, description="name of the folder: small letters, digits and single hyphens"
+        pattern=SLUG,
+        max_length=LONGEST_SLUG,
+        description="name of the folder: small letters, digits and single hyphens",
     )
     version: Text = Field(max_length=20, description="version of the model, in quotes")
     kind: Kind = Field(description="what sort of model it is")
@@ -80,7 +83,9 @@ class Card(BaseModel):
     inputs: Text = Field(max_length=2000, description="what the model is given of a path")
     training_data: Text = Field(max_length=2000, description="what it was fitted to")
     pretraining: Text = Field(default="", max_length=2000, description="what it was fitted to before that")
-    n_parameters: int | None = Field(default=None, ge=0, le=10**15, description="number of fitted parameters")
+    n_parameters: Annotated[int, Field(strict=True, ge=0, le=10**15)] | None = Field(
+        default=None, description="number of fitted parameters"
+    )
     notes: Text = Field(default="", max_length=4000, description="what a reader should know")
 
 
@@ -97,6 +102,18 @@ class Submission:
     card: Card
     predictions: PredictionSet
     run: Mapping[str, Any]
+
+
+def folders(parent: Path) -> list[Path]:
+    """The folders of all submissions below a folder, in the order of their names.
+
+    Raises:
+        EmigbenchError: if one is a symbolic link.
+    """
+    refuse_link(parent)
+    for child in sorted(parent.iterdir()) if parent.is_dir() else ():
+        refuse_link(child)
+    return sorted({file.parent for name in (CARD_FILE, PREDICTIONS_FILE) for file in parent.glob(f"*/{name}")})
 
 
 def read(folder: Path, labels: Labels) -> Submission:
@@ -271,7 +288,7 @@ def _plain(value: Any, depth: int) -> Any:
             raise ValueError(f"it has a text of more than {LONGEST_TEXT} characters")
         return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in value)
     if isinstance(value, int | float) and not abs(value) < LARGEST_NUMBER:
-        raise ValueError(f"it has the number {value:.4g}")
+        raise ValueError("it has a number that is too large or none")
     return value
 
 

@@ -92,11 +92,9 @@ def read_entries(folder: Path, labels: Labels) -> list[Entry]:
     Raises:
         EmigbenchError: if there is none, or one is not valid.
     """
-    names = (submission.CARD_FILE, PREDICTIONS_FILE)
-    folders = sorted({file.parent for name in names for file in folder.glob(f"*/{name}")})
-    if not folders:
+    found = [submission.read(each, labels) for each in submission.folders(folder)]
+    if not found:
         raise EmigbenchError(f"There is no submission in {folder}.")
-    found = [submission.read(each, labels) for each in folders]
     return [Entry(each.card, each.predictions, labels.name, each.run) for each in found]
 
 
