@@ -176,6 +176,35 @@ def score(
 
 
 @app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="A submission folder, a predictions CSV or the slug of a submission.")],
+    b: Annotated[str, typer.Argument(help="The other one.")],
+    split: Annotated[str, typer.Option(help="On which split.")] = "official",
+    metric: Annotated[str, typer.Option(help="By which metric: mae, rmse, r2, spearman, …")] = "mae",
+    submissions: Annotated[Path, typer.Option(help="Where slugs are looked up.")] = Path("submissions"),
+    dataset: DatasetOption = "full",
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether two models differ, by how much, and what difference these paths can resolve at all.
+
+    Examples:
+        emigbench compare devi2026-model-3 devi2026-mace-relax
+
+        emigbench compare predictions.csv submissions/random-forest --split material-cv --metric rmse
+    """
+    from emigbench.report import compare as report
+
+    of_dataset, by = labels.read(dataset), report.metric_named(metric)
+    splits.folds(of_dataset, split)
+    first, second = report.read_pair((a, b), submissions, of_dataset, split)
+    found = report.compare(first, second, of_dataset, split, by)
+    if as_json:
+        _print_json(found.to_json())
+        return
+    print(report.in_words(found), end="")
+
+
+@app.command()
 def validate(
     folder: Annotated[Path, typer.Argument(help="The submission folder.")], dataset: DatasetOption = "full"
 ) -> None:

@@ -1,0 +1,237 @@
+"""Two models beside each other, in words and figures: what `emigbench compare` prints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emigbench import comparison, scoring, statistics
+from emigbench.comparison import Contender, Difference
+from emigbench.datasets.labels import Labels
+from emigbench.errors import EmigbenchError
+from emigbench.metrics import METRICS, Metric
+from emigbench.predictions import PREDICTIONS_FILE, read_predictions
+from emigbench.statistics import Estimate
+
+CHOICES = {metric.name: metric for metric in METRICS if metric.needs == "value"}
+MOST_PATHS = 8
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Two models on one set of paths: the score of each, and the difference a - b."""
+
+    a: Estimate
+    b: Estimate
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one path contributes to the difference.
+
+    Attributes:
+        id: the path.
+        group: its structural group.
+        e_m: the label, eV.
+        error_a, error_b: predicted minus true in eV, means over seeds.
+        part: the difference with this path minus that without it, in the metric's unit.
+    """
+
+    id: str
+    group: str
+    e_m: float
+    error_a: float
+    error_b: float
+    part: float
+
+
+@dataclass(frozen=True)
+class Duel:
+    """The whole comparison of two models on one split.
+
+    Attributes:
+        split: name of the split.
+        metric: name of the metric.
+        unit: its unit.
+        better: "lower", "higher", "target" or "none".
+        all_paths: failures count with the train median.
+        common_paths: on the paths for which both have a value; None if neither lacks any, or if there are none.
+        parts: the paths that make the most of the difference on all paths.
+    """
+
+    dataset: dict[str, str]
+    split: str
+    metric: str
+    unit: str
+    better: str
+    all_paths: Meeting
+    common_paths: Meeting | None
+    parts: tuple[Part, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; what is undefined is None."""
+        content = asdict(self)
+        for name in ("all_paths", "common_paths"):
+            if (meeting := getattr(self, name)) is not None:
+                content[name]["difference"]["told_apart"] = meeting.difference.told_apart
+                content[name]["difference"]["detectable"] = meeting.difference.detectable
+                del content[name]["difference"]["p_holm"]
+        return {key: _finite(value) for key, value in content.items()}
+
+
+def metric_named(name: str) -> Metric:
+    """A metric that two models can be compared by.
+
+    Raises:
+        EmigbenchError: if there is none of that name.
+    """
+    if name not in CHOICES:
+        raise EmigbenchError(f"There is no metric {name!r} to compare by; there are {', '.join(CHOICES)}.")
+    return CHOICES[name]
+
+
+def find(given: str, submissions: Path) -> Path:
+    """The predictions that a name stands for: a submission folder, a CSV file or a slug.
+
+    Raises:
+        EmigbenchError: if it is none of these.
+    """
+    path = Path(given)
+    for folder in (path, submissions / given):
+        if (folder / PREDICTIONS_FILE).is_file():
+            return folder / PREDICTIONS_FILE
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise EmigbenchError(f"There is no {PREDICTIONS_FILE} in {path}.")
+    known = sorted(file.parent.name for file in submissions.glob(f"*/{PREDICTIONS_FILE}"))
+    among = f"{submissions} has {', '.join(known)}" if known else f"there is no submission in {submissions} either"
+    raise EmigbenchError(f"{given!r} is no submission folder and no CSV file; {among}.")
+
+
+def read_contender(file: Path, labels: Labels, split: str, slug: str) -> Contender:
+    """A model's predictions on a split.
+
+    Raises:
+        EmigbenchError: if the file is not valid, or has none for the split.
+    """
+    predictions = read_predictions(file, labels, default_split=split)
+    if split not in predictions:
+        raise EmigbenchError(f"{file} has no predictions for split {split}; it has {', '.join(predictions)}.")
+    return comparison.contender(slug, predictions[split], labels, split)
+
+
+def read_pair(given: Sequence[str], submissions: Path, labels: Labels, split: str) -> tuple[Contender, Contender]:
+    """Both models, named by their folders, or as they were given where these are called the same."""
+    files = [find(each, submissions) for each in given]
+    names = [file.resolve().parent.name if file.name == PREDICTIONS_FILE else file.name for file in files]
+    if names[0] == names[1]:
+        names = list(given) if given[0] != given[1] else [given[0], f"{given[1]} (again)"]
+    a, b = (read_contender(file, labels, split, name) for file, name in zip(files, names, strict=True))
+    return a, b
+
+
+def compare(a: Contender, b: Contender, labels: Labels, split: str, metric: Metric = comparison.MAE) -> Duel:
+    """Everything that `emigbench compare` says about two models."""
+    both = a.has_value & b.has_value
+    common = None if both.all() or not both.any() else _meeting(metric, *comparison.on_common_ids(a, b))
+    return Duel(
+        dataset={"name": labels.name, "version": labels.version, "sha256": labels.sha256},
+        split=split,
+        metric=metric.name,
+        unit=metric.unit,
+        better=metric.better,
+        all_paths=_meeting(metric, a, b),
+        common_paths=common,
+        parts=tuple(_part(path_id, part, a, b, labels) for path_id, part in _largest(metric, a, b)),
+    )
+
+
+def in_words(duel: Duel) -> str:
+    """The comparison as text for a terminal."""
+    from tabulate import tabulate
+
+    metric, pair = CHOICES[duel.metric], duel.all_paths.difference
+    unit = f" {duel.unit}" if duel.unit else ""
+    lines = [f"{metric.label} on {duel.split}, dataset {duel.dataset['name']} {duel.dataset['version']}", ""]
+    failing = "; a failed path counts with the train median" if duel.common_paths else ""
+    lines += [f"All {pair.n} paths{failing}:", *_meeting_in_words(metric, duel.all_paths)]
+    if duel.common_paths:
+        n = duel.common_paths.difference.n
+        lines += ["", f"The {n} paths that both have a value for:", *_meeting_in_words(metric, duel.common_paths)]
+    if duel.parts:
+        lines += ["", f"Paths that make the most of the difference on all paths (its part in it{unit}; errors in eV):"]
+        rows = [
+            [p.id, p.group, f"{p.e_m:.3f}", f"{p.error_a:+.3f}", f"{p.error_b:+.3f}", f"{p.part:+.4f}"]
+            for p in duel.parts
+        ]
+        head = ["path", "group", "E_m", f"error of {pair.a}", f"error of {pair.b}", "part"]
+        lines += [tabulate(rows, headers=head, disable_numparse=True)]
+    return "\n".join(lines) + "\n"
+
+
+def _meeting_in_words(metric: Metric, meeting: Meeting) -> list[str]:
+    pair, unit = meeting.difference, f" {metric.unit}" if metric.unit else ""
+    width = max(len(pair.a), len(pair.b))
+    lines = [
+        f"  {name:{width}}  {e.value:.3f}{unit}, 95% interval {e.low:.3f} to {e.high:.3f}"
+        for name, e in ((pair.a, meeting.a), (pair.b, meeting.b))
+    ]
+    if math.isnan(pair.p):
+        return [*lines, "  The difference is undefined: these paths are of one material, or the metric has no value."]
+    lines.append(
+        f"  Paired difference {pair.a} - {pair.b}: {pair.value:+.3f}{unit}, 95% interval {pair.low:+.3f} to "
+        f"{pair.high:+.3f}, p = {_p(pair.p)}."
+    )
+    lines.append(f"  {_verdict(metric, pair)}")
+    if pair.sd > 0:
+        lines.append(
+            f"  The smallest true difference that such a test on these paths finds with a chance of "
+            f"{comparison.POWER:.0%}: {pair.detectable:.3f}{unit}."
+        )
+    return lines
+
+
+def _verdict(metric: Metric, pair: Difference) -> str:
+    if pair.sd == 0 and pair.value == 0:
+        return "The two score the same in every resample."
+    if not pair.told_apart:
+        return f"Not resolved: these {pair.n} paths do not tell the two apart."
+    ahead = {"lower": pair.value < 0, "higher": pair.value > 0}.get(metric.better)
+    if ahead is None:
+        return "Resolved: the two differ."
+    return f"Resolved: {pair.a if ahead else pair.b} is better on paths like these."
+
+
+def _meeting(metric: Metric, a: Contender, b: Contender) -> Meeting:
+    weights = scoring.resampling(a.samples[0].material)
+    first, second = (statistics.estimate(metric, model.samples, weights) for model in (a, b))
+    return Meeting(first, second, comparison.paired_difference(metric, a, b, weights))
+
+
+def _largest(metric: Metric, a: Contender, b: Contender) -> list[tuple[str, float]]:
+    return [(i, part) for i, part in comparison.influence_of_paths(metric, a, b)[:MOST_PATHS] if abs(part) > 1e-9]
+
+
+def _part(path_id: str, part: float, a: Contender, b: Contender, labels: Labels) -> Part:
+    k, facts = a.ids.index(path_id), labels.by_id[path_id]
+    errors = [float(np.mean([sample.error[k] for sample in model.samples])) for model in (a, b)]
+    return Part(path_id, facts.structural_group, facts.e_m_ev, errors[0], errors[1], part)
+
+
+def _p(p: float) -> str:
+    return f"{p:.2f}" if p >= 0.095 else f"{p:.3f}" if p >= 0.0005 else f"{p:.0e}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
