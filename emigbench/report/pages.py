@@ -46,7 +46,7 @@ SPLIT_NOTES = {
     splits.FITTED: "How well published models were fitted to these paths, not how good they are: nobody ranks here.",
 }
 COLUMNS = ("mae", "rmse", "r2", "share_below_100_mev")
-THRESHOLD_COLUMNS = ("accuracy", "mcc", "roc_auc")
+THRESHOLD_COLUMNS = ("accuracy", "mcc")
 DIGITS = {"mae": 3, "rmse": 3, "bias": 3, "median_abs_error": 3, "max_abs_error": 3, "crps": 3}
 
 
@@ -527,8 +527,8 @@ def _influence(slug: str, comparison: Comparison | None) -> str:
     ranks = f"stays {best}" if best == worst else f"moves between {best} and {worst}"
     direction = "lower" if change < 0 else "higher"
     return (
-        f"Without {group.lower()} its error would be {abs(change):.3f} eV {direction}, more than without any other "
-        f"structural group; leaving out one group at a time, its rank {ranks} of {len(comparison.slugs)}."
+        f"The structural group {group} moves its error most: without it, the MAE would be {abs(change):.3f} eV "
+        f"{direction}. Leaving out one group at a time, its rank {ranks} of {len(comparison.slugs)}."
     )
 
 

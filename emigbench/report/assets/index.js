@@ -7,7 +7,7 @@
   const sections = [...document.querySelectorAll("section.board")];
   const kinds = [...document.querySelectorAll("#kinds input")];
   const BY_SUBSET = ["mae", "rmse", "r2", "share_below_100_mev"];
-  const BY_THRESHOLD = ["accuracy", "mcc", "roc_auc"];
+  const BY_THRESHOLD = ["accuracy", "mcc"];
   const INITIAL = { split: $("split").value, subset: "all", threshold: $("threshold").value, q: "" };
 
   // --- Figures of a subset and a threshold
