@@ -23,7 +23,7 @@ LARGEST_FILE = 20_000_000
 """Bytes; five seeds on every split are 0.2 MB."""
 LARGEST_EV = 100.0
 """Beyond this a number is no barrier: published values from unrelaxed bands reach 86 eV."""
-LONGEST_ID, LONGEST_LINE = 200, 2_000
+LONGEST_ID, LONGEST_LINE, MOST_LINES = 200, 2_000, 200_000
 ALL_SPLITS = (*splits.SPLITS, splits.FITTED)
 
 PredictionSet = Mapping[str, Mapping[int, Sequence[Prediction]]]
@@ -112,7 +112,9 @@ def _parse_rows(text: str, where: str, default_split: str) -> Iterator[tuple[str
 
 
 def _lines(text: str, where: str) -> Iterator[str]:
-    """The lines of a text, none so long that it could be a row."""
+    """The lines of a text, neither longer nor more than rows can be."""
+    if text.count("\n") > MOST_LINES:
+        raise EmigbenchError(f"{where} has more than {MOST_LINES} lines.")
     for number, line in enumerate(io.StringIO(text), start=1):
         if len(line) > LONGEST_LINE:
             raise EmigbenchError(f"{where}, line {number} is longer than {LONGEST_LINE} characters.")
