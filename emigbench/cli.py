@@ -373,7 +373,7 @@ def leaderboard_build(
 
     With `--dataset spinels` only its paths count, and submissions on the full dataset are scored on those.
     """
-    from emigbench.report import leaderboard
+    from emigbench.report import html, leaderboard, site
 
     of_dataset = labels.read(dataset)
     entries = leaderboard.read_entries(submissions, labels.read("full"))
@@ -383,18 +383,49 @@ def leaderboard_build(
     own = [leaderboard.local_entry(folder, of_dataset, slug) for folder, slug in zip(add or [], slugs, strict=False)]
     with _progress("Scoring") as progress:
         found = leaderboard.boards([*entries, *own], of_dataset, progress)
-    page, results = leaderboard.to_markdown(found, of_dataset), leaderboard.to_json(found, of_dataset)
+    files = site.files([*entries, *own], found, of_dataset)
     if check:
-        if different := leaderboard.differences(out, page, results):
+        if different := site.differences(out, files):
             raise EmigbenchError(
-                f"{' and '.join(different)} in {out} is not what the submissions give; run emigbench leaderboard build."
+                f"{_some(different)} in {out} is not what the submissions give; run emigbench leaderboard build."
             )
         print(f"{out} is what the submissions give.")
         return
-    leaderboard.write(out, page, results)
+    site.write(out, files)
     first = next(iter(found))
     print(leaderboard.main_table(found[first]))
-    print(f"The page is {out / leaderboard.PAGE}", file=sys.stderr)
+    print(f"The page is {out / html.INDEX}", file=sys.stderr)
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    """A few names in words."""
+    left = len(names) - most
+    return " and ".join([*names[:most], *([f"{left} more"] if left > 0 else [])])
+
+
+@leaderboard_app.command("figures")
+def leaderboard_figures(
+    out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("leaderboard/figures"),
+    submission: Annotated[
+        list[str] | None, typer.Option(help="Slug of a submission; may be given several times; all if not given.")
+    ] = None,
+    submissions: Annotated[Path, typer.Option(help="Folder of the submissions.")] = Path("submissions"),
+) -> None:
+    """Draw the paper's Figures 2b, 3 and 4 for a set of submissions, as SVG and PDF.
+
+    Example:
+        emigbench leaderboard figures --submission devi2026-model-3 --submission random-forest --out figures
+    """
+    from emigbench.report import figures, leaderboard
+
+    of_dataset = labels.read("full")
+    models = figures.shown(leaderboard.read_entries(submissions, of_dataset), of_dataset, submission or [])
+    drawings = figures.drawings(models, of_dataset)
+    with _progress("Drawing") as progress:
+        for done, (name, draw) in enumerate(drawings.items(), start=1):
+            for file in figures.write(out, name, draw):
+                print(file)
+            progress(name, done, len(drawings))
 
 
 def _load(dataset: str, source: Path | None) -> Any:

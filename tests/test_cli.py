@@ -379,12 +379,13 @@ def test_leaderboard_build_and_check(call, board, tmp_path):
     code, out, err = call(*board)
     assert code == 0
     assert "| Model middle " in out
-    assert err == f"The page is {tmp_path / 'board' / 'README.md'}\n"
-    assert sorted(file.name for file in (tmp_path / "board").iterdir()) == ["README.md", "results.json"]
+    assert err == f"The page is {tmp_path / 'board' / 'index.html'}\n"
+    names = ["README.md", "assets", "index.html", "models", "results.json"]
+    assert sorted(file.name for file in (tmp_path / "board").iterdir()) == names
     assert call(*board, "--check")[0] == 0
 
 
-@pytest.mark.parametrize("name", ["README.md", "results.json"])
+@pytest.mark.parametrize("name", ["README.md", "results.json", "index.html", "models/low.html", "assets/paths.js"])
 def test_check_fails_after_a_byte_is_changed(call, board, tmp_path, name):
     call(*board)
     file = tmp_path / "board" / name

@@ -8,7 +8,7 @@ from helpers import CARD, FULL, SPINELS, one_sentence, write_submission
 from markdown_it import MarkdownIt
 
 from emigbench import EmigbenchError, evaluation, load, scoring, splits, submission
-from emigbench.report import leaderboard
+from emigbench.report import leaderboard, site
 
 TRUTH = {i: FULL.by_id[i].e_m_ev for i in splits.held_out(FULL, "official")}
 
@@ -240,13 +240,14 @@ def test_a_run_on_another_dataset_is_refused(folder):
 
 def test_written_files_do_not_differ_and_changed_ones_do(folder, tmp_path):
     page, results = built(folder)
+    files = {"README.md": page, "results.json": results}
     out = tmp_path / "board"
-    assert leaderboard.differences(out, page, results) == ["README.md", "results.json"]
-    leaderboard.write(out, page, results)
-    assert leaderboard.differences(out, page, results) == []
+    assert site.differences(out, files) == ["README.md", "results.json"]
+    site.write(out, files)
+    assert site.differences(out, files) == []
     file = out / "results.json"
     file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n", 1))
-    assert leaderboard.differences(out, page, results) == ["results.json"]
+    assert site.differences(out, files) == ["results.json"]
 
 
 def test_the_card_of_a_submission_keeps_its_rules(tmp_path):

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 INDEX = "index.html"
 MODELS = "models"
 ASSETS = "assets"
-GENERATED = (INDEX, f"{MODELS}/*", f"{ASSETS}/*")
-"""What a build owns below its folder: other files there are stale."""
+MARK = '<meta name="generator" content="emigbench leaderboard build">'
+"""What tells a generated page from one of a person's own."""
 
 
 def files(
     entries: Sequence[Entry], boards: Boards, labels: Labels, comparisons: Mapping[str, Comparison]
-) -> dict[str, bytes]:
+) -> dict[str, str]:
     """All pages and what they need: name below the leaderboard's folder -> content.
 
     Args:
@@ -57,7 +57,7 @@ def files(
     found[f"{ASSETS}/paths.js"] = f"window.EMIGBENCH={_json(pages.paths_data(labels, boards))};\n"
     for name in ("style.css", "model.js", "vega.min.js"):
         found[f"{ASSETS}/{name}"] = _asset(name)
-    return {name: text.encode() for name, text in found.items()}
+    return found
 
 
 def index_page(entries: Sequence[Entry], boards: Boards, labels: Labels, comparisons: Mapping[str, Comparison]) -> str:

@@ -21,7 +21,6 @@ from emigbench.evaluation import Progress
 from emigbench.metrics import BY_NAME
 from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predictions
 from emigbench.scoring import Figure, Score
-from emigbench.storage import write_text
 from emigbench.submission import Card
 
 PAGE, RESULTS = "README.md", "results.json"
@@ -341,19 +340,3 @@ def _escaped(text: str) -> str:
     """Text that Markdown shows as it is: a name cannot open a tag, a link or a table cell."""
     text = html.escape(" ".join(text.split()), quote=False)
     return re.sub(r"([\\`*_\[\]#|~])", r"\\\1", text)
-
-
-def write(folder: Path, page: str, results: str) -> None:
-    """Write the page and the results."""
-    write_text(folder / RESULTS, results)
-    write_text(folder / PAGE, page)
-
-
-def differences(folder: Path, page: str, results: str) -> list[str]:
-    """Names of the files in a folder that are not what the submissions give."""
-    wanted = {PAGE: page, RESULTS: results}
-    return [
-        name
-        for name, text in wanted.items()
-        if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode()
-    ]

@@ -142,7 +142,7 @@
       label: `${row.id}: true ${row.true.toFixed(2)} eV, predicted ${row.predicted.toFixed(2)} eV`,
     }));
     const x = (field) => quantitative(field, "barrier (eV)", [0, end], { axis: { orient: "top" } });
-    const y = { field: "id", type: "nominal", sort: null, title: null, axis: { labelLimit: narrow() ? 110 : 180, ticks: false, domain: false } };
+    const y = { field: "id", type: "nominal", sort: chosen.map((row) => row.id), title: null, axis: { labelLimit: narrow() ? 110 : 180, ticks: false, domain: false } };
     return {
       width: Math.min(width - (narrow() ? 90 : 150), 560),
       height: { step: 17 },
