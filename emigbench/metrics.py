@@ -103,6 +103,7 @@ class Metric:
         unit: "eV" or "".
         target: the value of a perfect model where `better` is "target".
         counts: for a proportion, the weighted (hits, trials) whose ratio `function` is; else None.
+        sizes: for a mean of values that are never negative, the (n,) values; else None.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Metric:
     unit: Literal["eV", ""] = ""
     target: float | None = None
     counts: Callable[..., Counts] | None = None
+    sizes: Callable[[Sample], FloatArray] | None = None
 
     @property
     def interval(self) -> Literal["bootstrap", "wilson"]:
@@ -209,8 +211,12 @@ def _below(a: FloatArray, b: FloatArray) -> FloatArray:
 # --- Size of the error
 
 
+def _abs_error(sample: Sample) -> FloatArray:
+    return np.abs(sample.error)
+
+
 def _mae(sample: Sample, weights: FloatArray) -> FloatArray:
-    return _mean(np.abs(sample.error), weights)
+    return _mean(_abs_error(sample), weights)
 
 
 def _rmse(sample: Sample, weights: FloatArray) -> FloatArray:
@@ -434,7 +440,7 @@ def _proportion(
 
 
 METRICS: tuple[Metric, ...] = (
-    Metric("mae", "MAE", "Mean absolute error.", _mae, "value", "lower", "eV"),
+    Metric("mae", "MAE", "Mean absolute error.", _mae, "value", "lower", "eV", sizes=_abs_error),
     Metric("rmse", "RMSE", "Root mean squared error.", _rmse, "value", "lower", "eV"),
     Metric("r2", "R²", "Coefficient of determination.", _r2, "value", "higher"),
     Metric(
