@@ -20,7 +20,7 @@ from markupsafe import Markup
 from emigbench import scoring, splits
 from emigbench.datasets.labels import Labels
 from emigbench.metrics import BY_NAME
-from emigbench.report import costs, pages, plots
+from emigbench.report import costs, pages, plots, text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -50,9 +50,10 @@ def files(
     for split, rows in boards.items():
         for row in rows:
             rows_of.setdefault(row.card.slug, {})[split] = row
+    names = {entry.card.slug: text.clean(entry.card.name, 120) for entry in entries}
     found = {INDEX: index_page(entries, boards, labels, comparisons)}
     for entry in entries:
-        page = pages.model_page(entry, rows_of.get(entry.card.slug, {}), labels, comparisons)
+        page = pages.model_page(entry, rows_of.get(entry.card.slug, {}), labels, comparisons, names)
         found[f"{MODELS}/{entry.card.slug}.html"] = _render("model.html.jinja", page=page, dataset=_dataset(labels))
     found[f"{ASSETS}/paths.js"] = f"window.EMIGBENCH={_json(pages.paths_data(labels, boards))};\n"
     for name in ("style.css", "model.js", "vega.min.js"):

@@ -314,6 +314,25 @@ class ConfusionTable:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """Another model beside this one: differences of the mean absolute error, this one's minus the other's.
+
+    Attributes:
+        slug, name: the other.
+        all_paths: on all paths, failures replaced.
+        told_apart: whether the corrected p-value says so.
+        n_common, common: on the paths that both have a value for, where one lacks some; else None.
+    """
+
+    slug: str
+    name: str
+    all_paths: Cell
+    told_apart: bool
+    n_common: int | None
+    common: Cell | None
+
+
+@dataclass(frozen=True)
 class SplitView:
     """All that a model's page says about one split."""
 
@@ -333,6 +352,8 @@ class SplitView:
     ions: Sequence[Line]
     seeds: Sequence[tuple[int, float, float]]
     worst: Sequence[tuple[Facts, float, float]]
+    rivals: Sequence[Rival]
+    n_rivals: int
     n_tracks: int
     costs: costs.Costs
     calibrated: bool
@@ -354,9 +375,13 @@ class ModelPage:
 
 
 def model_page(
-    entry: Entry, rows: Mapping[str, Row], labels: Labels, comparisons: Mapping[str, Comparison]
+    entry: Entry,
+    rows: Mapping[str, Row],
+    labels: Labels,
+    comparisons: Mapping[str, Comparison],
+    names: Mapping[str, str],
 ) -> ModelPage:
-    """The page of one submission; `rows` are its rows on each split."""
+    """The page of one submission; `rows` are its rows on each split, `names` those of all submissions."""
     card = entry.card
     return ModelPage(
         slug=card.slug,
@@ -365,7 +390,7 @@ def model_page(
         version=text.clean(card.version, 20),
         authors=text.clean(", ".join(card.authors), 600),
         facts=_facts(entry),
-        splits=[split_view(entry, row, labels, split, comparisons.get(split)) for split, row in rows.items()],
+        splits=[split_view(entry, row, labels, split, comparisons.get(split), names) for split, row in rows.items()],
     )
 
 
@@ -391,7 +416,9 @@ def _versions(found: Any) -> str:
     return ", ".join(f"{name} {version}" for name, version in found.items()) if isinstance(found, dict) else ""
 
 
-def split_view(entry: Entry, row: Row, labels: Labels, split: str, comparison: Comparison | None) -> SplitView:
+def split_view(
+    entry: Entry, row: Row, labels: Labels, split: str, comparison: Comparison | None, names: Mapping[str, str]
+) -> SplitView:
     """What a model's page says about one split."""
     seeds = entry.predictions[split]
     samples = scoring.samples_of(seeds, labels, split)
@@ -420,6 +447,8 @@ def split_view(entry: Entry, row: Row, labels: Labels, split: str, comparison: C
         ions=_lines(facts, errors, lambda f: f.mobile_ion),
         seeds=[(seed, float(np.abs(s.error).mean()), _rmse(s)) for seed, s in samples.items()],
         worst=_worst(facts, list(samples.values())),
+        rivals=_rivals(slug, comparison, names),
+        n_rivals=len(comparison.slugs) - 1 if comparison and slug in comparison.slugs else 0,
         n_tracks=len({facts[k].material_id for k in tracks}),
         costs=costs.costs(entry.run, seeds, split),
         calibrated=bool(comparison and slug in comparison.calibration),
@@ -497,6 +526,28 @@ def _worst(facts: Sequence[Facts], samples: Sequence[Sample], n: int = 10) -> li
     mean = scoring.mean_sample(samples)
     order = sorted(range(len(facts)), key=lambda k: (-abs(float(mean.error[k])), facts[k].id))
     return [(facts[k], float(mean.e_m[k]), float(mean.predicted[k])) for k in order[:n]]
+
+
+def _rivals(slug: str, comparison: Comparison | None, names: Mapping[str, str]) -> list[Rival]:
+    """The other models, best first, as many as a heat map shows."""
+    if comparison is None or slug not in comparison.slugs:
+        return []
+    return [
+        _rival(comparison, slug, other, names) for other in [s for s in comparison.slugs if s != slug][:HEAT_MAP_LIMIT]
+    ]
+
+
+def _rival(comparison: Comparison, slug: str, other: str, names: Mapping[str, str]) -> Rival:
+    on_all, on_common = comparison.difference(slug, other), comparison.difference_on_common(slug, other)
+    fewer = on_common.n != on_all.n
+    return Rival(
+        slug=other,
+        name=names[other],
+        all_paths=Cell(on_all.value, on_all.low, on_all.high, 3),
+        told_apart=on_all.told_apart,
+        n_common=on_common.n if fewer else None,
+        common=Cell(on_common.value, on_common.low, on_common.high, 3) if fewer else None,
+    )
 
 
 MAX_TRACKS, LEAST_SPREAD_EV = 16, 0.1
