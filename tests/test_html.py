@@ -1,0 +1,263 @@
+"""The pages as text: what people wrote does no harm, and the same inputs give the same bytes."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from helpers import FULL, one_sentence, write_submission
+
+from emigbench import EmigbenchError, scoring
+from emigbench.report import costs, html, leaderboard, pages, plots, site, text
+
+ASSETS = Path(html.__file__).with_name("assets")
+VOID = {"meta", "link", "input", "br"}
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(scoring, "RESAMPLES", 200)
+
+
+def built(folder):
+    entries = leaderboard.read_entries(folder, FULL)
+    return site.files(entries, leaderboard.boards(entries, FULL), FULL)
+
+
+class Page(HTMLParser):
+    """The elements of a page, its addresses and its text; fails where tags do not match."""
+
+    def __init__(self, content):
+        super().__init__()
+        self.elements, self.addresses, self.handlers, self.texts, self.open = [], [], [], [], []
+        self.feed(content)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append(tag)
+        self.handlers += [name for name, _ in attributes if name.startswith("on")]
+        self.addresses += [value for name, value in attributes if name in ("href", "src", "action", "formaction")]
+        if tag not in VOID and tag not in ("line", "circle", "path"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in ("line", "circle", "path"):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "script" not in self.open and "style" not in self.open:
+            self.texts.append(data)
+
+    @property
+    def text(self):
+        return " ".join("".join(self.texts).split())
+
+
+HARMFUL = [
+    "<script>alert(1)</script>",
+    "</script><script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</title></style></textarea><svg onload=alert(1)>",
+    "{{ 7 * 7 }}{% raw %}",
+    "&lt;b&gt; &amp; &#60;",
+    "<!-- comment ]]>",
+    "javascript:alert(1)",
+    "x" * 79 + "!",
+]
+
+
+@pytest.mark.parametrize("harmful", HARMFUL)
+def test_what_people_wrote_is_shown_and_does_nothing(tmp_path, harmful):
+    fields = ("source", "paper", "licence", "inputs", "training_data", "pretraining", "notes")
+    plain = {"name": "Plain", "authors": ["Plain"], **dict.fromkeys(fields, "Plain")}
+    write_submission(tmp_path / "plain", card=plain)
+    write_submission(
+        tmp_path / "harmful", card={"name": harmful, "authors": [harmful], **dict.fromkeys(fields, harmful)}
+    )
+    usual, found = built(tmp_path / "plain"), built(tmp_path / "harmful")
+    assert usual.keys() == found.keys()
+    for name in ("index.html", "models/a-model.html"):
+        page = Page(found[name])
+        assert page.elements == Page(usual[name]).elements
+        assert page.addresses == Page(usual[name]).addresses
+        assert page.handlers == []
+        assert " ".join(harmful.split()) in page.text
+
+
+LINKS = [
+    ("javascript:alert(1)", []),
+    ("JaVaScRiPt://example.org/%0aalert(1)", []),
+    ("data:text/html,<script>alert(1)</script>", []),
+    ("vbscript:x file:///etc/passwd ftp://example.org", []),
+    ("see https://example.org/a?b=c&d=e.", ["https://example.org/a?b=c&d=e"]),
+    ("http://example.org/(x)", ["http://example.org/(x"]),
+    ('https://example.org/"onmouseover="alert(1)', ["https://example.org/"]),
+    ("https://example.org/<script>", ["https://example.org/"]),
+    ("npj 2026, DOI 10.1038/s41524-026-01972-8", ["https://doi.org/10.1038/s41524-026-01972-8"]),
+    ("10.1038/javascript:alert(1)", ["https://doi.org/10.1038/javascript:alert(1"]),
+    ("github.com/sai-mat-group/x, TABLE.xlsx", ["https://github.com/sai-mat-group/x"]),
+    ("evil.github.com/x and notgithub.com/x", []),
+    ("user@github.com/x", []),
+]
+
+
+@pytest.mark.parametrize(("written", "addresses"), LINKS)
+def test_links_lead_to_the_web_alone(tmp_path, written, addresses):
+    parts = text.linked(written)
+    assert "".join(part.text for part in parts) == written
+    assert [part.href for part in parts if part.href] == addresses
+    write_submission(tmp_path, card={"source": written})
+    page = Page(built(tmp_path)["models/a-model.html"])
+    outside = [address for address in page.addresses if not address.startswith(("#", "../", "data:,"))]
+    assert outside == addresses
+    assert all(address.startswith(("https://", "http://")) for address in outside)
+
+
+def test_text_is_cleaned():
+    assert text.clean("a\u202eb\x00c\n d\ud800") == "abc d"
+    assert text.clean("x" * 10_000) == "x" * (text.LONGEST - 1) + "…"
+    assert len(text.clean("x " * 10**6)) <= text.LONGEST
+    assert text.clean(None) == "None"
+
+
+def test_the_same_submissions_give_the_same_bytes_and_each_has_a_page(tmp_path):
+    for slug in ("b", "a", "c"):
+        write_submission(tmp_path, card={"slug": slug, "name": slug})
+    first = built(tmp_path)
+    assert built(tmp_path) == first
+    pages_found = [name for name in first if name.startswith("models/")]
+    assert pages_found == [f"models/{slug}.html" for slug in "abc"]
+    for slug in "abc":
+        assert f'href="models/{slug}.html"' in first["index.html"]
+    assert set(first) - set(pages_found) == {
+        "README.md",
+        "results.json",
+        "index.html",
+        *(f"assets/{name}" for name in ("paths.js", "style.css", "model.js", "vega.min.js")),
+    }
+
+
+def test_the_index_needs_nothing_else(tmp_path):
+    write_submission(tmp_path)
+    page = built(tmp_path)["index.html"]
+    assert not re.search(r"<(script|img|iframe|object|embed)[^>]*\bsrc=", page)
+    assert '<link rel="stylesheet"' not in page
+    assert "http" not in re.sub(r"http-equiv", "", page)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
+    assert "default-src 'none'" in policy
+    assert re.search(r"script-src 'sha256-[\w+/=]+'$", policy)
+
+
+def test_data_in_scripts_cannot_leave_them(tmp_path):
+    write_submission(tmp_path, card={"name": "</script><!--<script>"})
+    for name, page in built(tmp_path).items():
+        for content in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL):
+            assert "<" not in content, name
+            assert json.loads(content)
+
+
+def test_all_values_of_a_card_and_a_run_are_on_the_page(tmp_path):
+    folder = write_submission(tmp_path, card={"notes": "a note", "licence": "MIT", "n_parameters": 12345})
+    run = json.loads((folder / "run.json").read_text())
+    run |= {"hardware": {"processor": "Abacus", "cores": 1}, "versions": {"python": "3.11"}, "command": "do it"}
+    run["units"] = [{"split": "official", "fit_seconds": 90, "predict_seconds": 6, "n_held_out": 60}]
+    (folder / "run.json").write_text(json.dumps(run))
+    shown = Page(built(tmp_path)["models/a-model.html"]).text
+    for value in ("a note", "MIT", "12 345", "Abacus, 1 core", "python 3.11", "do it", "1.5 min", "100 ms"):
+        assert value in shown.replace("\u202f", " ")
+
+
+STRANGE_RUNS = [
+    {"units": 3, "hardware": [], "versions": "x", "command": ["x"]},
+    {"units": [None, {}, {"split": "official", "fit_seconds": "long", "predict_seconds": -1, "n_held_out": 0}]},
+    {"units": [{"split": "official", "fit_seconds": 1e400, "predict_seconds": 10**400, "n_held_out": True}]},
+    {"hardware": {"processor": 5, "cores": "many", "gpu": "<script>"}, "versions": {"<b>": ["<i>"]}},
+]
+
+
+@pytest.mark.parametrize("strange", STRANGE_RUNS)
+def test_a_strange_run_record_costs_no_page(tmp_path, strange):
+    folder = write_submission(tmp_path)
+    run = json.loads((folder / "run.json").read_text()) | strange
+    (folder / "run.json").write_text(json.dumps(run))
+    try:
+        files = built(tmp_path)
+    except EmigbenchError as error:  # refused on reading, in one sentence, is as good
+        one_sentence(error)
+        return
+    assert "<i>" not in files["models/a-model.html"]
+    assert costs.costs(run, {}, "official").fit_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(None, "–"), (0.0, "< 1 ms"), (0.0123, "12 ms"), (4.21, "4.2 s"), (186, "3.1 min"), (18000, "5.0 h")],
+)
+def test_durations(seconds, shown):
+    assert costs.duration(seconds) == shown
+
+
+@pytest.mark.parametrize(("n", "shown"), [(None, "–"), (0, "0"), (950, "950"), (4_076_033, "4.08 M"), (10**13, "10 T")])
+def test_counts(n, shown):
+    assert costs.count(n) == shown
+
+
+def test_huge_and_undefined_figures(tmp_path):
+    assert pages.number(-0.25, 2) == "−0.25"
+    assert len(pages.number(1e308, 3)) < 10
+    assert plots.at(float("nan"), (0, 1)) == plots.at(1e308, (0, 1)) == "100.0"
+    assert plots.scale_of([float("nan")], []) == (0.0, 1.0)
+    assert plots.scale_of([0.2, 0.25, 1e300], [0.3, 0.4, float("inf")])[1] < 1
+    write_submission(tmp_path, {i: 0.1 for i in FULL.by_id} | {"KNiF3": 49.0})
+    assert "models/a-model.html" in built(tmp_path)
+
+
+def test_error_histogram():
+    bins = plots.histogram([[0.05, -0.05, 0.1, 5.0, -1e300], [0.05, -0.05, 0.1, 1.0, -2]])
+    filled = {b["x"]: (b["n"], b["class"]) for b in bins if b["n"]}
+    assert filled == {
+        -1.1: (1, "> 0.3 eV"),
+        -0.1: (1, "< 0.1 eV"),
+        0.0: (1, "< 0.1 eV"),
+        0.1: (1, "0.1–0.3 eV"),
+        1.0: (1, "> 0.3 eV"),
+    }
+
+
+def test_stale_pages_differ_and_are_removed_but_no_others(tmp_path):
+    folder, out = tmp_path / "submissions", tmp_path / "board"
+    write_submission(folder, card={"slug": "stays"})
+    gone = write_submission(folder, card={"slug": "goes"})
+    site.write(out, built(folder))
+    for file in gone.iterdir():
+        file.unlink()
+    (out / "models" / "my-own.html").write_text("<p>written by a person</p>")
+    (out / "notes.txt").write_text("kept")
+    files = built(folder)
+    assert "models/goes.html" in site.differences(out, files)
+    site.write(out, files)
+    assert not (out / "models" / "goes.html").exists()
+    assert (out / "notes.txt").exists()
+    assert site.differences(out, files) == ["models/my-own.html"]
+
+
+def test_two_pages_cannot_leave_the_folder():
+    for slug in ("../up", "a/b", "A", "", ".."):
+        assert not re.fullmatch(leaderboard.submission.SLUG, slug)
+
+
+def test_vega_is_what_vl_convert_bundles():
+    """How to make the file again: its leading comment, then this, then a line's end."""
+    bundler = pytest.importorskip("vl_convert", reason="vl-convert-python is not installed: pip install -e '.[dev]'")
+    kept = (ASSETS / "vega.min.js").read_text()
+    comment, _, bundle = kept.partition(" */\n")
+    if f"vl-convert-python {bundler.__version__}" not in " ".join(comment.split()):
+        pytest.skip(f"vl-convert-python is {bundler.__version__}, another than vega.min.js was made with")
+    assert bundle == bundler.javascript_bundle("window.vegaEmbed=vegaEmbed;") + "\n"
+    assert "</script" not in (ASSETS / "index.js").read_text()
