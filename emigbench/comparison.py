@@ -327,8 +327,8 @@ def tie_groups(told_apart: Sequence[Sequence[bool]] | BoolArray) -> list[tuple[i
     Returns:
         Row numbers of each group, ascending, groups ordered by their members.
     """
-    table = np.array(told_apart, dtype=np.bool_).reshape(len(told_apart), -1)
-    n = len(table)
+    n = len(told_apart)
+    table = np.array(told_apart, dtype=np.bool_).reshape(n, n)
     tied = [sum(1 << j for j in range(n) if j != i and not table[i, j]) for i in range(n)]
     covered = [0] * n
     groups: list[int] = []

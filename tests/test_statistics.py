@@ -7,12 +7,18 @@ import pytest
 from emigbench.metrics import BY_NAME, METRICS, Sample
 from emigbench.statistics import (
     Estimate,
+    accelerated_interval,
     bootstrap_weights,
+    difference_interval,
     estimate,
+    leave_one_out_weights,
     percentile_interval,
     rank_intervals,
     resampled,
     seed_spread,
+    studentized_interval,
+    two_sided_p,
+    widened_level,
     wilson_interval,
 )
 
@@ -83,6 +89,83 @@ def test_undefined_resamples_are_left_out_until_they_are_most():
     assert math.isnan(percentile_interval(np.array([]))[0])
 
 
+def test_widened_levels_are_those_of_student():
+    """10 groups: t = 2.262157, times sqrt(10 / 9) = 2.384516, of which the normal holds 98.29%."""
+    assert widened_level(0.95, 10) == pytest.approx(0.98290, abs=5e-6)
+    assert widened_level(0.95, 10_000) == pytest.approx(0.95, abs=1e-4)
+    assert math.isnan(widened_level(0.95, 1))
+
+
+def test_difference_interval_spans_the_widened_level():
+    values = np.arange(10_001.0)
+    low, high = difference_interval(values, 10)
+    assert (high - low) / 10_000 == pytest.approx(0.98290, abs=1e-5)
+    assert low == pytest.approx(10_000 - high)
+    assert all(math.isnan(bound) for bound in difference_interval(values, 1))
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5, 1.0, 1.5, 1.9, 2.0, 2.1, 2.5, 3.0])
+def test_p_is_below_five_percent_where_the_interval_leaves_zero_out(shift):
+    values = np.random.default_rng(0).normal(shift, 1, 20_000)
+    low, _ = difference_interval(values, 30)
+    assert (two_sided_p(values, shift, 30) < 0.05) == (low > 0)
+    assert two_sided_p(values, shift, 30) == two_sided_p(-values, -shift, 30)
+
+
+def test_p_by_hand():
+    """5 of 99 resamples at or below zero: 2 * 6 / 100 = 0.12, which stays so with very many groups."""
+    values = np.array([-1.0] * 4 + [0.0] + [1.0] * 94)
+    assert two_sided_p(values, 0.9, 10**6) == pytest.approx(0.12, abs=1e-5)
+    assert two_sided_p(values, 0.9, 10) > 0.12
+
+
+def test_p_is_never_zero_and_one_for_no_difference_at_all():
+    assert two_sided_p(np.zeros(1000), 0.0, 30) == 1
+    far = np.random.default_rng(0).normal(50, 1, 1000)
+    assert 0 < two_sided_p(far, 50, 30) < 1e-6
+    assert two_sided_p(np.ones(1000), 1.0, 30) > 0  # no spread to judge by: the count alone
+    assert math.isnan(two_sided_p(np.full(10, np.nan), 0.0, 30))
+    assert math.isnan(two_sided_p(far, 50, 1))
+
+
+def test_accelerated_interval_of_a_symmetric_score_is_the_widened_percentiles():
+    values = np.concatenate([-np.arange(1, 5001.0), [0.0], np.arange(1, 5001.0)])
+    without = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+    low, high = accelerated_interval(values, 0.0, without)
+    assert (low, high) == pytest.approx(difference_interval(values, 5))
+
+
+def test_accelerated_interval_leans_to_the_long_tail():
+    rng = np.random.default_rng(0)
+    sizes = rng.lognormal(0, 1, 40)
+    weights = bootstrap_weights(range(40), 4000, seed=0)
+    plain = percentile_interval(weights @ sizes / 40)
+    low, high = accelerated_interval(weights @ sizes / 40, sizes.mean(), leave_one_out_weights(range(40)) @ sizes / 39)
+    assert low > plain[0]
+    assert high > plain[1]
+
+
+def test_studentized_interval_scales_and_needs_ten_groups():
+    rng = np.random.default_rng(0)
+    sizes, groups = rng.lognormal(0, 1, 40), np.arange(40) // 2
+    weights = bootstrap_weights(groups, 2000, seed=0)
+    low, high = studentized_interval(sizes, weights, groups)
+    assert low < sizes.mean() < high
+    assert studentized_interval(1000 * sizes, weights, groups) == pytest.approx((1000 * low, 1000 * high))
+    few = np.arange(40) % 9
+    assert math.isnan(studentized_interval(sizes, bootstrap_weights(few, 100, seed=0), few)[0])
+    assert math.isnan(studentized_interval(np.zeros(40), weights, groups)[0])
+
+
+def test_the_order_of_rows_does_not_matter_to_the_interval():
+    [sample] = seeds(1)
+    order = np.random.default_rng(1).permutation(len(sample))
+    moved = Sample(sample.e_m[order], sample.predicted[order], sample.material[order])
+    for metric in (MAE, BY_NAME["r2"]):
+        found = [estimate(metric, [s], bootstrap_weights(s.material, 300, seed=0)) for s in (sample, moved)]
+        assert (found[0].low, found[0].high) == pytest.approx((found[1].low, found[1].high))
+
+
 def test_wilson_by_hand():
     """48 of 60: centre (0.8 + 0.032012) / 1.064024, half width 1.959964 * 0.054161 / 1.064024."""
     assert wilson_interval(48, 60) == pytest.approx((0.68218, 0.88172), abs=5e-5)
@@ -112,19 +195,19 @@ def test_wilson_undefined_and_impossible():
 def test_group_bootstrap_covers_and_the_plain_one_does_not():
     """Mean of 30 groups of 4 paths with one error a group: 95% intervals hold the truth about as often.
 
-    A little less (93.5%), as percentile intervals of few groups do. Resampling single paths takes 120 paths
-    for independent ones: intervals half as wide, 0.98 standard errors, which hold the truth 67% of the time.
+    Plain percentiles would hold it in 93.5%; these are widened for few groups. Resampling single paths takes 120
+    paths for independent ones: intervals half as wide, 0.98 standard errors, which hold the truth 67% of the time.
     """
     rng = np.random.default_rng(7)
-    groups, n_trials = np.repeat(np.arange(30), 4), 1500
+    groups, n_trials = np.repeat(np.arange(30), 4), 1200
     by_group, by_path = (bootstrap_weights(g, 1000, seed=0) for g in (groups, np.arange(120)))
     covered = {"group": 0, "path": 0}
     for _ in range(n_trials):
         sample = Sample(np.zeros(120), rng.normal(size=30)[groups], groups)
         for name, weights in (("group", by_group), ("path", by_path)):
-            interval = estimate(BY_NAME["bias"], [sample], weights)
+            interval = estimate(BY_NAME["bias"], [sample], weights, groups=groups if name == "group" else range(120))
             covered[name] += interval.low <= 0 <= interval.high
-    assert covered["group"] / n_trials == pytest.approx(0.935, abs=0.025)
+    assert covered["group"] / n_trials == pytest.approx(0.945, abs=0.022)
     assert covered["path"] / n_trials == pytest.approx(0.66, abs=0.05)
 
 
@@ -136,9 +219,17 @@ def test_estimate_of_one_seed():
     weights = bootstrap_weights(sample.material, 500, seed=0)
     result = estimate(MAE, [sample], weights)
     assert result.value == pytest.approx(np.abs(sample.error).mean())
-    assert (result.low, result.high) == percentile_interval(MAE(sample, weights))
+    assert (result.low, result.high) == studentized_interval(np.abs(sample.error), weights, sample.material)
     assert result.low < result.value < result.high
     assert result.unit == "eV"
+
+
+def test_scores_that_are_no_means_get_an_accelerated_interval():
+    [sample] = seeds(1)
+    weights, rmse = bootstrap_weights(sample.material, 500, seed=0), BY_NAME["rmse"]
+    result = estimate(rmse, [sample], weights)
+    without = rmse(sample, leave_one_out_weights(sample.material))
+    assert (result.low, result.high) == accelerated_interval(rmse(sample, weights), result.value, without)
 
 
 def test_seeds_are_averaged_under_the_same_resample():
@@ -148,7 +239,8 @@ def test_seeds_are_averaged_under_the_same_resample():
     np.testing.assert_allclose(resampled(MAE, samples, weights), np.mean(each, axis=0))
     result = estimate(MAE, samples, weights)
     assert result.value == pytest.approx(np.mean([np.abs(s.error).mean() for s in samples]))
-    assert (result.low, result.high) == pytest.approx(percentile_interval(np.mean(each, axis=0)))
+    sizes = np.mean([np.abs(s.error) for s in samples], axis=0)
+    assert (result.low, result.high) == pytest.approx(studentized_interval(sizes, weights, samples[0].material))
 
 
 def test_equal_seeds_change_nothing():

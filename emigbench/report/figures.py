@@ -166,8 +166,9 @@ def scores(models: Sequence[Shown]) -> Any:
     models = [model for model in models if TEST in model.on or TRAIN in model.on]
     figure = _figure(max(3.6, 1.3 + 0.46 * len(models)), 4.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
-    maes = [model.mae[split].value for model in models for split in (TRAIN, TEST) if split in model.mae]
-    top = min(1.25 * max(maes), 3 * float(np.median(maes)))
+    maes = [model.mae[split] for model in models for split in (TRAIN, TEST) if split in model.mae]
+    highest = max(np.nanmax([each.value, each.high]) for each in maes)
+    top = max(1.05 * min(highest, 3 * float(np.median([each.value for each in maes]))), 1e-3)
     for axes, colour, label, attribute, (bottom, end) in (
         (upper, BLUE, "R²", "r2", (-0.5, 1.0)),
         (lower, PINK, "MAE (eV)", "mae", (0.0, top)),
@@ -269,7 +270,16 @@ def _parity_side(part: Any, model: Shown, split: str, colour: str, title: str) -
     axes.text(0.04, 0.97, text, transform=axes.transAxes, va="top", bbox=PLATE)
     if beyond.any() or not has_value.all():
         axes.legend(loc="upper left", bbox_to_anchor=(0, 0.82), handletextpad=0.2, borderpad=0.2, **FRAMED)
-    _error_shares(axes.inset_axes((0.60, 0.09, 0.38, 0.27)), sample, colour)
+    where = _emptiest((true - start) / (end - start), (drawn - start) / (end - start))
+    _error_shares(axes.inset_axes(where, zorder=0), sample, colour)
+
+
+def _emptiest(x: FloatArray, y: FloatArray) -> tuple[float, float, float, float]:
+    """Where in the unit square the inset hides the fewest points: lower right, or upper left below the text."""
+    width, height = 0.38, 0.25
+    places = ((0.60, 0.09), (0.05, 0.46))
+    hidden = [np.count_nonzero((x > a) & (x < a + width) & (y > b - 0.05) & (y < b + height + 0.08)) for a, b in places]
+    return (*places[int(np.argmin(hidden))], width, height)
 
 
 def _error_shares(axes: Any, sample: Sample, colour: str) -> None:
@@ -285,7 +295,7 @@ def _error_shares(axes: Any, sample: Sample, colour: str) -> None:
     axes.spines["left"].set_visible(False)
     axes.tick_params(length=0, pad=1.5)
     axes.set_title("|error| (eV)", fontsize=6.5, pad=2)
-    axes.patch.set_alpha(0.85)
+    axes.patch.set_alpha(0)
 
 
 # --- Figure 4

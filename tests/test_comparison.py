@@ -1,0 +1,438 @@
+import itertools
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import FULL, one_sentence, write_submission
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emigbench import EmigbenchError, Prediction, scoring, splits, statistics
+from emigbench.comparison import (
+    CALIBRATION_LEVELS,
+    MAE,
+    Contender,
+    calibration,
+    compare_all,
+    contender,
+    detectable_difference,
+    group_influence,
+    holm,
+    influence_of_paths,
+    on_common_ids,
+    paired_difference,
+    spread,
+    tie_groups,
+    tie_letters,
+)
+from emigbench.metrics import BY_NAME, Sample
+from emigbench.report import compare as report
+from emigbench.report import leaderboard
+
+SUBMISSIONS = Path(__file__).parents[1] / "submissions"
+
+
+def model(slug, predicted, e_m, material=None, has_value=None):
+    """A contender with one array of predictions a seed."""
+    predicted = np.atleast_2d(np.asarray(predicted, dtype=float))
+    n = predicted.shape[1]
+    material = [f"m{k}" for k in range(n)] if material is None else material
+    has_value = np.ones(n, dtype=bool) if has_value is None else np.array(has_value)
+    samples = tuple(Sample(e_m, values, material) for values in predicted)
+    return Contender(slug, tuple(f"p{k}" for k in range(n)), samples, has_value)
+
+
+def noisy(slug, scale, seed, n=60, shift=0.0):
+    rng = np.random.default_rng(seed)
+    return model(slug, shift + rng.normal(0, scale, n), np.zeros(n), [f"m{k // 2}" for k in range(n)])
+
+
+def published(slug, split="official"):
+    return report.read_contender(SUBMISSIONS / slug / "predictions.csv", FULL, split, slug)
+
+
+# --- Two models
+
+
+def test_difference_by_hand():
+    """Errors 0.1, 0.3, 0.2 and 0.2, 0.5, 0.5: means 0.2 and 0.4. Resamples that count one path give its own."""
+    a, b = (model(s, p, [0, 0, 0]) for s, p in (("a", [0.1, -0.3, 0.2]), ("b", [-0.2, 0.5, 0.5])))
+    weights = np.array([[3, 0, 0], [0, 3, 0], [0, 0, 3], [1, 1, 1]], dtype=float)
+    found = paired_difference(MAE, a, b, weights)
+    assert (found.a, found.b, found.n) == ("a", "b", 3)
+    assert found.value == pytest.approx(-0.2)
+    assert found.sd == pytest.approx(np.std([-0.1, -0.2, -0.3, -0.2], ddof=1))
+    drawn = np.array([-0.1, -0.2, -0.3, -0.2])
+    assert (found.low, found.high) == pytest.approx(statistics.difference_interval(drawn, 3))
+    assert found.p == pytest.approx(statistics.two_sided_p(drawn, -0.2, 3))
+    assert found.p_holm is None
+
+
+def test_seeds_are_averaged():
+    """MAE over seeds: 0.1 and 0.3 make 0.2; the averaged prediction, 0.1 and -0.3, would make 0.1."""
+    a, b = model("a", [[0.1, 0.1], [-0.3, -0.3]], [0, 0]), model("b", [0.5, 0.5], [0, 0])
+    assert paired_difference(MAE, a, b, np.array([[1.0, 1.0], [2.0, 0.0]])).value == pytest.approx(-0.3)
+
+
+def test_swapping_the_models_swaps_the_sign():
+    a, b = noisy("a", 0.2, 0), noisy("b", 0.5, 1)
+    there, back = paired_difference(MAE, a, b), paired_difference(MAE, b, a)
+    assert there.p == back.p
+    assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low))
+    swapped = there.swapped()
+    assert (swapped.a, swapped.b, swapped.value) == ("b", "a", pytest.approx(back.value))
+
+
+def test_the_order_of_the_paths_does_not_matter():
+    rng = np.random.default_rng(0)
+    e_m, first, second = rng.gamma(2, 0.3, 60), rng.gamma(2, 0.3, 60), rng.gamma(2, 0.3, 60)
+    material = np.array([f"m{k // 2}" for k in range(60)])
+    order = rng.permutation(60)
+    found = [
+        paired_difference(MAE, model("a", first[o], e_m[o], material[o]), model("b", second[o], e_m[o], material[o]))
+        for o in (np.arange(60), order)
+    ]
+    assert found[0].p == found[1].p
+    for name in ("value", "low", "high", "sd"):
+        assert getattr(found[0], name) == pytest.approx(getattr(found[1], name))
+
+
+def test_a_model_against_itself():
+    a = noisy("a", 0.3, 0)
+    found = paired_difference(MAE, a, a)
+    assert (found.value, found.low, found.high, found.sd, found.p) == (0, 0, 0, 0, 1)
+    assert not found.told_apart
+
+
+def test_one_material_tells_nothing():
+    a, b = (model(s, p, [0, 0], ["m", "m"]) for s, p in (("a", [0.1, 0.1]), ("b", [0.9, 0.9])))
+    found = paired_difference(MAE, a, b)
+    assert found.value == pytest.approx(-0.8)
+    assert all(math.isnan(x) for x in (found.low, found.high, found.sd, found.p))
+    assert not found.told_apart
+
+
+def test_other_paths_are_refused():
+    with pytest.raises(ValueError, match="same paths"):
+        paired_difference(MAE, noisy("a", 1, 0), noisy("b", 1, 0, n=58))
+
+
+def test_common_ids_leave_out_what_either_lacks():
+    a = model("a", [0.1, 0.2, 9, 0.4], [0] * 4, has_value=[1, 1, 0, 1])
+    b = model("b", [0.5, 9, 0.5, 0.5], [0] * 4, has_value=[1, 0, 1, 1])
+    first, second = on_common_ids(a, b)
+    assert first.ids == second.ids == ("p0", "p3")
+    assert paired_difference(MAE, first, second).value == pytest.approx(0.25 - 0.5)
+    none = model("c", [1] * 4, [0] * 4, has_value=[0] * 4)
+    with pytest.raises(EmigbenchError) as error:
+        on_common_ids(a, none)
+    assert "a and c" in one_sentence(error)
+
+
+def test_influence_of_paths_by_hand():
+    """Differences of |errors| 0.3, 0, 0: the mean is 0.1, without the first 0, without another 0.15."""
+    a, b = model("a", [0.4, 0.1, 0.1], [0] * 3), model("b", [0.1] * 3, [0] * 3)
+    parts = influence_of_paths(MAE, a, b)
+    assert [path_id for path_id, _ in parts] == ["p0", "p1", "p2"]
+    assert [part for _, part in parts] == pytest.approx([0.1, -0.05, -0.05])
+
+
+def test_detectable_difference():
+    """(1.959964 + 0.841621) sd at 5% and 80%."""
+    assert detectable_difference(1.0) == pytest.approx(2.801585, abs=1e-6)
+    assert detectable_difference(0.1, power=0.5) == pytest.approx(0.1959964)
+
+
+def test_detectable_difference_is_found_as_often_as_it_says():
+    rng, found, trials = np.random.default_rng(3), 0, 400
+    sd = 0.2 * math.sqrt((1 - 2 / math.pi) * 2 / 80)  # of the difference of two means of |normal| of 80 paths
+    scale = 0.2 * (1 + detectable_difference(sd) / (0.2 * math.sqrt(2 / math.pi)))
+    weights = statistics.bootstrap_weights([f"m{k}" for k in range(80)], 400, seed=0)
+    for _ in range(trials):
+        a, b = (model(s, rng.normal(0, x, 80), np.zeros(80)) for s, x in (("a", 0.2), ("b", scale)))
+        found += paired_difference(MAE, a, b, weights).told_apart
+    assert 0.6 < found / trials < 0.9  # the sd of the worse one is larger than that of two equals
+
+
+# --- Published rows
+
+
+def test_model_3_against_mace_relax():
+    """The audit: dMAE 0.079, 95% about -0.04 to 0.23, and 0.19 eV to be seen at 80% power."""
+    found = paired_difference(MAE, published("devi2026-mace-relax"), published("devi2026-model-3"))
+    assert found.value == pytest.approx(0.0790, abs=5e-5)
+    assert found.low == pytest.approx(-0.04, abs=0.01)
+    assert found.high == pytest.approx(0.23, abs=0.01)
+    assert found.p > 0.2
+    assert found.detectable == pytest.approx(0.19, abs=0.01)
+    assert not found.told_apart
+
+
+def test_orb_v3_is_ahead_of_model_3_on_the_paths_that_it_has():
+    orb, model_3 = published("bheemaguli2026-orb-v3"), published("devi2026-model-3")
+    assert not paired_difference(MAE, orb, model_3).told_apart
+    common = on_common_ids(orb, model_3)
+    assert [round(float(MAE(each.samples[0])), 3) for each in common] == [0.157, 0.259]
+    found = paired_difference(MAE, *common)
+    assert found.n == 55
+    assert found.high < 0
+    assert found.told_apart
+
+
+# --- Holm
+
+
+def test_holm_by_hand():
+    """Sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1: 0.02, 0.03, 0.06, and 0.04 is lifted to 0.06."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+    adjusted = holm([0.01, math.nan])
+    assert adjusted[0] == pytest.approx(0.02)
+    assert math.isnan(adjusted[1])
+
+
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_holm_keeps_the_order_and_lies_between_plain_and_bonferroni(p_values):
+    adjusted = holm(p_values)
+    for p, q in zip(p_values, adjusted, strict=True):
+        assert min(1, p) <= q <= min(1, len(p_values) * p) + 1e-12
+    for (p, q), (r, s) in itertools.combinations(zip(p_values, adjusted, strict=True), 2):
+        assert (p - r) * (q - s) >= 0
+
+
+# --- Tie groups
+
+
+def table_of(n, pairs):
+    table = np.zeros((n, n), dtype=bool)
+    for i, j in pairs:
+        table[i, j] = table[j, i] = True
+    return table
+
+
+@pytest.mark.parametrize(
+    ("n", "told_apart", "letters"),
+    [
+        (3, [], ["a", "a", "a"]),
+        (3, [(0, 1), (0, 2), (1, 2)], ["a", "b", "c"]),
+        (3, [(0, 2)], ["a", "ab", "b"]),
+        (3, [(0, 1)], ["a", "b", "ab"]),  # the last is too uncertain to be told from either
+        (4, [(0, 2), (0, 3), (1, 3)], ["a", "ab", "bc", "c"]),
+        (1, [], ["a"]),
+        (0, [], []),
+    ],
+)
+def test_letters_by_hand(n, told_apart, letters):
+    assert tie_letters(table_of(n, told_apart)) == letters
+
+
+@given(st.integers(1, 9).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.sampled_from(pairs_of(n))))))
+def test_two_rows_share_a_letter_if_and_only_if_they_are_not_told_apart(case):
+    n, told_apart = case
+    table = table_of(n, [pair for pair in told_apart if pair[0] != pair[1]])
+    groups = tie_groups(table)
+    for i, j in itertools.combinations(range(n), 2):
+        assert any(i in group and j in group for group in groups) == (not table[i, j])
+    assert {i for group in groups for i in group} == set(range(n))
+    for group in groups:  # none can be made larger
+        assert all(any(table[i, j] for j in group) for i in set(range(n)) - set(group))
+
+
+def pairs_of(n):
+    return list(itertools.combinations(range(n), 2)) or [(0, 0)]
+
+
+def test_many_groups_stay_quick_and_have_names():
+    """Twenty pairs told apart: 2^20 maximal groups, of which a few hundred are enough."""
+    table = table_of(40, [(2 * k, 2 * k + 1) for k in range(20)])
+    letters = tie_letters(table)
+    assert len(tie_groups(table)) < 800
+    assert all(letters)
+    assert tie_letters(table_of(60, pairs_of(60)))[51:53] == ["Z", "a2"]
+
+
+# --- Boards
+
+
+def board(*models, n=60):
+    return compare_all(models, ["g"] * (n // 2) + ["h"] * (n - n // 2))
+
+
+def test_identical_models_tie_and_separate_ones_do_not():
+    found = board(noisy("worst", 2.0, 2), noisy("b", 0.1, 0), noisy("a", 0.1, 0))
+    assert found.slugs == ("a", "b", "worst")
+    assert found.letters == {"a": "a", "b": "a", "worst": "b"}
+    assert found.ranks == {"a": (1, 2), "b": (1, 2), "worst": (3, 3)}
+    assert found.difference("a", "b").p_holm == 1
+    assert found.difference("worst", "a").value > 0
+    assert found.difference("worst", "a") == found.difference("a", "worst").swapped()
+
+
+def test_p_values_of_a_board_are_corrected_for_all_its_pairs():
+    found = board(*(noisy(f"m{k}", 0.2 + 0.03 * k, k) for k in range(5)))
+    assert len(found.differences) == 10
+    plain = [d.p for d in found.differences.values()]
+    assert [d.p_holm for d in found.differences.values()] == holm(plain)
+    assert found.detectable == pytest.approx(np.median([d.detectable for d in found.differences.values()]))
+
+
+def test_a_board_does_not_depend_on_the_order_of_its_models():
+    models = [noisy(f"m{k}", 0.2 + 0.05 * (k % 3), k) for k in range(5)]
+    first, second = board(*models), board(*reversed(models))
+    assert (first.slugs, first.letters, first.ranks) == (second.slugs, second.letters, second.ranks)
+    assert first.differences == second.differences
+
+
+def test_a_board_of_one():
+    found = board(noisy("only", 0.2, 0))
+    assert (found.letters, found.ranks) == ({"only": "a"}, {"only": (1, 1)})
+    assert math.isnan(found.detectable)
+    assert found.differences == found.common == {}
+
+
+def test_a_board_by_a_metric_that_is_better_higher():
+    found = compare_all([noisy("bad", 2, 1), noisy("good", 0.1, 0)], ["g"] * 60, BY_NAME["share_below_100_mev"])
+    assert found.slugs == ("good", "bad")
+    with pytest.raises(ValueError, match="target"):
+        compare_all([noisy("a", 2, 1)], ["g"] * 60, BY_NAME["bias"])
+
+
+def test_pairs_with_gaps_are_also_compared_on_what_both_have():
+    rows = [published(s) for s in ("devi2026-model-3", "bheemaguli2026-orb-v3", "devi2026-mace-relax")]
+    found = compare_all(rows, [FULL.by_id[i].structural_group for i in rows[0].ids])
+    assert set(found.common) == {pair for pair in found.differences if "bheemaguli2026-orb-v3" in pair}
+    common = found.difference_on_common("bheemaguli2026-orb-v3", "devi2026-model-3")
+    assert (common.n, round(common.value, 3)) == (55, -0.102)
+    assert found.difference_on_common("devi2026-model-3", "devi2026-mace-relax").n == 60
+
+
+def test_leaving_a_group_out_by_hand():
+    """Without h, a is 0.1 and b 0.2; without g, 0.9 and 0.2: the order turns."""
+    a, b = model("a", [0.1, 0.1, 0.9], [0] * 3), model("b", [0.2, 0.2, 0.2], [0] * 3)
+    found = group_influence(MAE, [a, b], ["g", "g", "h"])
+    assert (found.groups, found.sizes) == (("g", "h"), (2, 1))
+    np.testing.assert_allclose(found.values, [[0.9, 0.1], [0.2, 0.2]])
+    np.testing.assert_array_equal(found.ranks, [[2, 1], [1, 2]])
+    np.testing.assert_array_equal(found.full_ranks, [2, 1])
+    group, change = found.largest(0)
+    assert (group, change) == ("g", pytest.approx(0.9 - 1.1 / 3))
+    assert found.rank_range(0) == (1, 2)
+
+
+def test_spread_tells_seeds_from_paths():
+    rng = np.random.default_rng(0)
+    steady = model("steady", [rng.normal(0, 0.3, 60)] * 4, np.zeros(60))
+    found = spread(MAE, steady)
+    assert found.seed_sd == pytest.approx(0, abs=1e-12)
+    assert found.sampling_sd > 0.01
+    uneven = spread(MAE, model("uneven", [np.full(60, x) for x in (0.1, 0.2, 0.3, 0.4)], np.zeros(60)))
+    assert uneven.sampling_sd == pytest.approx(0, abs=1e-12)
+    assert uneven.seed_sd == pytest.approx(np.std([0.1, 0.2, 0.3, 0.4], ddof=1))
+    assert uneven.seed_sd_of_mean == pytest.approx(uneven.seed_sd / 2)
+    assert spread(MAE, noisy("one", 0.2, 0)).seed_sd is None
+
+
+# --- Calibration
+
+
+def test_calibration_of_honest_and_of_bold_error_bars():
+    rng = np.random.default_rng(0)
+    std = rng.gamma(2, 0.2, 4000)
+    error = rng.normal(0, std)
+    honest, bold = (calibration([Sample(np.zeros(4000), error, range(4000), s)]) for s in (std, std / 2))
+    assert [row.expected for row in honest.rows] == list(CALIBRATION_LEVELS)
+    for row in honest.rows:
+        assert row.observed == pytest.approx(row.expected, abs=0.03)
+        assert row.low < row.observed < row.high
+    assert (honest.z_mean, honest.z_sd) == pytest.approx((0, 1), abs=0.05)
+    assert bold.z_sd == pytest.approx(2, abs=0.1)
+    assert all(row.observed < row.expected for row in bold.rows)
+
+
+def test_calibration_needs_error_bars():
+    assert calibration([Sample([0.0], [0.1], ["a"])]) is None
+    certain = calibration([Sample([0.0, 0.0], [0.0, 0.1], ["a", "b"], [0.0, 0.1])])
+    assert math.isnan(certain.z_sd)
+    assert certain.rows[0].observed == 0.5
+
+
+# --- From predictions to a board, and in words
+
+
+def test_contender_knows_which_paths_failed():
+    ids = list(splits.held_out(FULL, "official"))
+    seeds = {k: [Prediction(i, 0.5) for i in ids] for k in range(2)}
+    seeds[1][3] = Prediction(ids[3], None, status="failed")
+    found = contender("a", seeds, FULL, "official")
+    assert [i for i, has in zip(found.ids, found.has_value, strict=True) if not has] == [ids[3]]
+    assert len(found) == 60
+
+
+@pytest.fixture
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(scoring, "RESAMPLES", 300)
+
+
+def test_results_hold_what_the_board_says(tmp_path, few_resamples):
+    truth = {i: FULL.by_id[i].e_m_ev for i in splits.held_out(FULL, "official")}
+    for slug, shift in (("good", 0.01), ("twin", 0.01), ("bad", 3.0)):
+        write_submission(tmp_path, {i: e + shift for i, e in truth.items()}, card={"slug": slug})
+    found = leaderboard.boards(leaderboard.read_entries(tmp_path, FULL), FULL)
+    content = json.loads(leaderboard.to_json(found, FULL))
+    rows = {row["slug"]: row for row in content["boards"]["official"]}
+    assert {slug: row["tied"] for slug, row in rows.items()} == {"good": "a", "twin": "a", "bad": "b"}
+    assert rows["good"]["spread"]["seed_sd"] is None
+    pairs = content["comparisons"]["official"]["differences"]
+    assert [(pair["a"], pair["b"], pair["told_apart"]) for pair in pairs] == [
+        ("good", "twin", False),
+        ("good", "bad", True),
+        ("twin", "bad", True),
+    ]
+    page = leaderboard.to_markdown(found, FULL)
+    assert "These paths tell 2 of 3 pairs of rows apart" in page
+    assert "| Tied" in page
+
+
+def test_in_words():
+    pair = [published(s) for s in ("bheemaguli2026-orb-v3", "devi2026-model-3")]
+    text = report.in_words(report.compare(*pair, FULL, "official"))
+    assert "0.157 eV" in text
+    assert "0.259 eV" in text
+    assert "Not resolved: these 60 paths" in text
+    assert "Resolved: bheemaguli2026-orb-v3 is better" in text
+    assert "The 55 paths" in text
+    r2 = report.in_words(report.compare(*pair, FULL, "official", BY_NAME["r2"]))
+    assert "R²" in r2
+    assert "eV, 95%" not in r2
+
+
+@pytest.mark.parametrize("metric", report.CHOICES)
+def test_every_choice_of_metric_is_strict_json(metric, few_resamples):
+    pair = [published(s) for s in ("devi2026-mace-relax", "devi2026-model-3")]
+    duel = report.compare(*pair, FULL, "official", report.metric_named(metric))
+    content = json.loads(json.dumps(duel.to_json(), allow_nan=False))
+    assert content["all_paths"]["difference"]["n"] == 60
+    assert report.in_words(duel).endswith("\n")
+
+
+def test_finding_a_model(tmp_path):
+    folder = write_submission(tmp_path, 0.5)
+    csv = folder / "predictions.csv"
+    for name in (str(folder), str(csv), "a-model"):
+        assert report.find(name, tmp_path) == csv
+    (tmp_path / "empty").mkdir()
+    for name in ("nothing", str(tmp_path / "empty"), "../x", "a\nb"):
+        with pytest.raises(EmigbenchError) as error:
+            report.find(name, tmp_path)
+        one_sentence(error)
+    with pytest.raises(EmigbenchError) as error:
+        report.metric_named("accuracy")
+    assert "accuracy" in one_sentence(error)
+    a, b = report.read_pair([str(folder), "a-model"], tmp_path, FULL, "official")
+    assert a.slug != b.slug
+    with pytest.raises(EmigbenchError) as error:
+        report.read_contender(csv, FULL, "material-cv", "a-model")
+    assert "material-cv" in one_sentence(error)
