@@ -254,19 +254,17 @@ def pull_request(folder: Path, slug: str, repo_id: str) -> str:
     if huggingface_hub.get_token() is None:
         raise EmigbenchError("There is no Hub token; run hf auth login, or set HF_TOKEN to a token that may write.")
     try:
-        done = huggingface_hub.HfApi().upload_folder(
-            repo_id=repo_id,
+        done = huggingface_hub.HfApi().create_commit(
+            repo_id,
+            [huggingface_hub.CommitOperationAdd(f"submissions/{slug}/{name}", folder / name) for name in FILES],
             repo_type="dataset",
-            folder_path=folder,
-            path_in_repo=f"submissions/{slug}",
-            allow_patterns=list(FILES),
             commit_message=f"Submission: {slug}",
             create_pr=True,
         )
     except HFValidationError as error:
         raise EmigbenchError(f"{repo_id!r} is no name of a Hub repository, such as group/name.") from error
     except RepositoryNotFoundError as error:
-        raise EmigbenchError(f"There is no dataset repository {repo_id} on the Hub that your token can see.") from error
+        raise EmigbenchError(_refusal(404, repo_id, error)) from error
     except HfHubHTTPError as error:
         raise EmigbenchError(_refusal(error.response.status_code, repo_id, error)) from error
     except OfflineModeIsEnabled as error:
@@ -274,7 +272,7 @@ def pull_request(folder: Path, slug: str, repo_id: str) -> str:
     except OSError as error:
         raise EmigbenchError(_unreachable(error)) from error
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("httpx", "httpcore", "requests", "urllib3"):
+        if not type(error).__module__.startswith("http"):  # the Hub's client has changed from httpx to httpx2
             raise
         raise EmigbenchError(_unreachable(error)) from error
     return str(done.pr_url or done.commit_url)
@@ -283,6 +281,8 @@ def pull_request(folder: Path, slug: str, repo_id: str) -> str:
 def _refusal(status: int, repo_id: str, error: Exception) -> str:
     if status == 401:
         return "The Hub does not know your token; run hf auth login, or set HF_TOKEN to a valid one."
+    if status == 404:
+        return f"There is no dataset repository {repo_id} on the Hub that your token can see."
     if status == 403:
         return f"Your Hub token may not open pull requests of {repo_id}; take one with the permission to write."
     return f"The Hub answered {status} for {repo_id} ({in_words(error)}); try again later, or use git."

@@ -1,0 +1,351 @@
+"""From a table of predictions to a pull request, as an outsider goes it."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers import CARD, FULL, one_sentence, run, write_submission
+
+from emigbench import EmigbenchError, contribution, splits, submission
+from emigbench.submission import Card, read, read_card
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def table(tmp_path):
+    file = tmp_path / "predictions.csv"
+    lines = [f"{i},{FULL.by_id[i].e_m_ev + 0.3:.3f}" for i in splits.held_out(FULL, "official")]
+    file.write_text("\r\n".join(["e_m_ev,id", *(",".join(reversed(line.rsplit(",", 1))) for line in lines)]))
+    return file
+
+
+def refused(done) -> str:
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.startswith("emigbench: ")
+    return one_sentence(done.stderr.rstrip("\n"))
+
+
+# --- init-submission
+
+
+def test_a_table_becomes_a_valid_folder(table, tmp_path):
+    done = run("init-submission", "my-model", "--from", table, "--kind", "graph", "--author", "Ann", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "submissions/my-model\n"), done.stderr
+    folder = tmp_path / "submissions" / "my-model"
+    assert sorted(file.name for file in folder.iterdir()) == sorted(submission.FILES)
+    found = read(folder, FULL)
+    assert (found.card.name, found.card.kind, found.card.authors) == ("my-model", "graph", ["Ann"])
+    assert found.run["command"].startswith("emigbench init-submission my-model")
+    assert "hardware" not in found.run  # this machine is not the one that made the predictions
+    first = next(iter(found.predictions["official"][0]))
+    assert first.e_m == pytest.approx(FULL.by_id[first.id].e_m_ev + 0.3, abs=1e-3)
+
+
+def test_a_run_becomes_a_valid_folder(tmp_path):
+    source = write_submission(tmp_path / "in")
+    (source / "submission.yaml").unlink()
+    record = json.loads((source / "run.json").read_text()) | {"kind": "floor", "hardware": {"cores": 3}}
+    (source / "run.json").write_text(json.dumps(record))
+    folder = contribution.start(tmp_path, "mine", FULL, {}, run_folder=source)
+    found = read(folder, FULL)
+    assert found.card.kind == "floor"
+    assert found.run["hardware"] == {"cores": 3}
+
+
+def test_the_template_explains_every_key_from_the_schema(tmp_path):
+    done = run("init-submission", "my-model", cwd=tmp_path)
+    assert done.returncode == 0
+    text = (tmp_path / "submissions" / "my-model" / "submission.yaml").read_text()
+    content = yaml.safe_load(text)
+    assert list(content) == list(Card.model_fields)
+    for name, field in Card.model_fields.items():
+        assert re.search(rf"^# {re.escape(field.description)}.*\n{name}:", text, re.MULTILINE)
+    assert "one of floor, classical, graph" in text
+    message = refused(run("validate", "submissions/my-model", cwd=tmp_path))
+    assert "'kind': Input should be 'floor'" in message
+    assert "graph" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["../up"], "cannot be a slug"),
+        (["Caps"], "cannot be a slug"),
+        (["con"], "cannot be a slug"),
+        (["a-model"], "there already"),
+        (["new", "--kind", "magic"], "'kind'"),
+        (["new", "--from", "absent.csv"], "There is no file absent.csv"),
+        (["new", "--from", "a", "--run", "b"], "not both"),
+        (["new", "--split", "none"], "'none'"),
+        (["new", "--name", "x" * 81], "'name'"),
+    ],
+)
+def test_init_refuses(tmp_path, arguments, said):
+    write_submission(tmp_path / "submissions")
+    before = sorted(tmp_path.rglob("*"))
+    assert said in refused(run("init-submission", *arguments, cwd=tmp_path))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_is_empty_is_as_if_it_were_not_there(tmp_path):
+    file = tmp_path / "submission.yaml"
+    file.write_text(yaml.safe_dump(CARD) + "paper:\nn_parameters:\n")
+    assert read_card(file).paper == ""
+    file.write_text(yaml.safe_dump(CARD) + "unknown:\n")
+    with pytest.raises(EmigbenchError, match="'unknown'"):
+        read_card(file)
+
+
+# --- submit
+
+
+@pytest.fixture
+def board(tmp_path):
+    for slug, value in (("low", 0.3), ("middle", 0.6), ("middling", 0.61), ("silly", 5)):
+        write_submission(tmp_path / "submissions", value, card={"slug": slug, "name": f"Model {slug}"})
+    return tmp_path / "submissions"
+
+
+def test_submit_shows_the_row_and_the_commands(board):
+    done = run("submit", board / "middle")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\| 1–[234] of 4 +\| Model middle +\| 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", done.stdout)
+    (tied,) = re.findall(r"^Not told apart from .*$", done.stdout, re.MULTILINE)
+    assert "Model middling" in tied
+    assert "Model silly" not in tied
+    assert "git add submissions/middle\n" in done.stdout
+
+
+def test_submit_as_json(board):
+    done = run("submit", board / "middle", "--json")
+    content = json.loads(done.stdout)["official"]
+    assert content["n_rows"] == 4
+    assert content["score"]["n"] == 60
+    assert "Model silly" not in content["not_told_apart_from"]
+
+
+def test_submit_alone_and_beside_a_broken_one(board, tmp_path):
+    (board / "low" / "run.json").unlink()
+    done = run("submit", board / "middle")
+    assert done.returncode == 0
+    assert f"Left out: There is no file {board / 'low' / 'run.json'}.\n" in done.stderr
+    alone = run("submit", write_submission(tmp_path / "alone"))
+    assert "| 1–1 of 1 " in alone.stdout
+    assert "Not told apart" not in alone.stdout
+
+
+def test_submit_of_training_paths_ranks_nobody(tmp_path):
+    done = run("submit", write_submission(tmp_path, split=splits.FITTED))
+    assert done.returncode == 0, done.stderr
+    assert "nobody is ranked" in done.stdout
+
+
+def test_submit_refuses_what_validate_refuses(board):
+    (board / "middle" / "submission.yaml").write_text("name: x\n")
+    assert refused(run("submit", board / "middle")) == refused(run("validate", board / "middle"))
+
+
+def test_the_git_commands_work(board, tmp_path):
+    """In a clone of a fork, with the folder made elsewhere."""
+    git = ["git", "-c", "user.name=A", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
+    fork, clone = tmp_path / "fork.git", tmp_path / "clone"
+    subprocess.run([*git, "init", "-q", "--bare", fork], check=True)
+    subprocess.run([*git, "clone", "-q", fork, clone], check=True, capture_output=True)
+    (clone / "submissions").mkdir()
+    (clone / "submissions" / "README").write_text("")
+    subprocess.run(["git", "add", "."], cwd=clone, check=True)
+    subprocess.run([*git, "commit", "-qm", "start"], cwd=clone, check=True)
+    for command in contribution.git_commands(board / "middle", "middle"):
+        first, *rest = shlex.split(command)
+        subprocess.run([*git, *rest] if first == "git" else [first, *rest], cwd=clone, check=True, capture_output=True)
+    listed = ["git", "--git-dir", str(fork), "ls-tree", "-r", "--name-only", "submission-middle"]
+    names = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split()
+    assert names == ["submissions/README", *(f"submissions/middle/{name}" for name in sorted(submission.FILES))]
+    assert not contribution.git_commands(clone / "submissions" / "middle", "middle")[0].startswith("cp")
+
+
+# --- The Hub: the real client against a server on this machine
+
+
+class FakeHub(BaseHTTPRequestHandler):
+    """As much of the Hub as an upload of three files asks for."""
+
+    def log_message(self, *arguments):
+        pass
+
+    def do_GET(self):
+        self._answer()
+
+    def do_POST(self):
+        self._answer()
+
+    def _answer(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length) if length else self._chunks()
+        self.server.seen.append((self.path, self.headers.get("Authorization"), body))
+        status, content = self._content(body)
+        text = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def _chunks(self):
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return b""
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
+    def _content(self, body):
+        if self.server.status != 200:
+            return self.server.status, {"error": "no"}
+        if "/preupload/" in self.path:
+            files = json.loads(body)["files"]
+            return 200, {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]}
+        if "/commit/" in self.path:
+            repository = f"http://127.0.0.1:{self.server.server_port}/datasets/group/name"
+            return 200, {
+                "success": True,
+                "commitOid": "0" * 40,
+                "commitUrl": f"{repository}/commit/{'0' * 40}",
+                "pullRequestUrl": f"{repository}/discussions/7",
+            }
+        return 200, {"id": "group/name", "sha": "0" * 40, "siblings": []}
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeHub)
+    server.seen, server.status = [], 200
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name in ("HF_HUB_OFFLINE", "HUGGING_FACE_HUB_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_pull_request_of_a_hub_repository(hub, tmp_path):
+    folder = write_submission(tmp_path)
+    (folder / ".unfinished").mkdir()
+    (folder / ".unfinished" / "plan.json").write_text("{}")
+    done = run("submit", folder, "--pull-request", "group/name")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^The pull request is http://\S+/datasets/group/name/discussions/7$", done.stderr, re.MULTILINE)
+    ((path, token, body),) = [request for request in hub.seen if "/commit/" in request[0]]
+    assert path.startswith("/api/datasets/group/name/commit/main")
+    assert "create_pr=1" in path
+    assert token == "Bearer hf_secret"
+    lines = [json.loads(line) for line in body.decode().splitlines()]
+    assert lines[0]["value"]["summary"] == "Submission: a-model"
+    names = [line["value"]["path"] for line in lines if line["key"] == "file"]
+    assert sorted(names) == sorted(f"submissions/a-model/{name}" for name in submission.FILES)
+    assert "hf_secret" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(401, "token"), (403, "may not open pull requests of group/name"), (404, "no dataset repository"), (400, "400")],
+)
+def test_the_hub_refuses(hub, tmp_path, status, said):
+    hub.status = status
+    done = run("submit", write_submission(tmp_path), "--pull-request", "group/name")
+    assert done.returncode == 2
+    assert said in one_sentence(done.stderr.splitlines()[-1])
+    assert "hf_secret" not in done.stderr
+
+
+def test_no_token(hub, tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+    done = run("submit", write_submission(tmp_path), "--pull-request", "group/name")
+    assert done.returncode == 2
+    assert "HF_TOKEN" in one_sentence(done.stderr.splitlines()[-1])
+    assert hub.seen == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [("HF_ENDPOINT", "http://127.0.0.1:1", "cannot be reached"), ("HF_HUB_OFFLINE", "1", "HF_HUB_OFFLINE")],
+)
+def test_no_network(hub, tmp_path, monkeypatch, variable, value, said):
+    monkeypatch.setenv(variable, value)
+    done = run("submit", write_submission(tmp_path), "--pull-request", "group/name")
+    assert done.returncode == 2
+    assert said in one_sentence(done.stderr.splitlines()[-1])
+
+
+def test_a_name_that_is_no_repository(hub, tmp_path):
+    done = run("submit", write_submission(tmp_path), "--pull-request", "a/b/c")
+    assert done.returncode == 2
+    assert "'a/b/c'" in one_sentence(done.stderr.splitlines()[-1])
+
+
+# --- CONTRIBUTING.md
+
+
+def test_the_commands_of_the_guide_run(table, tmp_path):
+    """Every shell block, in order, in a copy of the project."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copytree(ROOT / "submissions", copy / "submissions")
+    for folder in (copy / "submissions").iterdir():
+        if {file.name for file in folder.iterdir()} != set(submission.FILES):  # a run that is not finished yet
+            shutil.rmtree(folder)
+    shutil.copy(table, copy / "predictions.csv")
+    (copy / "my_model.py").write_text(_block("python"))
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    for name, program in _stubs().items():
+        (bin_folder / name).write_text(f"#!/bin/sh\n{program}\n")
+        (bin_folder / name).chmod(0o755)
+    script = "set -eu\n" + "\n".join(_blocks("sh"))
+    environment = _environment() | {"PATH": f"{bin_folder}:{_environment()['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=copy, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert read(copy / "submissions" / "my-model", FULL).card.kind == "graph"
+    assert "| Ranks" in done.stdout
+
+
+def _blocks(language):
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def _block(language):
+    (only,) = _blocks(language)
+    return only
+
+
+def _environment():
+    import os
+
+    return dict(os.environ)
+
+
+def _stubs():
+    """Commands that would change the world outside, or take long; the guide must not name any other such."""
+    from helpers import program
+
+    return {
+        "git": "exit 0",
+        "make": 'case "$1" in lint|test|install) exit 0;; *) exit 1;; esac',
+        "emigbench": f'exec {shlex.join(program())} "$@"',
+    }
