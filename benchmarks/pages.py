@@ -27,7 +27,8 @@ FLAGS = (
 INTERACTIVE = """
 const ready = () => document.documentElement.dataset.ready === "true";
 const done = arguments[0];
-const wait = () => ready() ? requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))) : setTimeout(wait, 5);
+const painted = () => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now())));
+const wait = () => ready() ? painted() : setTimeout(wait, 5);
 wait();
 """
 SWITCH = """

@@ -218,6 +218,21 @@ def test_huge_and_undefined_figures(tmp_path):
     assert "models/a-model.html" in built(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("letters", "shown"),
+    [
+        ("", []),
+        ("a", ["a"]),
+        ("ab", ["a", "b"]),
+        ("abcf", ["a–c", "f"]),
+        ("XYZa2b2d2", ["X–b2", "d2"]),
+        ("acegikm", ["a", "c", "e", "g", "i", "…"]),
+    ],
+)
+def test_runs_of_tie_letters(letters, shown):
+    assert pages.runs_of(letters) == shown
+
+
 def test_error_histogram():
     bins = plots.histogram([[0.05, -0.05, 0.1, 5.0, -1e300], [0.05, -0.05, 0.1, 1.0, -2]])
     filled = {b["x"]: (b["n"], b["class"]) for b in bins if b["n"]}

@@ -107,6 +107,7 @@ def _environment() -> Environment:
         "duration": costs.duration,
         "count": costs.count,
         "number": pages.number,
+        "runs": pages.runs_of,
     }
     environment.globals |= {
         "subset_labels": pages.SUBSET_LABELS,

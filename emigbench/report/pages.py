@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import string
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -122,9 +124,37 @@ class BoardRow:
     fitted_to: str
 
     @property
+    def ties(self) -> list[str]:
+        """The letters, runs of them as ranges."""
+        return runs_of(self.letters)
+
+    @property
     def search_text(self) -> str:
         """What the text filter looks at."""
         return f"{self.name} {self.slug} {self.kind} {self.costs.hardware}".lower()
+
+
+MOST_TIES = 5
+"""Ranges of tie letters that a row shows."""
+_LETTER = re.compile(r"([A-Za-z])(\d*)")
+
+
+def runs_of(letters: str) -> list[str]:
+    """Tie letters (a to Z, then a2 to Z2 and so on) with three or more in a row as a range: abcf is a–c, f."""
+    order = {letter: k for k, letter in enumerate(string.ascii_letters)}
+    found = [(order[m[1]] + len(order) * (int(m[2] or 1) - 1), m[0]) for m in _LETTER.finditer(letters)]
+    runs: list[list[tuple[int, str]]] = []
+    for place, letter in sorted(found):
+        if runs and place == runs[-1][-1][0] + 1:
+            runs[-1].append((place, letter))
+        else:
+            runs.append([(place, letter)])
+    shown = [
+        text
+        for run in runs
+        for text in ([f"{run[0][1]}–{run[-1][1]}"] if len(run) > 2 else [letter for _, letter in run])
+    ]
+    return shown if len(shown) <= MOST_TIES else [*shown[:MOST_TIES], "…"]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@
     cell.dataset.v = value === null ? "" : value;
     cell.querySelector(".num").textContent = value === null ? "–" : shown(value, digits);
     let interval = cell.querySelector(".ci");
+    if (!interval && low === null) return;
     if (!interval) {
       interval = document.createElement("span");
       interval.className = "ci";
@@ -41,6 +42,9 @@
   }
 
   function fillRows(section, subset, threshold) {
+    const wanted = `${subset} ${threshold}`;
+    if ((section.dataset.shows || `all ${INITIAL.threshold}`) === wanted) return false;
+    section.dataset.shows = wanted;
     const table = section.querySelector("table.main");
     const scale = [Number(table.dataset.low), Number(table.dataset.high)];
     for (const row of table.tBodies[0].rows) {
@@ -53,6 +57,7 @@
     const label = subsets[section.dataset.split].find(([name]) => name === subset)[1];
     section.querySelector(".caption-subset").textContent = label;
     section.classList.toggle("on-subset", subset !== "all");
+    return true;
   }
 
   // --- Sorting
@@ -120,8 +125,8 @@
     offerSubsets(split, $("subset").value);
     for (const section of sections) section.hidden = section.dataset.split !== split;
     const section = sections.find((each) => !each.hidden);
-    fillRows(section, $("subset").value, $("threshold").value);
-    sortAgain(section.querySelector("table.main"));
+    const changed = fillRows(section, $("subset").value, $("threshold").value);
+    if (changed) sortAgain(section.querySelector("table.main"));
     filter(section);
     remember();
   }
