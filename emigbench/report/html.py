@@ -108,6 +108,8 @@ def _environment() -> Environment:
         "count": costs.count,
         "number": pages.number,
         "runs": pages.runs_of,
+        "ranks": pages.ranks_text,
+        "rounded": pages.rounded,
     }
     environment.globals |= {
         "subset_labels": pages.SUBSET_LABELS,

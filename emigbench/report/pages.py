@@ -86,13 +86,18 @@ class Cell:
 
     def triple(self) -> list[float | None]:
         """Value, low, high for the script; None where undefined."""
-        return [round(v, 6) if math.isfinite(v) else None for v in (self.value, self.low, self.high)]
+        return [float(rounded(v)) if math.isfinite(v) else None for v in (self.value, self.low, self.high)]
 
 
 def number(value: float, digits: int) -> str:
     """A number with a true minus sign, in powers of ten where it is huge."""
     shown = f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
     return shown.replace("-", "−")
+
+
+def rounded(value: float) -> str:
+    """A number for the script to six digits: what differs beyond is the processor's, and would make files differ."""
+    return f"{value:.6g}"
 
 
 def cell(name: str, figure: Figure) -> Cell:
@@ -124,27 +129,20 @@ class BoardRow:
     fitted_to: str
 
     @property
-    def ties(self) -> list[str]:
-        """The letters, runs of them as ranges."""
-        return runs_of(self.letters)
-
-    @property
     def search_text(self) -> str:
         """What the text filter looks at."""
         return f"{self.name} {self.slug} {self.kind} {self.costs.hardware}".lower()
 
 
-MOST_TIES = 5
-"""Ranges of tie letters that a row shows."""
+MOST_TIES = 6
+"""Tie letters, or ranges of them, that a row shows."""
 _LETTER = re.compile(r"([A-Za-z])(\d*)")
 
 
 def runs_of(letters: str) -> list[str]:
     """Tie letters (a to Z, then a2 to Z2 and so on) with three or more in a row as a range: abcf is a–c, f."""
-    order = {letter: k for k, letter in enumerate(string.ascii_letters)}
-    found = [(order[m[1]] + len(order) * (int(m[2] or 1) - 1), m[0]) for m in _LETTER.finditer(letters)]
     runs: list[list[tuple[int, str]]] = []
-    for place, letter in sorted(found):
+    for place, letter in sorted(_places(letters)):
         if runs and place == runs[-1][-1][0] + 1:
             runs[-1].append((place, letter))
         else:
@@ -155,6 +153,21 @@ def runs_of(letters: str) -> list[str]:
         for text in ([f"{run[0][1]}–{run[-1][1]}"] if len(run) > 2 else [letter for _, letter in run])
     ]
     return shown if len(shown) <= MOST_TIES else [*shown[:MOST_TIES], "…"]
+
+
+def _places(letters: str) -> list[tuple[int, str]]:
+    """The single letters of a row, each with its place in their order."""
+    alphabet = string.ascii_letters
+    return [
+        (alphabet.index(match[1]) + len(alphabet) * (int(match[2] or 1) - 1), match[0])
+        for match in _LETTER.finditer(letters)
+    ]
+
+
+def ranks_text(ranks: tuple[int, int]) -> str:
+    """Ranks from best to worst: 1–5, or 3 alone."""
+    best, worst = ranks
+    return str(best) if best == worst else f"{best}–{worst}"
 
 
 @dataclass(frozen=True)
@@ -197,6 +210,18 @@ class Board:
     n_told_apart: int
     heat_map: HeatMap | None
     foreign: bool
+
+    @property
+    def tie_groups(self) -> list[str]:
+        """The letters of the board, in order."""
+        return [letter for _, letter in sorted({each for row in self.rows for each in _places(row.letters)})]
+
+    def ties(self, row: BoardRow) -> list[str]:
+        """The letters of a row: each in a column of its own ("" where the row lacks it), or ranges of many."""
+        groups = self.tie_groups
+        if len(groups) > MOST_TIES:
+            return runs_of(row.letters)
+        return [letter if letter in row.letters else "" for letter in groups]
 
     @property
     def kinds(self) -> list[str]:
