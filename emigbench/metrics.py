@@ -199,13 +199,31 @@ def _maximum(values: FloatArray, weights: FloatArray) -> FloatArray:
 
 
 def _is_constant(values: FloatArray, weights: FloatArray) -> BoolArray:
-    """Whether the (n,) values that count are all the same (an exact test, which a variance is not)."""
-    return np.asarray(_maximum(values, weights) <= -_maximum(-values, weights))
+    """Whether the (n,) values that count are all the same (an exact test, which a variance is not).
+
+    A variance far above its rounding error rules it out at little cost; the exact test is for the rest.
+    """
+    shifted = values - values[:1] if len(values) else values
+    second = np.asarray(weights @ shifted**2)
+    variance = second - _ratio((weights @ shifted) ** 2, weights.sum(axis=-1))
+    constant: BoolArray = np.asarray(~(variance > 1e-6 * second))
+    constant[constant] = _maximum(values, weights[constant]) <= -_maximum(-values, weights[constant])
+    return constant
 
 
 def _below(a: FloatArray, b: FloatArray) -> FloatArray:
     """(len(a), len(b)) table: 1 where a < b, 0.5 where they tie, 0 elsewhere."""
     return ((a[:, None] < b).astype(np.float64) + (a[:, None] <= b)) / 2
+
+
+def _product(weights: FloatArray, table: FloatArray) -> FloatArray:
+    """`weights @ table` for a table of 0, 0.5 and 1, in single precision where that gives the very same numbers."""
+    single = weights.astype(np.float32)
+    exact = weights.size > 0 and weights.sum(axis=-1).max() < 2**22 and (single == np.rint(weights)).all()
+    if not (exact and (single == weights).all()):
+        return weights @ table
+    product: FloatArray = (single @ table.astype(np.float32)).astype(np.float64)
+    return product
 
 
 # --- Size of the error
@@ -259,8 +277,8 @@ def _spearman(sample: Sample, weights: FloatArray) -> FloatArray:
     included (plus 1/2, which correlation ignores): one (B, n) x (n, n) product ranks all resamples.
     """
     half = weights.sum(axis=-1, keepdims=True) / 2  # the mean rank
-    true_rank = weights @ _below(sample.e_m, sample.e_m) - half
-    predicted_rank = weights @ _below(sample.predicted, sample.predicted) - half
+    true_rank = _product(weights, _below(sample.e_m, sample.e_m)) - half
+    predicted_rank = _product(weights, _below(sample.predicted, sample.predicted)) - half
     true_variance = _sum_of_products(weights, true_rank, true_rank)
     predicted_variance = _sum_of_products(weights, predicted_rank, predicted_rank)
     covariance = _sum_of_products(weights, true_rank, predicted_rank)
@@ -349,7 +367,7 @@ def _roc_auc(sample: Sample, weights: FloatArray, threshold: float) -> FloatArra
     """Share of (good, bad) pairs in which the good path is predicted lower; a tie counts half."""
     good = sample.e_m <= threshold
     of_good, of_bad = weights[..., good], weights[..., ~good]
-    below = of_good @ _below(sample.predicted[good], sample.predicted[~good])
+    below = _product(of_good, _below(sample.predicted[good], sample.predicted[~good]))
     return _ratio((below * of_bad).sum(axis=-1), of_good.sum(axis=-1) * of_bad.sum(axis=-1))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -156,8 +157,15 @@ def samples_of(seeds: Seeds, labels: Labels, split: str) -> dict[int, Sample]:
 
 
 def resampling(materials: NDArray[np.str_]) -> FloatArray:
-    """(10000, n) counts of the bootstrap over materials that every interval uses."""
-    return statistics.bootstrap_weights(materials, RESAMPLES, RESAMPLING_SEED)
+    """(10000, n) counts of the bootstrap over materials that every interval uses; read-only, made once for each."""
+    return _resampling(tuple(materials.tolist()), RESAMPLES)
+
+
+@lru_cache(maxsize=16)
+def _resampling(materials: tuple[str, ...], resamples: int) -> FloatArray:
+    weights = statistics.bootstrap_weights(np.array(materials, dtype=np.str_), resamples, RESAMPLING_SEED)
+    weights.setflags(write=False)
+    return weights
 
 
 def figure(metric: Metric, samples: Sequence[Sample], weights: FloatArray, threshold: float | None) -> Figure:
