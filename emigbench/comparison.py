@@ -504,17 +504,33 @@ def _all_on_common(
     found = {}
     for key, pairs in by_paths.items():
         both = np.frombuffer(key, dtype=np.bool_)
-        part = {m.slug: restricted(m, np.flatnonzero(both).tolist()) for pair in pairs for m in pair}
-        on_part = np.ascontiguousarray(weights[:, both])
-        drawn = {slug: statistics.resampled(metric, m.samples, on_part, threshold) for slug, m in part.items()}
-        value = {slug: _value(metric, m, threshold) for slug, m in part.items()}
-        n_groups = len(np.unique(next(iter(part.values())).samples[0].material))
+        models_on = {m.slug: m for pair in pairs for m in pair}
+        value, drawn = _on_paths(metric, models_on, both, weights, threshold)
+        n_groups = len(np.unique(models[0].samples[0].material[both]))
         for a, b in pairs:
             apart = drawn[a.slug] - drawn[b.slug]
             by = value[a.slug] - value[b.slug]
             found[a.slug, b.slug] = _difference(a.slug, b.slug, int(both.sum()), by, apart, n_groups)
     order = {model.slug: k for k, model in enumerate(models)}
     return {pair: found[pair] for pair in sorted(found, key=lambda pair: (order[pair[0]], order[pair[1]]))}
+
+
+def _on_paths(
+    metric: Metric, models: Mapping[str, Contender], chosen: BoolArray, weights: FloatArray, threshold: float | None
+) -> tuple[dict[str, float], dict[str, FloatArray]]:
+    """Slug -> metric, and slug -> resampled metric, on some of the paths; a mean takes one product for all models."""
+    if metric.sizes is None:
+        part = {slug: restricted(m, np.flatnonzero(chosen).tolist()) for slug, m in models.items()}
+        on_part = np.ascontiguousarray(weights[:, chosen])
+        drawn = {slug: statistics.resampled(metric, m.samples, on_part, threshold) for slug, m in part.items()}
+        return {slug: _value(metric, m, threshold) for slug, m in part.items()}, drawn
+    sizes = [np.mean([metric.sizes(sample) for sample in m.samples], axis=0) for m in models.values()]
+    columns = np.column_stack([*sizes, np.ones(len(chosen))]) * chosen[:, None]
+    totals = np.vstack([columns.sum(axis=0), weights @ columns])  # the first row is the sample itself
+    with np.errstate(invalid="ignore"):
+        means = totals[:, :-1] / totals[:, -1:]
+    value = {slug: float(means[0, k]) for k, slug in enumerate(models)}
+    return value, {slug: means[1:, k] for k, slug in enumerate(models)}
 
 
 def _spread(metric: Metric, model: Contender, sampling_sd: float, threshold: float | None) -> Spread:
