@@ -9,7 +9,7 @@ that of the real labels (a few barriers up to 8.8 eV), which 60 paths mostly mis
 
 The intervals of MAE (studentized, on the logarithm) and of the paired difference in MAE of two models (percentiles,
 widened for few groups) are the package's own; beside them what others would have covered: BCa, which the package uses
-for scores that are no means, and plain percentiles. Wanted: 92 to 97%.
+for scores that are no means, and plain percentiles. Wanted: 92 to 97%. `benchmarks/coverage.txt` keeps the last table.
 """
 
 from __future__ import annotations
