@@ -143,7 +143,8 @@ def samples_of(seeds: Seeds, labels: Labels, split: str) -> dict[int, Sample]:
     """
     folds = splits.held_out(labels, split)
     ids = list(folds)
-    medians = {fold.name: median(labels.by_id[path_id].e_m_ev for path_id in fold.train) for fold in folds.values()}
+    different = {fold.name: fold for fold in folds.values()}.values()
+    medians = {fold.name: median(labels.by_id[path_id].e_m_ev for path_id in fold.train) for fold in different}
     e_m = np.array([labels.by_id[path_id].e_m_ev for path_id in ids])
     material = np.array([labels.by_id[path_id].material_id for path_id in ids])
 
