@@ -8,6 +8,7 @@ import string
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -234,14 +235,13 @@ def board(
 ) -> Board:
     """The view of one split."""
     shown = [_board_row(row, entries[row.card.slug], split, comparison) for row in rows]
-    held_out = splits.held_out(labels, split)
     pairs = list(comparison.differences.values()) if comparison else []
     return Board(
         split=split,
         label=SPLIT_LABELS.get(split, split),
         note=SPLIT_NOTES.get(split, ""),
         n=rows[0].score.n,
-        n_materials=len({labels.by_id[path_id].material_id for path_id in held_out}),
+        n_materials=len({facts.material_id for facts in _held_out(labels, split)}),
         rows=shown,
         subsets=_subsets(rows),
         scale=plots.scale_of([row.cells["mae"].value for row in shown], [row.cells["mae"].high for row in shown]),
@@ -477,8 +477,7 @@ def split_view(
     """What a model's page says about one split."""
     seeds = entry.predictions[split]
     samples = scoring.samples_of(seeds, labels, split)
-    ids = list(splits.held_out(labels, split))
-    facts = [labels.by_id[path_id] for path_id in ids]
+    facts = _held_out(labels, split)
     errors = np.array([sample.error for sample in samples.values()])
     score, slug = row.score, entry.card.slug
     tracks = _tracks(facts)
@@ -497,7 +496,7 @@ def split_view(
             ConfusionTable(threshold, score.confusion[threshold], _score_lines(score.classification[threshold]))
             for threshold in score.classification
         ],
-        scenarios=_scenarios(score, labels, split, ids, errors),
+        scenarios=_scenarios(score, _parts(labels, split), errors),
         groups=_lines(facts, errors, lambda f: f.structural_group),
         ions=_lines(facts, errors, lambda f: f.mobile_ion),
         seeds=[(seed, float(np.abs(s.error).mean()), _rmse(s)) for seed, s in samples.items()],
@@ -558,14 +557,23 @@ def _line(name: str, errors: FloatArray) -> Line:
     )
 
 
-def _scenarios(
-    score: Score, labels: Labels, split: str, ids: Sequence[str], errors: FloatArray
-) -> list[tuple[Line, Cell]]:
-    parts = splits.subsets(labels, split)
-    position = {path_id: k for k, path_id in enumerate(ids)}
+@cache
+def _held_out(labels: Labels, split: str) -> list[Facts]:
+    """The facts of the held-out paths of a split, in order."""
+    return [labels.by_id[path_id] for path_id in splits.held_out(labels, split)]
+
+
+@cache
+def _parts(labels: Labels, split: str) -> dict[str, list[int]]:
+    """Subset -> the positions of its paths among the held-out ones."""
+    position = {facts.id: k for k, facts in enumerate(_held_out(labels, split))}
+    return {name: [position[i] for i in ids] for name, ids in splits.subsets(labels, split).items()}
+
+
+def _scenarios(score: Score, parts: Mapping[str, list[int]], errors: FloatArray) -> list[tuple[Line, Cell]]:
     return [
         (
-            _line(SUBSET_LABELS.get(name, name), errors[:, [position[i] for i in parts[name]]]),
+            _line(SUBSET_LABELS.get(name, name), errors[:, parts[name]]),
             cell("mae", figures["mae"]),
         )
         for name, (_, figures) in score.subsets.items()
