@@ -227,10 +227,16 @@ class _Norm(NamedTuple):
     bias: Tensor
     total: Tensor | None
 
-    def silu(self, x: Tensor) -> Tensor:
-        """SiLU(BN(x))."""
+    def add_silu(self, x: Tensor, residual: Tensor | None, out: Tensor) -> None:
+        """Write residual + SiLU(BN(x)) into `out`."""
         scale = self.weight * self.rstd
-        return F.silu(torch.addcmul(self.bias - self.mean * scale, x, scale), inplace=True)
+        shift = self.bias - self.mean * scale
+        if residual is not None:
+            torch.add(residual, F.silu(torch.addcmul(shift, x, scale), inplace=True), out=out)
+        elif out.dtype == scale.dtype:
+            F.silu(torch.addcmul(shift, x, scale, out=out), inplace=True)
+        else:
+            out.copy_(F.silu(torch.addcmul(shift, x, scale), inplace=True))
 
     def unit_and_gradient(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """The normalised x and the gradient before SiLU, from the one behind it."""
@@ -313,7 +319,7 @@ class _NormSilu(torch.autograd.Function):
             norm, mean, var = _norm(x, count, rows, weight, bias, mean, var, eps)
             y = torch.empty_like(x if residual is None else residual)
             for part in rows:
-                _update(norm, x[part], None if residual is None else residual[part], out=y[part])
+                norm.add_silu(x[part], None if residual is None else residual[part], out=y[part])
         ctx.save_for_backward(x, count, *norm)
         ctx.has_residual = residual is not None
         ctx.mark_non_differentiable(mean, var)
@@ -329,14 +335,6 @@ class _NormSilu(torch.autograd.Function):
         for part in rows:
             of_x[part] = norm.input_gradient(x[part], gradient[part], count[part], of_weight, of_bias)
         return of_x, gradient if ctx.has_residual else None, None, of_weight, of_bias, None, None, None
-
-
-def _update(norm: _Norm, x: Tensor, residual: Tensor | None, out: Tensor) -> None:
-    y = norm.silu(x)
-    if residual is None:
-        out.copy_(y)
-    else:
-        torch.add(residual, y, out=out)
 
 
 class _GatedConvolution(torch.autograd.Function):
@@ -387,12 +385,12 @@ class _GatedConvolution(torch.autograd.Function):
                 nodes = links.target_node[chunk.targets]
                 x[nodes], gate_sum[nodes] = mean_message, total
                 if new_edges is not None:
-                    _update(norm, m, edges[part], out=new_edges[part])
+                    norm.add_silu(m, edges[part], out=new_edges[part])
             if norm_weight is not None and gates is not None:
                 norm, mean, var = _norm(gates, links.count, rows, norm_weight, norm_bias, mean, var, eps)
                 new_edges = torch.empty_like(edges)
                 for part in rows:
-                    _update(norm, gates[part], edges[part], out=new_edges[part])
+                    norm.add_silu(gates[part], edges[part], out=new_edges[part])
         ctx.links, ctx.has_norm = links, norm is not None
         if keep:
             ctx.save_for_backward(message, edges, weight, x, gate_sum, gates, *(norm or ()))
