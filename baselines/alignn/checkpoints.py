@@ -242,6 +242,8 @@ def _read_safetensors(path: Path) -> State:
     begin = 8 + int.from_bytes(content[:8], "little")
     data = memoryview(content)[begin:]
     try:
+        if begin > len(content):
+            raise ValueError(f"a header of {begin - 8} bytes in a file of {len(content)}")
         header = json.loads(content[8:begin])
         header.pop("__metadata__", None)
         return _full_precision({name: _tensor(data, **entry) for name, entry in header.items()})

@@ -1,7 +1,6 @@
 """Checkpoints: the authors' format, our own, and what is refused."""
 
 import bz2
-import hashlib
 import io
 import os
 import pickle
@@ -79,12 +78,12 @@ class Evil:
         return os.mkdir, ("/tmp/emigbench-was-here",)
 
 
-class EvilThroughGetattr:
+class EvilText:
     def __reduce__(self):
-        return getattr, (os, "system")
+        return eval, ("__import__('os').mkdir('/tmp/emigbench-was-here')",)
 
 
-@pytest.mark.parametrize("evil", [Evil(), EvilThroughGetattr()])
+@pytest.mark.parametrize("evil", [Evil(), EvilText()])
 def test_a_pickle_that_calls_is_refused(tmp_path, evil):
     path = compressed({"model": {"w": torch.ones(1)}, "trainer": evil}, tmp_path / "evil.pt.bz2")
     with pytest.raises(EmigbenchError, match="refused, for it holds more than tensors"):
@@ -144,10 +143,7 @@ def test_half_precision_round_trip(mpt, tmp_path):
         if tensor.dim() < 2:
             assert torch.equal(read[name], tensor)
     checkpoints.save(mpt, tmp_path / "again.safetensors", {"made_by": "test"})
-    assert (
-        hashlib.sha256(path.read_bytes()).digest()
-        == hashlib.sha256(Path(tmp_path / "again.safetensors").read_bytes()).digest()
-    )
+    assert path.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
 
 
 def test_the_safetensors_library_reads_the_same(mpt, tmp_path):
@@ -192,9 +188,7 @@ def test_variants_take_the_backbone_and_nothing_else(mpt, name):
 def test_foreign_checkpoints_name_the_first_key(mpt):
     state = mpt.state_dict()
     network = build("model-3")
-    with pytest.raises(
-        EmigbenchError, match=r"file: not a checkpoint of this network, which has no conv_to_fc\.1\.weight"
-    ):
+    with pytest.raises(EmigbenchError, match=r"file: .* which has no conv_to_fc\.1\.weight"):
         checkpoints.fill(network, state, "file")
     first = next(iter(network.state_dict()))
     lacking = {key: value for key, value in network.state_dict().items() if key != first}
