@@ -25,7 +25,7 @@ from emigbench import EmigbenchError
 from emigbench.storage import write_text
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import prepare as prepare_graph
-from emigbench_baselines.alignn.checkpoints import save_weights
+from emigbench_baselines.alignn.checkpoints import save
 from emigbench_baselines.alignn.graph import crystal_graph
 from emigbench_baselines.alignn.graph_store import pack, unpack
 from emigbench_baselines.alignn.neighbours import Neighbours, nearest
@@ -131,7 +131,7 @@ def pretrain(archive: Path, out: Path, recipe: Recipe, *, seed: int, device: str
         "held_out": scores(network, held_out, recipe, device),
         "epochs": [asdict(epoch) for epoch in epochs],
     }
-    save_weights(network, out / "mpt.safetensors")
+    save(network, out / "mpt.safetensors")
     write_text(out / "pretraining.json", json.dumps(report, indent=1) + "\n")
 
 
