@@ -375,8 +375,7 @@ class _GatedConvolution(torch.autograd.Function):
                 part = chunk.rows
                 source, target = links.source[part], links.target[part]
                 m = torch.empty_like(edges[part]) if gates is None else gates[part]
-                torch.addmm(bias, edges[part], weight.t(), out=m)
-                m += source_gate.index_select(0, source)
+                torch.add(_product(edges[part], weight, bias), source_gate.index_select(0, source), out=m)
                 m += target_gate.index_select(0, target)
                 gate = torch.sigmoid(m)
                 total = _sum_at_targets(gate, links, chunk, weighted=True)
@@ -427,14 +426,25 @@ class _GatedConvolution(torch.autograd.Function):
                 of_m += norm.input_gradient(m, of_new_edges[part], links.count[part], *of_norm)
             of_source[chunk.sources] = _sum_at_sources(of_m, links, chunk)
             of_target[links.target_node[chunk.targets]] = _sum_at_targets(of_m, links, chunk, weighted=False)
-            of_weight += of_m.t() @ edges[part]
+            of_weight += _product(of_m.t(), edges[part].t())
+            of_edges = _product(of_m, weight.t())
             if norm is not None:
-                torch.addmm(of_new_edges[part], of_m, weight, out=m)
-            else:
-                torch.mm(of_m, weight, out=m)
+                of_edges += of_new_edges[part]
+            m.copy_(of_edges)
         of_bias = of_target.sum(0)
         gradients = (of_source, of_target, of_message, gates, of_weight.to(weight.dtype), of_bias, *of_norm)
         return None, *gradients, None, None, None, None
+
+
+_one_dnn = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+"""oneDNN's product in single precision: on AMD processors twice as fast as the MKL that torch takes by default."""
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Multiply, x W^T + bias: (n, k) and (m, k) to (n, m)."""
+    if _one_dnn is not None and x.dtype == torch.float32 and x.device.type == "cpu":
+        return _one_dnn(x, weight, bias, "none", [], "")
+    return F.linear(x, weight, bias)
 
 
 def _sum_at_targets(values: Tensor, links: Links, chunk: Chunk, *, weighted: bool) -> Tensor:

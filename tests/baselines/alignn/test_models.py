@@ -79,7 +79,9 @@ def test_without_weights_it_says_how_to_make_them(monkeypatch, tmp_path):
 def test_a_path_that_makes_no_graph_fails_alone():
     model = quick("model-3-scratch")
     model.fit(TRAIN, seed=0)
-    strange = MigrationPath("Xx_1", "Xx", "", "Li", "", "unknown", 4 * np.eye(3), ("Xx",), [[0.5] * 3], np.zeros((5, 3)))
+    strange = MigrationPath(
+        "Xx_1", "Xx", "", "Li", "", "unknown", 4 * np.eye(3), ("Xx",), [[0.5] * 3], np.zeros((5, 3))
+    )
     good, bad = model.predict([HELD_OUT[0], strange])
     assert good.status == "ok"
     assert (bad.id, bad.e_m, bad.status) == ("Xx_1", None, "failed")
