@@ -122,8 +122,9 @@ def line_graph(graph: CrystalGraph) -> tuple[Index, Index]:
 
 def cosines(graph: CrystalGraph, lg_source: Index, lg_destination: Index) -> NDArray[np.float32]:
     """(l,) cosine of the angle between the two bonds at their shared atom, in [-1, 1]."""
-    unit = graph.displacement / np.linalg.norm(graph.displacement, axis=1, keepdims=True)
-    return np.clip(-np.einsum("ij,ij->i", unit[lg_source], unit[lg_destination]), -1, 1)
+    unit = (graph.displacement / np.linalg.norm(graph.displacement, axis=1, keepdims=True)).T.copy()
+    cosine = -sum(axis[lg_source] * axis[lg_destination] for axis in unit)  # axis by axis: thrice as fast
+    return np.clip(cosine, -1, 1, out=cosine)
 
 
 def knn_graph(

@@ -227,10 +227,16 @@ class _Norm(NamedTuple):
     bias: Tensor
     total: Tensor | None
 
-    def silu(self, x: Tensor) -> Tensor:
-        """SiLU(BN(x))."""
+    def add_silu(self, x: Tensor, residual: Tensor | None, out: Tensor) -> None:
+        """Write residual + SiLU(BN(x)) into `out`."""
         scale = self.weight * self.rstd
-        return F.silu(torch.addcmul(self.bias - self.mean * scale, x, scale), inplace=True)
+        shift = self.bias - self.mean * scale
+        if residual is not None:
+            torch.add(residual, F.silu(torch.addcmul(shift, x, scale), inplace=True), out=out)
+        elif out.dtype == scale.dtype:
+            F.silu(torch.addcmul(shift, x, scale, out=out), inplace=True)
+        else:
+            out.copy_(F.silu(torch.addcmul(shift, x, scale), inplace=True))
 
     def unit_and_gradient(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """The normalised x and the gradient before SiLU, from the one behind it."""
@@ -313,7 +319,7 @@ class _NormSilu(torch.autograd.Function):
             norm, mean, var = _norm(x, count, rows, weight, bias, mean, var, eps)
             y = torch.empty_like(x if residual is None else residual)
             for part in rows:
-                _update(norm, x[part], None if residual is None else residual[part], out=y[part])
+                norm.add_silu(x[part], None if residual is None else residual[part], out=y[part])
         ctx.save_for_backward(x, count, *norm)
         ctx.has_residual = residual is not None
         ctx.mark_non_differentiable(mean, var)
@@ -329,14 +335,6 @@ class _NormSilu(torch.autograd.Function):
         for part in rows:
             of_x[part] = norm.input_gradient(x[part], gradient[part], count[part], of_weight, of_bias)
         return of_x, gradient if ctx.has_residual else None, None, of_weight, of_bias, None, None, None
-
-
-def _update(norm: _Norm, x: Tensor, residual: Tensor | None, out: Tensor) -> None:
-    y = norm.silu(x)
-    if residual is None:
-        out.copy_(y)
-    else:
-        torch.add(residual, y, out=out)
 
 
 class _GatedConvolution(torch.autograd.Function):
@@ -377,8 +375,7 @@ class _GatedConvolution(torch.autograd.Function):
                 part = chunk.rows
                 source, target = links.source[part], links.target[part]
                 m = torch.empty_like(edges[part]) if gates is None else gates[part]
-                torch.addmm(bias, edges[part], weight.t(), out=m)
-                m += source_gate.index_select(0, source)
+                torch.add(_product(edges[part], weight, bias), source_gate.index_select(0, source), out=m)
                 m += target_gate.index_select(0, target)
                 gate = torch.sigmoid(m)
                 total = _sum_at_targets(gate, links, chunk, weighted=True)
@@ -387,12 +384,12 @@ class _GatedConvolution(torch.autograd.Function):
                 nodes = links.target_node[chunk.targets]
                 x[nodes], gate_sum[nodes] = mean_message, total
                 if new_edges is not None:
-                    _update(norm, m, edges[part], out=new_edges[part])
+                    norm.add_silu(m, edges[part], out=new_edges[part])
             if norm_weight is not None and gates is not None:
                 norm, mean, var = _norm(gates, links.count, rows, norm_weight, norm_bias, mean, var, eps)
                 new_edges = torch.empty_like(edges)
                 for part in rows:
-                    _update(norm, gates[part], edges[part], out=new_edges[part])
+                    norm.add_silu(gates[part], edges[part], out=new_edges[part])
         ctx.links, ctx.has_norm = links, norm is not None
         if keep:
             ctx.save_for_backward(message, edges, weight, x, gate_sum, gates, *(norm or ()))
@@ -429,14 +426,25 @@ class _GatedConvolution(torch.autograd.Function):
                 of_m += norm.input_gradient(m, of_new_edges[part], links.count[part], *of_norm)
             of_source[chunk.sources] = _sum_at_sources(of_m, links, chunk)
             of_target[links.target_node[chunk.targets]] = _sum_at_targets(of_m, links, chunk, weighted=False)
-            of_weight += of_m.t() @ edges[part]
+            of_weight += _product(of_m.t(), edges[part].t())
+            of_edges = _product(of_m, weight.t())
             if norm is not None:
-                torch.addmm(of_new_edges[part], of_m, weight, out=m)
-            else:
-                torch.mm(of_m, weight, out=m)
+                of_edges += of_new_edges[part]
+            m.copy_(of_edges)
         of_bias = of_target.sum(0)
         gradients = (of_source, of_target, of_message, gates, of_weight.to(weight.dtype), of_bias, *of_norm)
         return None, *gradients, None, None, None, None
+
+
+_one_dnn = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+"""oneDNN's product in single precision: on AMD processors twice as fast as the MKL that torch takes by default."""
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Multiply, x W^T + bias: (n, k) and (m, k) to (n, m)."""
+    if _one_dnn is not None and x.dtype == torch.float32 and x.device.type == "cpu":
+        return _one_dnn(x, weight, bias, "none", [], "")
+    return F.linear(x, weight, bias)
 
 
 def _sum_at_targets(values: Tensor, links: Links, chunk: Chunk, *, weighted: bool) -> Tensor:

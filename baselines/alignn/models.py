@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction, c
 from emigbench.datasets.hashing import geometry_hash
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import PreparedGraph, prepare
-from emigbench_baselines.alignn.checkpoints import WEIGHTS, load_backbone, sha256_of
+from emigbench_baselines.alignn.checkpoints import copy_backbone, load
 from emigbench_baselines.alignn.graph import crystal_graph, has_final_state
 from emigbench_baselines.alignn.graph_store import path_neighbours
 from emigbench_baselines.alignn.network import Backbone, build
@@ -26,6 +28,27 @@ from emigbench_baselines.alignn.training import Epoch, Sample
 log = logging.getLogger(__name__)
 
 VALIDATION_SHARE = 0.1
+WEIGHTS = Path(__file__).with_name("weights") / "mpt.safetensors"
+"""Our own pre-trained weights; `pretraining` makes them."""
+
+
+def pretrained_weights() -> Path:
+    """The file of pre-trained weights: EMIGBENCH_MPT (the authors' `.pt.bz2` will do), else those of the package.
+
+    Raises:
+        EmigbenchError: if there are none.
+    """
+    file = Path(os.environ.get("EMIGBENCH_MPT") or WEIGHTS)
+    if not file.is_file():
+        raise EmigbenchError(
+            f"There are no pre-trained weights in {file}; make them with python -m "
+            f"emigbench_baselines.alignn.pretraining, or name a file of weights in EMIGBENCH_MPT."
+        )
+    return file
+
+
+def _sha256_of(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 class GraphModel:
@@ -68,7 +91,8 @@ class GraphModel:
         torch.manual_seed(seed)
         network = build(self.recipe.network)
         if self.recipe.pretrained:
-            load_backbone(network, WEIGHTS)
+            weights = pretrained_weights()
+            copy_backbone(network, load(weights), str(weights))
         checkpoint = cache_folder() / "training" / f"{self._key(train, seed)}.pt"
         with _bar(self.recipe.network) as progress:
             self.epochs = training.train(
@@ -107,7 +131,7 @@ class GraphModel:
         best = int(np.nanargmin(errors)) if np.isfinite(errors).any() else len(errors) - 1
         return {
             "recipe": {name: getattr(self.recipe, name) for name in self.recipe.__dataclass_fields__},
-            "pretrained_weights_sha256": sha256_of(WEIGHTS) if self.recipe.pretrained else None,
+            "pretrained_weights_sha256": _sha256_of(pretrained_weights()) if self.recipe.pretrained else None,
             "epochs": len(self.epochs),
             "best_epoch": best + 1,
             "validation_mae_ev": round(errors[best] * self._scale[1] / 2, 4) if errors else None,
@@ -142,7 +166,7 @@ class GraphModel:
         """Everything that the weights depend on, as sha256: two runs share a checkpoint only if they are the same."""
         digest = hashlib.sha256(repr((astuple(self.recipe), seed, self.device, torch.__version__)).encode())
         if self.recipe.pretrained:
-            digest.update(sha256_of(WEIGHTS).encode())
+            digest.update(_sha256_of(pretrained_weights()).encode())
         for labelled in train:
             digest.update(f"{geometry_hash(labelled.path)} {labelled.e_m}\n".encode())
         return digest.hexdigest()

@@ -25,7 +25,7 @@ from emigbench import EmigbenchError
 from emigbench.storage import write_text
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import prepare as prepare_graph
-from emigbench_baselines.alignn.checkpoints import save_weights
+from emigbench_baselines.alignn.checkpoints import save
 from emigbench_baselines.alignn.graph import crystal_graph
 from emigbench_baselines.alignn.graph_store import pack, unpack
 from emigbench_baselines.alignn.neighbours import Neighbours, nearest
@@ -37,6 +37,7 @@ PROPERTIES = ("GV", "PH", "PZ", "DC", "EBG", "FE", "BG")
 """Columns of the targets, in the order of the heads: shear modulus, phonon peak, piezoelectric modulus, dielectric,
 experimental band gap, formation energy, band gap."""
 HELD_OUT_SHARE = 0.1
+VALIDATION_SHARE = 0.1
 SPLIT_SEED = 0
 
 FloatArray = NDArray[np.float64]
@@ -87,9 +88,10 @@ def _neighbours_of(cell: tuple[Any, ...]) -> Neighbours:
     return nearest(np.reshape(lattice, (3, 3)), numbers, np.reshape(coords, (-1, 3)), k=12, name=str(key))
 
 
-def read(archive: Path, *, canonical: bool = False) -> tuple[list[Sample], list[Sample]]:
-    """Samples to train on and samples that are held out."""
+def read(archive: Path, *, canonical: bool = False, limit: int | None = None) -> tuple[list[Sample], list[Sample]]:
+    """Samples to train on and samples that are held out; of the first `limit` structures alone, for a rehearsal."""
     lists, extra = unpack(archive)
+    lists, extra = lists[:limit], {name: values[:limit] for name, values in extra.items()}
     samples = [
         Sample(
             (prepare_graph(crystal_graph(neighbours, canonical=canonical)),), target.astype(float), known.astype(float)
@@ -102,9 +104,12 @@ def read(archive: Path, *, canonical: bool = False) -> tuple[list[Sample], list[
     ]
 
 
-def pretrain(archive: Path, out: Path, recipe: Recipe, *, seed: int, device: str, balance: float) -> None:
+def pretrain(
+    archive: Path, out: Path, recipe: Recipe, *, seed: int, device: str, balance: float, limit: int | None = None
+) -> None:
     """Train the multi-property network and write `mpt.safetensors` and `pretraining.json` into `out`."""
-    samples, held_out = read(archive, canonical=recipe.canonical)
+    samples, held_out = read(archive, canonical=recipe.canonical, limit=limit)
+    out.mkdir(parents=True, exist_ok=True)
     order = np.random.default_rng(seed).permutation(len(samples))
     n_validation = int(VALIDATION_SHARE * len(samples))
     validation, fitted = ([samples[i] for i in part] for part in (order[:n_validation], order[n_validation:]))
@@ -131,11 +136,8 @@ def pretrain(archive: Path, out: Path, recipe: Recipe, *, seed: int, device: str
         "held_out": scores(network, held_out, recipe, device),
         "epochs": [asdict(epoch) for epoch in epochs],
     }
-    save_weights(network, out / "mpt.safetensors")
+    save(network, out / "mpt.safetensors")
     write_text(out / "pretraining.json", json.dumps(report, indent=1) + "\n")
-
-
-VALIDATION_SHARE = 0.1
 
 
 def sampling_weights(samples: Sequence[Sample], balance: float) -> FloatArray:
@@ -187,6 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     running.add_argument("--epochs", type=int, default=PRETRAINING.epochs)
     running.add_argument("--seed", type=int, default=0)
     running.add_argument("--balance", type=float, default=0.0, help="0: as they come; 1: all properties alike")
+    running.add_argument("--limit", type=int, help="only the first structures, for a rehearsal")
     running.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     chosen = parser.parse_args(arguments)
     try:
@@ -194,7 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             prepare(chosen.table, chosen.archive, chosen.workers)
         else:
             recipe = replace(PRETRAINING, epochs=chosen.epochs)
-            pretrain(chosen.archive, chosen.out, recipe, seed=chosen.seed, device=chosen.device, balance=chosen.balance)
+            settings = {name: getattr(chosen, name) for name in ("seed", "device", "balance", "limit")}
+            pretrain(chosen.archive, chosen.out, recipe, **settings)
     except EmigbenchError as error:
         sys.exit(f"pretraining: {error}")
 

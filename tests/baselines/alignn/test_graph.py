@@ -462,3 +462,19 @@ def test_graphs_are_the_original_ones(kind, full, oracle):
         assert (found.edges, found.angles) == (0, 0), request.path.id
         assert found.displacement < 1e-6
         assert found.cosine < 1e-6
+
+
+@pytest.mark.parametrize("canonical", [False, True])
+def test_graphs_of_tiny_cells_are_the_original_ones(canonical, oracle):
+    skewed = np.array([[2.8, 0.1, 0], [1.3, 2.6, 0], [0.2, 0.9, 2.4]])
+    cells = [
+        (CUBE, [84], [[0.0, 0, 0]]),
+        (skewed, [29], [[0.3, 0.3, 0.3]]),
+        (skewed, [55, 17], [[0.0, 0, 0], [0.48, 0.53, 0.5]]),
+        (CUBE, *ROCK_SALT),
+        (np.diag([3.0, 11, 25]), [8, 1], [[0.0, 0, 0], [0.3, 0, 0]]),
+    ]
+    answers = parity.ask([(*cell, (12, 8.0, canonical, 0)) for cell in cells], oracle)
+    for cell, answer in zip(cells, answers, strict=True):
+        found = parity.difference(knn_graph(*cell, canonical=canonical, original=True), answer)
+        assert (found.edges, found.angles) == (0, 0)

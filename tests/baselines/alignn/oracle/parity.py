@@ -28,6 +28,9 @@ LARGE_FOR_SUBGRAPHS = 200
 """Atoms from which the original, which widens its cutoff to the longest cell vector, takes long for a sub-graph."""
 BUILDER = Path(__file__).with_name("build_graphs.py")
 
+Answer = dict[str, NDArray[np.generic]]
+"""The original's edges, displacements, line-graph edges and cosines, its seconds and its memory."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -85,28 +88,32 @@ def oracle_python() -> str | None:
     return None
 
 
-def build_with_original(requests: Sequence[Request], python: str) -> list[dict[str, NDArray[np.generic]]]:
-    """What `build_graphs.py` answers, one dictionary a request; `peak` is that of them all."""
-    given: dict[str, object] = {"count": len(requests)}
-    for i, request in enumerate(requests):
+def build_with_original(requests: Sequence[Request], python: str) -> list[Answer]:
+    """What `build_graphs.py` makes of the bands, one answer a request; `peak` is that of them all."""
+    structures = []
+    for request in requests:
         found = graphs.band_neighbours(request.path)
-        given |= {
-            f"{i}_lattice": found.lattice,
-            f"{i}_numbers": found.atomic_numbers,
-            f"{i}_frac": found.frac_coords,
-            f"{i}_options": (request.k, request.cutoff, request.canonical, request.n_first),
-        }
+        options = (request.k, request.cutoff, request.canonical, request.n_first)
+        structures.append((found.lattice, found.atomic_numbers, found.frac_coords, options))
+    return ask(structures, python)
+
+
+def ask(structures: Sequence[tuple[object, object, object, tuple[float, ...]]], python: str) -> list[Answer]:
+    """The same for any cells: lattice in Å, atomic numbers, fractional coordinates and `build_graphs.py`'s options."""
+    given: dict[str, object] = {"count": len(structures)}
+    for i, structure in enumerate(structures):
+        given |= zip((f"{i}_lattice", f"{i}_numbers", f"{i}_frac", f"{i}_options"), structure, strict=True)
     with tempfile.TemporaryDirectory() as folder:
-        structures, out = Path(folder) / "structures.npz", Path(folder) / "out.npz"
-        np.savez(structures, **given)
-        subprocess.run([python, str(BUILDER), str(structures), str(out)], check=True, capture_output=True)
+        file, out = Path(folder) / "structures.npz", Path(folder) / "out.npz"
+        np.savez(file, **given)
+        subprocess.run([python, str(BUILDER), str(file), str(out)], check=True, capture_output=True)
         answer = np.load(out)
         names = ("u", "v", "r", "lg_u", "lg_v", "cos", "seconds")
         peak = {"peak": answer["peak"]}
-        return [peak | {name: answer[f"{i}_{name}"] for name in names} for i in range(len(requests))]
+        return [peak | {name: answer[f"{i}_{name}"] for name in names} for i in range(len(structures))]
 
 
-def difference(ours: CrystalGraph, original: dict[str, NDArray[np.generic]]) -> Difference:
+def difference(ours: CrystalGraph, original: Answer) -> Difference:
     """Compare one of our graphs with the original's answer.
 
     An edge is known by its atoms and its displacement to 1e-3 Å; an angle by its two edges.

@@ -1,0 +1,73 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+torch = pytest.importorskip("torch", reason="the graph models need the extra alignn (torch)")
+
+from emigbench_baselines.alignn import pretraining  # noqa: E402
+from emigbench_baselines.alignn.checkpoints import fill, load  # noqa: E402
+from emigbench_baselines.alignn.graph_store import unpack  # noqa: E402
+from emigbench_baselines.alignn.network import build  # noqa: E402
+from emigbench_baselines.alignn.training import Sample  # noqa: E402
+
+
+def table(n: int = 24) -> pd.DataFrame:
+    """Structures 0 to n - 1: all have a shear modulus, every second one a band gap too; structure 0 is a test row."""
+    random, rows = np.random.default_rng(0), []
+    for key in range(n):
+        cell = {
+            "structure_key": f"s{key}",
+            "elements": ["Na", "Cl"],
+            "lattice": ((3 + random.random()) * np.eye(3)).ravel(),
+            "frac_coords": np.array([0, 0, 0, 0.5, 0.5, 0.5]) + 0.01 * random.random(6),
+        }
+        rows.append({**cell, "property": "GV", "subset": "test" if key == 0 else "pool", "target_scaled": key / n})
+        if key % 2 == 0:
+            rows.append({**cell, "property": "BG", "subset": "pool", "target_scaled": -key / n})
+    rows.append({**rows[0], "target_scaled": 0.9})  # a second label that disagrees
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    table().to_parquet(tmp_path / "table.parquet")
+    pretraining.main(["prepare", str(tmp_path / "table.parquet"), str(tmp_path / "a.npz"), "--workers", "1"])
+    return tmp_path / "a.npz"
+
+
+def test_one_row_a_structure_with_a_mask(archive):
+    lists, extra = unpack(archive)
+    assert len(lists) == 24
+    gv, bg = pretraining.PROPERTIES.index("GV"), pretraining.PROPERTIES.index("BG")
+    assert extra["mask"].sum(axis=0)[[gv, bg]].tolist() == [24, 12]
+    assert extra["mask"].sum() == 36
+    assert extra["targets"][:, gv] == pytest.approx(np.arange(24) / 24)  # of two labels the first
+
+
+def test_a_test_label_of_any_property_holds_the_structure_out(archive):
+    samples, held_out = pretraining.read(archive)
+    assert len(samples) == 23
+    assert len(held_out) == 1
+    assert held_out[0].mask.sum() == 2  # its band gap too is never trained on
+
+
+def test_it_trains_scores_and_keeps_the_weights(archive, tmp_path):
+    out = tmp_path / "out"
+    pretraining.main(["train", str(archive), str(out), "--epochs", "2", "--device", "cpu", "--balance", "0.5"])
+    report = json.loads((out / "pretraining.json").read_text())
+    assert report["n"] == {"train": 21, "validation": 2, "held_out": 1}
+    assert report["held_out"]["GV"]["n"] == 1
+    assert report["held_out"]["PZ"] == {"n": 0, "mae": None, "r2": None}
+    assert len(report["epochs"]) == 2
+    weights = out / "mpt.safetensors"
+    assert weights.stat().st_size < 10e6
+    fill(build("mpt"), load(weights), str(weights))
+
+
+def test_balanced_sampling():
+    """Four structures with the first property, one with the second: drawn alike when fully balanced."""
+    samples = [Sample((), np.zeros(2), np.array(mask, dtype=float)) for mask in [[1, 0]] * 4 + [[0, 1]]]
+    np.testing.assert_allclose(pretraining.sampling_weights(samples, 1.0), [1 / 8] * 4 + [1 / 2])
+    np.testing.assert_allclose(pretraining.sampling_weights(samples, 0.0), [1 / 5] * 5)

@@ -1,0 +1,147 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the graph models need the extra alignn (torch)")
+
+from emigbench import EmigbenchError  # noqa: E402
+from emigbench_baselines.alignn import training  # noqa: E402
+from emigbench_baselines.alignn.batch import prepare  # noqa: E402
+from emigbench_baselines.alignn.graph import knn_graph  # noqa: E402
+from emigbench_baselines.alignn.network import build  # noqa: E402
+from emigbench_baselines.alignn.recipes import RECIPES, original  # noqa: E402
+from emigbench_baselines.alignn.training import Sample, epoch_batches, predict, train  # noqa: E402
+
+RECIPE = dataclasses.replace(RECIPES["model-3"], epochs=4, batch_size=3, pretrained=False, patience=None)
+
+
+def sample(seed: int, target: float) -> Sample:
+    """A random cell of four atoms with a target."""
+    random = np.random.default_rng(seed)
+    numbers = random.choice([3, 8, 25], size=4)
+    graph = knn_graph((3 + random.random()) * np.eye(3), numbers, random.random((4, 3)), canonical=True)
+    return Sample((prepare(graph),), np.array([target]), np.ones(1))
+
+
+SAMPLES = [sample(i, target) for i, target in enumerate(np.linspace(-1, 1, 7))]
+FIT, VALIDATION = SAMPLES[:5], SAMPLES[5:]
+
+
+def fitted(tmp_path=None, recipe=RECIPE, validation=VALIDATION, seed=1, log=lambda epoch, total: None, weights=None):
+    torch.manual_seed(seed)
+    network = build(recipe.network)
+    checkpoint = tmp_path / "run.pt" if tmp_path else None
+    epochs = train(
+        network, FIT, validation, recipe, seed=seed, device="cpu", checkpoint=checkpoint, log=log, weights=weights
+    )
+    return network, epochs
+
+
+def same(a, b) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_the_same_seed_gives_the_same_weights():
+    assert same(fitted()[0], fitted()[0])
+    assert not same(fitted(seed=1)[0], fitted(seed=2)[0])
+
+
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path, monkeypatch, stop_after):
+    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
+    whole, epochs = fitted()
+
+    def stop(epoch, total):
+        if epoch.number == stop_after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(tmp_path, log=stop)
+    resumed, resumed_epochs = fitted(tmp_path)
+    assert same(whole, resumed)
+    without_time = [[dataclasses.replace(e, seconds=0.0) for e in run] for run in (epochs, resumed_epochs)]
+    assert without_time[0] == without_time[1]
+
+
+def test_a_damaged_checkpoint_is_refused_in_one_sentence(tmp_path):
+    (tmp_path / "run.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(EmigbenchError, match=r"run\.pt cannot be used .*; remove it to start anew\.$"):
+        fitted(tmp_path)
+
+
+def test_it_learns():
+    """Five samples are learnt by heart."""
+    recipe = dataclasses.replace(RECIPE, epochs=60, batch_size=5)
+    network, epochs = fitted(recipe=recipe, validation=[])
+    assert epochs[-1].train_loss < 0.3 * epochs[0].train_loss
+    assert math.isnan(epochs[0].validation_mae)
+    errors = predict(network, FIT, recipe, "cpu")[:, 0] - [s.target[0] for s in FIT]
+    assert np.abs(errors).mean() < 0.3
+
+
+def test_the_best_epoch_is_kept_and_the_run_stops_early():
+    recipe = dataclasses.replace(RECIPE, epochs=40, patience=3)
+    network, epochs = fitted(recipe=recipe)
+    errors = [epoch.validation_mae for epoch in epochs]
+    best = int(np.argmin(errors))
+    assert len(epochs) == 40 or len(epochs) == best + 1 + 3
+    found = training.mean_absolute_error(network, VALIDATION, recipe, "cpu")
+    assert found == pytest.approx(errors[best], rel=1e-6)
+
+
+def test_predictions_do_not_depend_on_the_company(monkeypatch):
+    network, _ = fitted()
+    together = predict(network, SAMPLES, RECIPE, "cpu")
+    monkeypatch.setitem(training.LINE_EDGES, "cpu", 1)
+    alone = predict(network, SAMPLES, RECIPE, "cpu")
+    reordered = predict(network, SAMPLES[::-1], RECIPE, "cpu")[::-1]
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(together, reordered, atol=1e-5)
+
+
+def test_batches_hold_every_row_once_and_change_from_epoch_to_epoch():
+    first, second = (epoch_batches(7, RECIPE, 0, epoch) for epoch in (1, 2))
+    assert sorted(np.concatenate(first)) == list(range(7)) or len(np.concatenate(first)) == 6
+    assert [len(b) for b in first] == [3, 3]  # a last batch of one has no batch statistics
+    assert not all((a == b).all() for a, b in zip(first, second, strict=True))
+    again = epoch_batches(7, RECIPE, 0, 1)
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+
+
+def test_the_original_recipe_goes_through_the_file_in_order():
+    batches = epoch_batches(7, original(RECIPE), 0, 3)
+    assert np.concatenate(batches).tolist() == list(range(7))
+    scratch = original(RECIPES["scratch-cc"])
+    assert [len(b) for b in epoch_batches(40, scratch, 0, 1)] == [16, 16]  # drop_last
+
+
+def test_weights_say_how_often_a_row_is_drawn():
+    weights = np.array([0, 0, 0.5, 0, 0.5])
+    drawn = np.concatenate([np.concatenate(epoch_batches(5, RECIPE, 0, e, weights)) for e in range(1, 30)])
+    assert set(drawn.tolist()) == {2, 4}
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_weight_decay_spares_biases_and_norms(by_name):
+    """By name, as the original does it, the norms inside the embeddings are decayed: models.md 3."""
+    network = build("model-3")
+    recipe = dataclasses.replace(RECIPE, decay_by_name=by_name)
+    decayed, free = (group["params"] for group in training._parameter_groups(network, recipe))
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    assert len(decayed) + len(free) == len(names)
+    embedded = names_of = {names[id(p)] for p in decayed}
+    assert ("atom_embedding.layer.1.weight" in embedded) == by_name
+    assert not any(name.endswith("bias") or "bn_" in name for name in names_of)
+
+
+def test_masked_targets_do_not_count():
+    """The loss of Equation 2: absent properties add nothing, and the mean runs over all seven."""
+    recipe = dataclasses.replace(RECIPE, network="mpt", average_over_all=True)
+    output = torch.tensor([[1.0, 5.0], [2.0, -3.0]])
+    chosen = [
+        Sample((), np.array([0.5, 0.0]), np.array([1.0, 0.0])),
+        Sample((), np.array([0.0, -1.0]), np.array([0.0, 1.0])),
+    ]
+    assert float(training._summed_loss(output, chosen, recipe, "cpu")) == pytest.approx(0.5 + 2.0)
