@@ -5,13 +5,16 @@ from __future__ import annotations
 import html
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from emigbench import comparison, scoring, splits, submission
 from emigbench.comparison import Comparison, Difference
@@ -134,10 +137,12 @@ def boards(entries: Sequence[Entry], labels: Labels, progress: Progress = lambda
         (split, entry) for split in (*splits.SPLITS, splits.FITTED) for entry in entries if split in entry.predictions
     ]
     scores: dict[str, list[tuple[Entry, Score]]] = {}
-    for done, (split, entry) in enumerate(tasks, start=1):
-        scored = scoring.score(entry.predictions[split], labels, split)
-        scores.setdefault(split, []).append((entry, scored))
-        progress(f"{entry.card.slug}, {split}", done, len(tasks))
+    # numpy works outside the interpreter's lock, so threads of ours use the cores better than those of its products
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        scored = pool.map(lambda task: scoring.score(task[1].predictions[task[0]], labels, task[0]), tasks)
+        for done, ((split, entry), score) in enumerate(zip(tasks, scored, strict=True), start=1):
+            scores.setdefault(split, []).append((entry, score))
+            progress(f"{entry.card.slug}, {split}", done, len(tasks))
     return {split: _board(on_split, labels, split) for split, on_split in scores.items()}
 
 
