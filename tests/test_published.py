@@ -1,5 +1,7 @@
 """The published results come out of our scorer: the figures are the paper's, or were worked out from its table."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -108,3 +110,9 @@ def test_every_submission_is_valid():
     assert len(folders) >= 10
     for folder in folders:
         submission.read(folder, LABELS)
+
+
+def test_the_committed_leaderboard_is_what_the_submissions_give():
+    program = [sys.executable, "-c", "from emigbench.cli import main; main()", "leaderboard", "build", "--check"]
+    done = subprocess.run(program, cwd=SUBMISSIONS.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
