@@ -1,5 +1,6 @@
 # make evaluate   the random forest on the embedded spinels, scored beside every submission
 # make test       the whole suite (tests of the full structures need ../shared/upstream or EMIGBENCH_SOURCE)
+# make test-graphs  the tests of the graph models, in an environment of their own with torch
 # make lint       ruff and mypy
 # make benchmark  the times that the project watches
 
@@ -7,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/random-forest-spinels
 
-.PHONY: evaluate test lint benchmark install clean
+.PHONY: evaluate test test-graphs lint benchmark install clean
 
 evaluate: install
 	@rm -rf $(RUN)
@@ -17,6 +18,9 @@ evaluate: install
 
 test: install
 	$(BIN)/python -m pytest -n 2
+
+test-graphs: .venv-graphs/installed
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE .venv-graphs/bin/python -m pytest -n 2 tests/baselines/alignn
 
 lint: install
 	$(BIN)/ruff check .
@@ -35,5 +39,10 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[classical,dev]'
 	@touch $@
 
+.venv-graphs/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-graphs
+	.venv-graphs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[alignn,dev]'
+	@touch $@
+
 clean:
-	rm -rf .venv runs build *.egg-info
+	rm -rf .venv .venv-graphs runs build *.egg-info

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -71,3 +73,12 @@ def test_balanced_sampling():
     samples = [Sample((), np.zeros(2), np.array(mask, dtype=float)) for mask in [[1, 0]] * 4 + [[0, 1]]]
     np.testing.assert_allclose(pretraining.sampling_weights(samples, 1.0), [1 / 8] * 4 + [1 / 2])
     np.testing.assert_allclose(pretraining.sampling_weights(samples, 0.0), [1 / 5] * 5)
+
+
+def test_training_needs_little_more_than_torch_and_numpy():
+    """It runs on machines that have neither a network nor the rest of our dependencies."""
+    absent = "pydantic yaml pooch pandas pyarrow pymatgen scipy sklearn matminer safetensors huggingface_hub openpyxl"
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent.split()!r}))\n"
+    code += "import emigbench_baselines.alignn.pretraining, emigbench_baselines.alignn.models, emigbench.evaluation"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
