@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pickle
 import resource
 import subprocess
 import sys
@@ -119,12 +118,24 @@ def weights(path: Path) -> None:
     torch.save(build("scratch-add").state_dict(), path)
 
 
+def write_graphs(graphs: list[Any], folder: Path) -> None:
+    for number, graph in enumerate(graphs):
+        np.savez(folder / f"{number:03}.npz", **vars(graph))
+
+
+def read_graphs(folder: Path) -> list[Any]:
+    from emigbench_baselines.alignn.graph import CrystalGraph
+
+    files = sorted(folder.glob("*.npz"))
+    return [CrystalGraph(**np.load(file, allow_pickle=False)) for file in files]
+
+
 def work(name: str, folder: Path, threads: int) -> None:
     """One contender: a step for each line on stdin, its result as JSON on stdout."""
     import torch
 
     torch.set_num_threads(threads)
-    graphs = pickle.loads((folder / "graphs.pkl").read_bytes())
+    graphs = read_graphs(folder)
     model, forward = BUILDERS[name](graphs)
     model.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
@@ -165,7 +176,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "graphs.pkl").write_bytes(pickle.dumps(graphs))
+        write_graphs(graphs, folder)
         weights(folder / "weights.pt")
         results = race(options.only, folder, options.steps + 1, options.threads)
     yardstick = median(r["seconds"] for r in results["ours"][1:]) if "ours" in results else None
