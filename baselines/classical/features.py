@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
-import pooch
 from numpy.typing import NDArray
 
+import emigbench
 from emigbench import EmigbenchError, MigrationPath
 from emigbench_baselines.classical.path_features import PATH_FEATURES, path_features
 
@@ -288,9 +288,8 @@ def _installed(package: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Where features are kept: EMIGBENCH_CACHE if set, else the user's cache folder."""
-    root = os.environ.get("EMIGBENCH_CACHE")
-    return (Path(root) if root else Path(pooch.os_cache("emigbench"))) / "features"
+    """Where features are kept: a folder of the project's cache."""
+    return emigbench.cache_folder() / "features"
 
 
 def _make(folder: Path) -> None:
