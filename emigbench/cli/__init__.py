@@ -1,0 +1,61 @@
+"""The command line: parse, call, print. Results go to stdout, talk to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from emigbench.cli import contribute, data, leaderboard, run
+from emigbench.errors import EmigbenchError, in_words, on_one_line
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    epilog="With --debug, any command shows the traceback of an error.",
+)
+app.add_typer(run.app)
+app.add_typer(contribute.app)
+app.add_typer(data.app, name="data")
+app.add_typer(leaderboard.app, name="leaderboard")
+
+
+def main() -> None:
+    """Run the command line.
+
+    What goes wrong outside the program is one sentence and exit code 2; an error in the program is one sentence
+    and exit code 1. With --debug, both show the traceback.
+    """
+    debug = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        app()
+    except EmigbenchError as error:
+        if debug:
+            raise
+        print(f"emigbench: {on_one_line(str(error))}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        message = f"internal error, {in_words(error)}; run again with --debug and report it."
+        print(f"emigbench: {on_one_line(message)}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """The benchmark for ionic migration barriers. Try: emigbench evaluate random-forest --dataset spinels."""
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("emigbench"))
+        raise typer.Exit

@@ -1,0 +1,80 @@
+"""What the commands share: options, progress on stderr, JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DatasetOption = Annotated[str, typer.Option("--dataset", help="full (619 paths) or spinels (82, in the package).")]
+SourceOption = Annotated[
+    Path | None,
+    typer.Option("--source", help="Folder with the source files, curated on the spot (or EMIGBENCH_SOURCE)."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def load_dataset(dataset: str, source: Path | None) -> Any:
+    """The dataset, curated from `source` if that is given."""
+    from emigbench.datasets import store
+
+    if source is not None:
+        os.environ["EMIGBENCH_SOURCE"] = str(source)
+        os.environ.pop("EMIGBENCH_DATA", None)  # load() would prefer it, but an option wins over the environment
+    return store.load(dataset)
+
+
+def print_json(content: Any) -> None:
+    """Print what JSON can say; NaN is an error."""
+    print(json.dumps(content, indent=2, allow_nan=False))
+
+
+@contextmanager
+def progress_on_stderr(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Progress on stderr, fed by (what, done, total): a bar with the time left, or now and then a line in a log."""
+    if not sys.stderr.isatty():
+        yield _log_lines(title)
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.table import Column
+
+    columns = (
+        TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), expand=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda what, done, total: bar.update(task, completed=done, total=total, description=f"{title}: {what}")
+
+
+def _log_lines(title: str) -> Callable[[str, int, int], None]:
+    """A line for what is done, the first after two seconds, then less and less often down to once a minute."""
+    wait = 2.0
+    due = time.monotonic() + wait
+
+    def progress(what: str, done: int, total: int) -> None:
+        nonlocal wait, due
+        if time.monotonic() > due:
+            wait = min(2 * wait, 60.0)
+            due = time.monotonic() + wait
+            print(f"{title}: {done} of {total} done, the last is {what}", file=sys.stderr, flush=True)
+
+    return progress

@@ -1,0 +1,113 @@
+"""Commands for those who add a model to the leaderboard."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emigbench import splits
+from emigbench.cli.console import DatasetOption, JsonOption, print_json
+from emigbench.datasets import labels
+from emigbench.errors import EmigbenchError, on_one_line
+
+app = typer.Typer()
+
+
+@app.command()
+def validate(
+    folder: Annotated[Path, typer.Argument(help="The submission folder.")], dataset: DatasetOption = "full"
+) -> None:
+    """Check a submission folder: its card, its predictions, its run record."""
+    from emigbench import submission
+
+    found = submission.read(folder, labels.read(dataset))
+    for split, seeds in found.predictions.items():
+        n = len(next(iter(seeds.values())))
+        print(f"{found.card.slug}: {split}, {n} paths, {len(seeds)} seed(s): valid")
+
+
+@app.command("init-submission")
+def init_submission(
+    slug: Annotated[str, typer.Argument(help="Name of the folder: small letters, digits and single hyphens.")],
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="A table of predictions with at least the columns id, e_m_ev.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="A folder that emigbench evaluate wrote.")] = None,
+    split: Annotated[str, typer.Option(help="Split of a table that has no such column.")] = "official",
+    kind: Annotated[str | None, typer.Option(help="What sort of model it is, see submission.yaml.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name on the leaderboard.")] = None,
+    author: Annotated[list[str] | None, typer.Option(help="May be given several times; git's user if not.")] = None,
+    code: Annotated[str | None, typer.Option(help="Where the code or the figures are.")] = None,
+    submissions: Annotated[Path, typer.Option(help="Folder of the submissions.")] = Path("submissions"),
+    dataset: DatasetOption = "full",
+) -> None:
+    """Start a submission: submissions/SLUG with a commented submission.yaml, and your predictions if you have some.
+
+    Examples:
+        emigbench init-submission my-model --from predictions.csv --kind graph
+
+        emigbench init-submission my-model --run runs/my-model-full
+    """
+    from emigbench import contribution
+    from emigbench.submission import CARD_FILE, FILES
+
+    if from_ is not None and run is not None:
+        raise EmigbenchError("Give --from or --run, not both.")
+    splits.folds(labels.read(dataset), split)
+    folder = contribution.start(
+        submissions,
+        slug,
+        labels.read(dataset),
+        {"kind": kind, "name": name, "authors": author, "source": code},
+        predictions_file=from_,
+        run_folder=run,
+        default_split=split,
+    )
+    print(folder)
+    missing = "" if from_ or run else f" Put {' and '.join(FILES[1:])} beside it: see --from and --run."
+    advice = f"Read {folder / CARD_FILE} and fill in what you know; then run emigbench submit {folder}."
+    print(advice + missing, file=sys.stderr)
+
+
+@app.command()
+def submit(
+    folder: Annotated[Path, typer.Argument(help="The submission folder.")],
+    pull_request: Annotated[
+        str | None, typer.Option(metavar="REPO_ID", help="Open a pull request of this Hub dataset repository.")
+    ] = None,
+    submissions: Annotated[
+        Path | None, typer.Option(help="Folder of the others; the one that the folder is in if not given.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a submission, show the row that it would get, and how to open a pull request with it.
+
+    Examples:
+        emigbench submit submissions/my-model
+
+        emigbench submit submissions/my-model --pull-request group/emigbench-submissions
+    """
+    from emigbench import contribution, submission
+    from emigbench.report import terminal
+
+    of_dataset = labels.read("full")
+    own = submission.read(folder, of_dataset)
+    slug = own.card.slug
+    others, wrong = contribution.siblings(submissions or folder.resolve().parent, slug, of_dataset)
+    for sentence in wrong:
+        print(f"Left out: {on_one_line(sentence)}", file=sys.stderr)
+    found = contribution.standings(own, others, of_dataset)
+    if as_json:
+        print_json({split: standing.to_json() for split, standing in found.items()})
+    else:
+        print(terminal.standings(own.card.name, found))
+    if missing := contribution.unstated(own.card):
+        print(f"Not stated in {folder / submission.CARD_FILE}: {', '.join(missing)}.", file=sys.stderr)
+    if pull_request is not None:
+        print(f"The pull request is {contribution.pull_request(folder, slug, pull_request)}", file=sys.stderr)
+    elif not as_json:
+        print("To open the pull request, in a clone of your fork of the project:\n")
+        print("\n".join(f"    {command}" for command in contribution.git_commands(folder, slug)))

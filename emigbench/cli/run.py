@@ -1,0 +1,192 @@
+"""Commands that run, score and compare models."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+
+from emigbench import splits
+from emigbench.cli.console import DatasetOption, JsonOption, SourceOption, load_dataset, print_json, progress_on_stderr
+from emigbench.datasets import catalogue, labels
+from emigbench.errors import EmigbenchError, in_words
+
+app = typer.Typer()
+
+
+@app.command("datasets")
+def list_datasets() -> None:
+    """List the datasets and their splits."""
+    for info in catalogue.CATALOGUE.values():
+        print(f"{info.name:12} {info.version}  {info.n_paths:4} paths  {info.description}")
+    for split in splits.SPLITS.values():
+        print(f"{split.name:12} split      {split.description}")
+
+
+@app.command("models")
+def list_models() -> None:
+    """List the models that installed packages offer, with the first line of their documentation."""
+    from emigbench.model import registered
+
+    for name, entry_point in registered().items():
+        try:
+            document = (entry_point.load().__doc__ or "").strip().partition("\n")[0]
+        except Exception as error:
+            document = f"cannot be imported here ({in_words(error)})"
+        print(f"{name:20} {document}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Registry name, package.module:Class or file.py:Class.")],
+    dataset: DatasetOption = "full",
+    split: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, counted from 0.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder for the result; runs/MODEL-DATASET if not given.")] = None,
+    source: SourceOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each takes a fold and a seed.")] = 1,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Try the whole way in seconds: spinels, official, one seed; keeps nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit a model on the training side of a split, predict the other side, and score it.
+
+    Examples:
+        emigbench evaluate random-forest --dataset spinels --seeds 5
+
+        emigbench evaluate my_model.py:MyModel --split official --split material-cv
+    """
+    from emigbench import evaluation
+
+    if smoke:
+        dataset, seeds, split = "spinels", 1, ["official"]
+    data = load_dataset(dataset, source)
+    names = list(dict.fromkeys(split or ["official"]))
+    with (
+        _result_folder(out or Path("runs") / _file_name(f"{model}-{dataset}"), smoke) as folder,
+        _executor(workers) as executor,
+        progress_on_stderr(f"{model.rpartition('/')[2]} on {dataset}") as progress,
+    ):
+        predictions = evaluation.evaluate(
+            model,
+            data,
+            split_names=names,
+            seeds=range(seeds),
+            out=folder,
+            resume=resume,
+            executor=executor,
+            progress=progress,
+        )
+    kept = "This was a smoke run: nothing was kept." if smoke else f"Predictions and run record are in {folder}."
+    print(kept, file=sys.stderr)
+    _print_scores({name: predictions[name] for name in names}, data.labels, as_json)
+
+
+@app.command()
+def score(
+    path: Annotated[Path, typer.Argument(help="A submission folder or a predictions CSV.")],
+    split: Annotated[str, typer.Option(help="Which split to score.")] = "official",
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="full or spinels; if not given, the one that the folder's run.json names, or full."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score predictions, with a 95% interval for every figure. Needs no structures.
+
+    Examples:
+        emigbench score submissions/devi2026-model-3 --json
+
+        emigbench score predictions.csv --split material-cv
+    """
+    from emigbench import submission
+    from emigbench.predictions import PREDICTIONS_FILE, read_predictions
+
+    of_dataset = labels.read(dataset or submission.dataset_name(path) or "full")
+    splits.folds(of_dataset, split)
+    file = path / PREDICTIONS_FILE if path.is_dir() else path
+    predictions = read_predictions(file, of_dataset, default_split=split)
+    if split not in predictions:
+        raise EmigbenchError(f"{file} has no predictions for split {split}; it has {', '.join(predictions)}.")
+    _print_scores({split: predictions[split]}, of_dataset, as_json)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="A submission folder, a predictions CSV or the slug of a submission.")],
+    b: Annotated[str, typer.Argument(help="The other one.")],
+    split: Annotated[str, typer.Option(help="On which split.")] = "official",
+    metric: Annotated[str, typer.Option(help="By which metric: mae, rmse, r2, spearman, …")] = "mae",
+    submissions: Annotated[Path, typer.Option(help="Where slugs are looked up.")] = Path("submissions"),
+    dataset: DatasetOption = "full",
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether two models differ, by how much, and what difference these paths can resolve at all.
+
+    Examples:
+        emigbench compare devi2026-model-3 devi2026-mace-relax
+
+        emigbench compare predictions.csv submissions/random-forest --split material-cv --metric rmse
+    """
+    from emigbench.report import compare as report
+
+    of_dataset, by = labels.read(dataset), report.metric_named(metric)
+    splits.folds(of_dataset, split)
+    first, second = report.read_pair((a, b), submissions, of_dataset, split)
+    found = report.compare(first, second, of_dataset, split, by)
+    if as_json:
+        print_json(found.to_json())
+        return
+    print(report.in_words(found), end="")
+
+
+def _print_scores(predictions: Any, of_dataset: labels.Labels, as_json: bool) -> None:
+    from emigbench.report import terminal
+    from emigbench.scoring import score as score_predictions
+
+    scores = [score_predictions(seeds, of_dataset, split) for split, seeds in predictions.items()]
+    if as_json:
+        contents = [each.to_json() for each in scores]
+        print_json(contents[0] if len(contents) == 1 else contents)
+        return
+    for each in scores:
+        print(terminal.table(each))
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.")
+
+
+@contextmanager
+def _result_folder(folder: Path, temporary: bool) -> Iterator[Path]:
+    if not temporary:
+        yield folder
+        return
+    with TemporaryDirectory() as scratch:
+        yield Path(scratch) / "smoke"
+
+
+@contextmanager
+def _executor(workers: int) -> Iterator[Any]:
+    if workers == 1:
+        yield None
+        return
+    import signal
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(
+        workers,
+        mp_context=get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_DFL),  # Ctrl-C ends a worker without a traceback of its own
+    ) as executor:
+        yield executor
