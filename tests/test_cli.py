@@ -8,7 +8,7 @@ import sys
 import pytest
 from helpers import FULL, SPINELS, constant, csv_lines, one_sentence, program, run, write_submission
 
-from emigbench import cli, scoring
+from emigbench import cli, scoring, splits
 
 MODEL = """
 import time
@@ -324,6 +324,19 @@ def test_validate(call, tmp_path):
 
 
 # --- data
+
+
+def test_splits_as_files(call, tmp_path):
+    code, out, err = call("data", "splits", "--out", tmp_path / "splits", "--dataset", "spinels")
+    assert (code, err) == (0, "")
+    files = {name: tmp_path / "splits" / f"{name}.csv" for name in splits.SPLITS}
+    assert out.split() == [str(file) for file in files.values()]
+    for name, file in files.items():
+        header, *rows = file.read_text().splitlines()
+        assert header == "split,fold,id,side"
+        assert len(rows) == len(SPINELS) * len(splits.folds(SPINELS, name))
+    (tmp_path / "file").write_text("")
+    assert str(tmp_path / "file") in refused(call("data", "splits", "--out", tmp_path / "file"))
 
 
 def test_leakage(call):

@@ -55,6 +55,21 @@ def build(
     print(f"{data.name} {data.version}: {len(data)} paths, content {data.sha256}, in {out}")
 
 
+@app.command("splits")
+def write_splits(
+    out: Annotated[Path, typer.Option(help="Folder for a CSV file a split.")],
+    dataset: DatasetOption = "full",
+) -> None:
+    """Write every split as a CSV file: split, fold, id, side (train, held_out or unused)."""
+    from emigbench.storage import write_text
+
+    of_dataset = labels.read(dataset)
+    for name in splits.SPLITS:
+        file = out / f"{name}.csv"
+        write_text(file, splits.csv_text(splits.table(of_dataset, name)))
+        print(file)
+
+
 @app.command("leakage")
 def leakage(
     split: Annotated[list[str] | None, typer.Option(help="Splits; all if not given.")] = None,
