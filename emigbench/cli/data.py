@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from emigbench import splits
-from emigbench.cli.console import DatasetOption, JsonOption, SourceOption, load_dataset, print_json
+from emigbench.cli.console import DatasetOption, JsonOption, SourceOption, load_dataset, print_json, progress_on_stderr
 from emigbench.datasets import labels
 from emigbench.errors import EmigbenchError
 
@@ -74,18 +75,37 @@ def write_splits(
 def leakage(
     split: Annotated[list[str] | None, typer.Option(help="Splits; all if not given.")] = None,
     dataset: DatasetOption = "full",
+    submissions: Annotated[Path, typer.Option(help="Folder of the submissions whose scores are shown.")] = Path(
+        "submissions"
+    ),
+    out: Annotated[Path | None, typer.Option(help="Write the report with all ids to this Markdown file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what the two sides of each split share: materials, identical bands, frameworks."""
-    of_dataset = labels.read(dataset)
-    reports = {name: splits.leakage(of_dataset, name) for name in split or splits.SPLITS}
+    """Report what the two sides of each split share, and the submissions' scores with and without it.
+
+    Examples:
+        emigbench data leakage --split official
+
+        emigbench data leakage --out docs/leakage.md
+    """
+    from emigbench.report import leaderboard
+    from emigbench.report import leakage as report
+    from emigbench.storage import write_text
+
+    of_dataset, names = labels.read(dataset), split or list(splits.SPLITS)
+    entries = leaderboard.read_entries(submissions, labels.read("full")) if submissions.is_dir() else []
+    if not entries:
+        print(f"There is no folder {submissions}, so no scores are shown.", file=sys.stderr)
+    entries = [leaderboard.restricted(entry, of_dataset) for entry in entries]
+    with progress_on_stderr("Splits") as progress:
+        found = []
+        for name in names:
+            found.append(report.find(of_dataset, name, entries))
+            progress(name, len(found), len(names))
+    if out is not None:
+        write_text(out, report.to_markdown(found, of_dataset))
+        print(f"The report with all ids is {out}", file=sys.stderr)
     if as_json:
-        print_json(reports)
-        return
-    for name, report in reports.items():
-        n = len(splits.held_out(of_dataset, name))
-        for kind, shared in report.items():
-            print(f"{name}: {len(shared)} of {n} held-out paths share their {kind} with the training side")
-            if kind == "duplicate band":
-                for path_id, others in shared.items():
-                    print(f"    {path_id} = {', '.join(others)}")
+        print_json({each.split: each.to_json() for each in found})
+    elif out is None:
+        print(report.to_markdown(found, of_dataset, ids=False), end="")
