@@ -48,7 +48,7 @@ SPLIT_LABELS = {
 SPLIT_NOTES = {
     "official": "The paper’s test set. Many of its paths share their framework with a training path.",
     "material-cv": "Every path, each predicted by a model that saw no path of its framework, material or band.",
-    "leave-group-out": "Every path, each predicted by a model that saw none of its structural group or material.",
+    "leave-group-out": "Every path, each predicted by a model that saw none of its structural group.",
     "leave-ion-out": "Every path, each predicted by a model that saw none of its mobile ion, but maybe its framework.",
     splits.FITTED: "How well published models were fitted to these paths, not how good they are: nobody ranks here.",
 }
