@@ -166,9 +166,9 @@ def to_markdown(found: Sequence[Leakage], labels: Labels, *, ids: bool = True) -
     parts = [
         "# What the two sides of each split share",
         f"Dataset `{labels.name}` {labels.version} ({len(labels)} paths, content {labels.sha256[:12]}). A held-out "
-        "path *shares* something if a path on the training side of its own fold has the same. A *duplicate band* is the "
-        "same hop by symmetry; a *framework cluster* is one host topology with the same framework formula, whatever "
-        "ion is in it and however full it is; the *framework formula* leaves the topology out; the *composition* is "
+        "path *shares* something if a path on the training side of its own fold has the same. A *duplicate band* is "
+        "the same hop by symmetry; a *framework cluster* is one host topology with the same framework formula, "
+        "whatever ion is in it and however full it is; the *framework formula* leaves the topology out; the *composition* is "
         "the source's formula without polymorph and notes. Paths that would bring to a training side what its split "
         "keeps apart are *unused* in that fold.",
         f"Scores: brackets hold 95% intervals, bootstrap over materials ({scoring.RESAMPLES:,} resamples). A model "
