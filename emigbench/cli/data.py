@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,10 @@ from emigbench import splits
 from emigbench.cli.console import DatasetOption, JsonOption, SourceOption, load_dataset, print_json, progress_on_stderr
 from emigbench.datasets import labels
 from emigbench.errors import EmigbenchError
+
+if TYPE_CHECKING:
+    from emigbench.records import MigrationPath
+    from emigbench.report.record import Record
 
 app = typer.Typer(help="Get, check and build the datasets.", no_args_is_help=True)
 
@@ -109,3 +113,46 @@ def leakage(
         print_json({each.split: each.to_json() for each in found})
     elif out is None:
         print(report.to_markdown(found, of_dataset, ids=False), end="")
+
+
+@app.command("show")
+def show(
+    path_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a path.")],
+    dataset: DatasetOption = "full",
+    source: SourceOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Draw the path: a .png, or an .html page to turn it with the mouse.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one path: what it is, what to doubt, where the splits have it, and what the ion passes on its way.
+
+    Examples:
+        emigbench data show Mn2S4_Mg --dataset spinels
+
+        emigbench data show O-LiFePO4 --out path.html
+    """
+    from emigbench.report import record
+
+    if out is not None and out.suffix.lower() not in (".png", ".html"):
+        raise EmigbenchError(f"A picture is a .png or an .html file, not {out}.")
+    record.known_id(path_id, labels.read(dataset))
+    data = load_dataset(dataset, source)
+    found = record.of(path_id, data)
+    if out is not None:
+        _write_picture(out, data.by_id[path_id].path, found)
+        print(f"The picture is {out}", file=sys.stderr)
+    if as_json:
+        print_json(found.to_json())
+        return
+    print(record.in_words(found), end="")
+
+
+def _write_picture(file: Path, path: MigrationPath, found: Record) -> None:
+    from emigbench.report import path_picture
+    from emigbench.storage import write_bytes, write_text
+
+    if file.suffix.lower() == ".html":
+        write_text(file, path_picture.html(path, found))
+    else:
+        write_bytes(file, path_picture.png(path, found))

@@ -168,9 +168,9 @@ def to_markdown(found: Sequence[Leakage], labels: Labels, *, ids: bool = True) -
         f"Dataset `{labels.name}` {labels.version} ({len(labels)} paths, content {labels.sha256[:12]}). A held-out "
         "path *shares* something if a path on the training side of its own fold has the same. A *duplicate band* is "
         "the same hop by symmetry; a *framework cluster* is one host topology with the same framework formula, "
-        "whatever ion is in it and however full it is; the *framework formula* leaves the topology out; the *composition* is "
-        "the source's formula without polymorph and notes. Paths that would bring to a training side what its split "
-        "keeps apart are *unused* in that fold.",
+        "whatever ion is in it and however full it is; the *framework formula* leaves the topology out; the "
+        "*composition* is the source's formula without polymorph and notes. Paths that would bring to a training "
+        "side what its split keeps apart are *unused* in that fold.",
         f"Scores: brackets hold 95% intervals, bootstrap over materials ({scoring.RESAMPLES:,} resamples). A model "
         "that remembers what it saw does better on the shared part, but the shared part may also just be easier: "
         "compare with the floors (train-median, group-median), which remember nothing of a single material.",
