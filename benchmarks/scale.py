@@ -1,4 +1,4 @@
-"""Ten paths in one process, by two worker processes and by two Dask workers, for a model that computes and one that waits.
+"""Ten paths in one process, by two worker processes and by two Dask workers: what waits and what computes.
 
 `python -m benchmarks.scale [--seconds S] [--runs N]`. A path takes about S seconds. All of a run counts, the start of
 the worker processes too; the Dask cluster stands before its runs begin. What waits shows what the spreading itself
@@ -74,8 +74,8 @@ def seconds_of(model: str, start: Callable[[], AbstractContextManager[Executor |
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--runs", type=int, default=1)
     options = parser.parse_args()
     os.environ |= {SECONDS: str(options.seconds), ROUNDS: str(rounds_in(options.seconds))}
     rows = []
