@@ -2,11 +2,13 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import time
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 import toys
 from helpers import SPINELS, one_sentence, program, run
 
-from emigbench import EmigbenchError, evaluation, load, splits
+from emigbench import EmigbenchError, Prediction, evaluation, load, splits, units
 from emigbench.evaluation import evaluate
 from emigbench.predictions import read_predictions
 from emigbench.submission import read_run
@@ -54,8 +56,8 @@ def without_times(out) -> list[str]:
 
 
 def reasons(out) -> dict[str, str]:
-    units = json.loads((out / "run.json").read_text())["units"]
-    return {path_id: reason for unit in units for path_id, reason in unit["details"].get("reasons", {}).items()}
+    recorded = json.loads((out / "run.json").read_text())["units"]
+    return {path_id: reason for unit in recorded for path_id, reason in unit["details"].get("reasons", {}).items()}
 
 
 # --- What a run gives
@@ -72,7 +74,7 @@ def test_each_path_is_computed_once_for_all_splits(data, tmp_path):
     assert done == [(entry.id, n, 82) for n, entry in enumerate(data, start=1)]
     in_folds = {p.id: p for p in found["material-cv"][0]}
     assert [p.id for p in found["official"][0]] == list(splits.held_out(SPINELS, "official"))
-    assert all(in_folds[p.id] is p or in_folds[p.id] == p for p in found["official"][0])
+    assert all(in_folds[p.id] == p for p in found["official"][0])
     assert all(p.e_m == data.by_id[p.id].path.hop_length / 5 for p in in_folds.values())
 
 
@@ -83,14 +85,14 @@ def test_only_the_held_out_paths_are_computed(data, tmp_path):
 
 def test_the_record_has_a_unit_for_each_fold_with_what_was_told_of_its_paths(data, tmp_path):
     found = do("Toy", data, tmp_path / "out", split_names=("official", "material-cv"))
-    units = read_run(tmp_path / "out", SPINELS)["units"]
-    assert [(u["split"], u["fold"], u["seed"], u["n_held_out"]) for u in units] == [
+    recorded = read_run(tmp_path / "out", SPINELS)["units"]
+    assert [(u["split"], u["fold"], u["seed"], u["n_held_out"]) for u in recorded] == [
         ("official", "test", 0, 11), ("material-cv", "0", 0, 24), ("material-cv", "1", 0, 9),
         ("material-cv", "2", 0, 24), ("material-cv", "3", 0, 13), ("material-cv", "4", 0, 12),
     ]  # fmt: skip
     seconds = {p.id: p.seconds for p in found["material-cv"][0]}
     folds = splits.folds(SPINELS, "official") + splits.folds(SPINELS, "material-cv")
-    for unit, fold in zip(units, folds, strict=True):
+    for unit, fold in zip(recorded, folds, strict=True):
         assert unit["fit_seconds"] == 0
         assert unit["predict_seconds"] == pytest.approx(sum(seconds[i] for i in fold.held_out), abs=1e-3)
         assert unit["peak_memory_mb"] > 1
@@ -124,13 +126,34 @@ def test_two_workers_give_the_same_as_none(data, tmp_path):
     assert toys.noted().count("fit") in (2, 3)  # each worker keeps its model
 
 
-def test_a_worker_is_given_a_path_and_nothing_else(data, tmp_path):
-    (job, *_) = evaluation._paths("toys:Toy", data, {}, tmp_path) or [None]
-    assert job is None
+def test_a_worker_is_given_a_path_and_no_training_side(data, tmp_path):
     fold = splits.folds(SPINELS, "official")[0]
-    jobs = evaluation._paths("toys:Toy", data, {evaluation.Unit("official", "test", 0): fold}, tmp_path)
-    assert [job.call.args[2].id for job in jobs] == [entry.id for entry in data if entry.id in fold.held_out]
-    assert all(len(job.call.args) == 3 and not job.call.keywords for job in jobs)
+    jobs = evaluation._paths("toys:Toy", data, {units.Unit("official", "test", 0): fold}, tmp_path)
+    assert len(jobs) == 11
+    path = max((data.by_id[path_id].path for path_id in fold.held_out), key=lambda path: path.n_atoms)
+    assert max(len(pickle.dumps(job.call)) for job in jobs) < len(pickle.dumps(path)) + 1000
+
+
+def test_what_is_told_of_single_paths_is_joined_key_by_key():
+    def told(path_id, seconds, **details):
+        return units.UnitResult((Prediction(path_id, 0.5),), 0.0, seconds, None, details, seconds * 100, {"cores": 2})
+
+    joined = units.joined(
+        [
+            replace(told("a", 1.0, settings={"fmax": 0.05}, paths={"a": {"steps": 3}}, device="cpu"), kind="floor"),
+            told("b", 2.0, settings={"fmax": 0.05}, paths={"b": {"steps": 4}}, device="cuda"),
+            units.failed("c", "its worker died"),
+        ]
+    )
+    assert [(p.id, p.status) for p in joined.predictions] == [("a", "ok"), ("b", "ok"), ("c", "failed")]
+    assert joined.details == {
+        "settings": {"fmax": 0.05},
+        "paths": {"a": {"steps": 3}, "b": {"steps": 4}},
+        "device": "cuda",
+        "reasons": {"c": "its worker died"},
+    }
+    assert (joined.predict_seconds, joined.kind, joined.peak_memory_mb) == (3.0, "floor", 200.0)
+    assert joined.hardware == {"cores": 2}
 
 
 # --- Paths that fail

@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -79,7 +79,7 @@ def evaluate(
     names = list(dict.fromkeys(split or ["official"]))
     with (
         _result_folder(out or Path("runs") / _file_name(f"{model}-{dataset}"), smoke) as folder,
-        _told_when_stopped(folder),
+        nullcontext() if smoke else _told_when_stopped(folder),
         _executor(workers, dask) as executor,
         progress_on_stderr(f"{model.rpartition('/')[2]} on {dataset}") as progress,
     ):
