@@ -33,7 +33,7 @@ class BarrierModel(Protocol):
     it is done, and given to whichever worker is free; a worker keeps its model for all its paths. A path on which
     `predict` raises is `failed` and the others go on, but for an `EmigbenchError`, which ends the run: something
     is wrong that no path can help, such as missing weights. The `details` of all paths are joined, dictionaries key
-    by key; what is told of a single path belongs under its id, such as `{"reasons": {path.id: "no convergence"}}`.
+    by key; what is told of a single path belongs under its id in `{"remarks": {path.id: "no convergence"}}`.
     """
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:

@@ -15,8 +15,8 @@ from emigbench.errors import EmigbenchError, in_words
 from emigbench.model import BarrierModel, create
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 
-REASONS = "reasons"
-"""Where `details` say why a path has no answer to trust: id -> reason."""
+REMARKS = "remarks"
+"""Where `details` say what a reader should know of single paths, such as why one failed: id -> text."""
 
 
 @dataclass(frozen=True)
@@ -132,16 +132,23 @@ def _kept_model(model: str, run: str) -> BarrierModel:
 def failed(path_id: str, reason: str) -> UnitResult:
     """The result of a path that a model has no answer for."""
     prediction = Prediction(path_id, None, status="failed")
-    return UnitResult((prediction,), 0.0, 0.0, None, {REASONS: {path_id: reason}}, None, {})
+    return UnitResult((prediction,), 0.0, 0.0, None, {REMARKS: {path_id: reason}}, None, {})
 
 
 def joined(results: Sequence[UnitResult]) -> UnitResult:
-    """The results of single paths as one: times are sums, details are joined, dictionaries in them key by key."""
+    """The results of single paths as one.
+
+    Times are sums. Details are joined, dictionaries in them key by key; remarks on other paths are left out, since
+    a model may still tell of all that it predicted before.
+    """
+    predictions = tuple(prediction for result in results for prediction in result.predictions)
     details: dict[str, Any] = {}
     for result in results:
         details = _updated(details, result.details)
+    if isinstance(remarks := details.get(REMARKS), Mapping):
+        details[REMARKS] = {p.id: remarks[p.id] for p in predictions if p.id in remarks}
     return UnitResult(
-        predictions=tuple(prediction for result in results for prediction in result.predictions),
+        predictions=predictions,
         fit_seconds=math.fsum(result.fit_seconds for result in results),
         predict_seconds=math.fsum(result.predict_seconds for result in results),
         kind=next((result.kind for result in results if result.kind is not None), None),

@@ -55,9 +55,9 @@ def without_times(out) -> list[str]:
     return [line.rpartition(",")[0] for line in (out / "predictions.csv").read_text().splitlines()]
 
 
-def reasons(out) -> dict[str, str]:
+def remarks(out) -> dict[str, str]:
     recorded = json.loads((out / "run.json").read_text())["units"]
-    return {path_id: reason for unit in recorded for path_id, reason in unit["details"].get("reasons", {}).items()}
+    return {path_id: text for unit in recorded for path_id, text in unit["details"].get("remarks", {}).items()}
 
 
 # --- What a run gives
@@ -98,8 +98,8 @@ def test_the_record_has_a_unit_for_each_fold_with_what_was_told_of_its_paths(dat
         assert unit["peak_memory_mb"] > 1
         assert unit["details"]["settings"] == {"fmax": 0.05}
         short = [i for i in fold.held_out if data.by_id[i].path.hop_length < toys.SHORT]
-        assert unit["details"]["reasons"] == dict.fromkeys(short, "a short hop")
-    assert 0 < len(reasons(tmp_path / "out")) < 82
+        assert unit["details"]["remarks"] == dict.fromkeys(short, "a short hop")
+    assert 0 < len(remarks(tmp_path / "out")) < 82
 
 
 def test_seconds_are_measured_unless_the_model_tells_them(data, tmp_path):
@@ -150,7 +150,7 @@ def test_what_is_told_of_single_paths_is_joined_key_by_key():
         "settings": {"fmax": 0.05},
         "paths": {"a": {"steps": 3}, "b": {"steps": 4}},
         "device": "cuda",
-        "reasons": {"c": "its worker died"},
+        "remarks": {"c": "its worker died"},
     }
     assert (joined.predict_seconds, joined.kind, joined.peak_memory_mb) == (3.0, "floor", 200.0)
     assert joined.hardware == {"cores": 2}
@@ -165,7 +165,7 @@ def test_a_path_that_raises_or_kills_its_worker_is_failed_and_no_other(data, tmp
     with processes(2) as executor:
         found = do("Troubled", data, tmp_path / "out", executor=executor)["material-cv"][0]
     assert [p.id for p in found if p.status == "failed"] == [toys.DEADLY, toys.ODD]
-    told = reasons(tmp_path / "out")
+    told = remarks(tmp_path / "out")
     assert told[toys.DEADLY] == "its worker died"
     assert told[toys.ODD] == "OddError: 1 is not 2"
     ours, theirs = without_times(tmp_path / "out"), without_times(tmp_path / "plain")

@@ -12,7 +12,7 @@ import distributed
 import pytest
 import toys
 from helpers import one_sentence, run
-from test_one_by_one import TESTS, do, is_alive, kept, predicted, reasons, wait_for, without_times
+from test_one_by_one import TESTS, do, is_alive, kept, predicted, remarks, wait_for, without_times
 
 from emigbench import EmigbenchError, load, provenance, workers
 from emigbench.workers import WorkerDiedError, dask, processes
@@ -137,7 +137,7 @@ def test_a_path_that_kills_its_workers_is_failed_and_no_other(data, tmp_path, cl
     do("Toy", data, tmp_path / "plain")
     with dask(cluster) as executor:
         do("Troubled", data, tmp_path / "out", executor=executor)
-    told = reasons(tmp_path / "out")
+    told = remarks(tmp_path / "out")
     assert (told[toys.DEADLY], told[toys.ODD]) == ("its worker died", "OddError: 1 is not 2")
     ours, theirs = without_times(tmp_path / "out"), without_times(tmp_path / "plain")
     assert [line for line, other in zip(ours, theirs, strict=True) if line != other] == [

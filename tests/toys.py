@@ -30,7 +30,7 @@ class Toy:
     one_by_one = True
 
     def __init__(self):
-        self.details = {"settings": {"fmax": 0.05}, "reasons": {}}
+        self.details = {"settings": {"fmax": 0.05}, "remarks": {}}
 
     def fit(self, train, *, seed):
         assert len(train) == 0
@@ -40,7 +40,8 @@ class Toy:
         (path,) = paths
         note(path.id)
         short = path.hop_length < SHORT
-        self.details["reasons"] = {path.id: "a short hop"} if short else {}
+        if short:
+            self.details["remarks"][path.id] = "a short hop"
         return [Prediction(path.id, path.hop_length / 5, status="not_converged" if short else "ok")]
 
 
