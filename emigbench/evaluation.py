@@ -1,68 +1,52 @@
-"""Run a model on splits: one unit of work a fold and seed, each kept as soon as it is done."""
+"""Run a model on splits, a fold and seed or a path at a time, each kept as soon as it is done."""
 
 from __future__ import annotations
 
 import json
-import math
 import shutil
-import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
 
-from emigbench import provenance, splits
+from emigbench import provenance, splits, units
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.store import Dataset
 from emigbench.errors import EmigbenchError, in_words
 from emigbench.model import create
 from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, grouped, write_predictions
-from emigbench.records import LabelledPath, MigrationPath, Prediction
+from emigbench.records import Prediction
 from emigbench.splits import Fold
 from emigbench.storage import write_text
+from emigbench.units import PathError, Unit, UnitResult
+from emigbench.workers import WorkerDiedError
 
 UNFINISHED = ".unfinished"
 PLAN_FILE = "plan.json"
 
 Progress = Callable[[str, int, int], None]
-"""Called with the name of a finished unit, how many are done, and how many there are."""
+"""Called with the name of what was finished, how many are done, and how many there are."""
 
 
 @dataclass(frozen=True)
-class Unit:
-    """One fit and its predictions: a fold of a split, with one seed."""
-
-    split: str
-    fold: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Name of the unit and of its file."""
-        return f"{self.split}--{self.fold}--seed-{self.seed}"
-
-
-@dataclass(frozen=True)
-class UnitResult:
-    """What one unit gave.
+class Job:
+    """What a worker does at a time.
 
     Attributes:
-        predictions: one for each held-out path.
-        fit_seconds: time of `fit`.
-        predict_seconds: time of `predict` for all held-out paths.
-        kind: what the model says it is (`model.kind`, see `submission.Kind`), if anything.
-        details: what the model tells about its fit (`model.details`), if anything.
-        peak_memory_mb: largest memory of the process so far.
+        name: for people.
+        file: where its result is kept.
+        held_out: ids that it predicts.
+        call: does it.
     """
 
-    predictions: tuple[Prediction, ...]
-    fit_seconds: float
-    predict_seconds: float
-    kind: str | None
-    details: Mapping[str, Any]
-    peak_memory_mb: float | None
+    name: str
+    file: Path
+    held_out: tuple[str, ...]
+    call: partial[UnitResult]
 
 
 def evaluate(
@@ -78,24 +62,30 @@ def evaluate(
 ) -> PredictionSet:
     """Fit and predict every fold and seed, and write `predictions.csv` and `run.json` into `out`.
 
-    Finished units are kept in `out/.unfinished`; with `resume` a run that was stopped goes on after them and
-    ends in the same `predictions.csv`, bit for bit.
+    A model that takes paths one by one (see `BarrierModel`) predicts each path once, whatever folds hold it out.
+    A path that it raises on is `failed`, and so is one whose worker dies twice; `run.json` tells the reason.
+
+    What is finished is kept in `out/.unfinished`; with `resume` a run that was stopped goes on after it and ends
+    in the same `predictions.csv`, bit for bit (but for the seconds of single paths).
 
     Args:
         model: registry name, `package.module:Class` or `file.py:Class`.
         data: the dataset.
         split_names: splits to run, see `emigbench.splits.SPLITS`.
-        seeds: one fit for each.
+        seeds: one fit for each; a single one for a model that takes paths one by one.
         out: folder for the results; must not hold any yet.
         resume: go on with what `out` holds.
-        executor: runs the units side by side; one after the other if None.
-        progress: called after each unit.
+        executor: works side by side, see `emigbench.workers`; one after the other if None.
+        progress: called after each unit, or each path.
 
     Raises:
-        EmigbenchError: if the model fails, or `out` holds something else.
+        EmigbenchError: if the model fails (one that takes paths one by one: on all of them), or `out` holds
+            something else.
     """
-    create(model)
+    one_by_one = bool(getattr(create(model), "one_by_one", False))
     split_names, seeds = list(dict.fromkeys(split_names)), list(dict.fromkeys(seeds))
+    if one_by_one and len(seeds) > 1:
+        raise EmigbenchError(f"Model {model!r} takes paths one by one and no seed changes it; ask for a single seed.")
     folds = {
         Unit(split, fold.name, seed): fold
         for split in split_names
@@ -104,108 +94,119 @@ def evaluate(
     }
     plan = {"model": model, "dataset": data.sha256, "splits": split_names, "seeds": seeds}
     _start(out, plan, resume)
-    done = {unit: result for unit in folds if (result := _read_unit(_unit_file(out, unit), folds[unit])) is not None}
-    for unit, result in _run(model, data, {u: fold for u, fold in folds.items() if u not in done}, executor):
-        write_text(_unit_file(out, unit), json.dumps(asdict(result)))
-        done[unit] = result
-        progress(unit.name, len(done), len(folds))
-    return _finish(out, model, data, {unit: done[unit] for unit in folds})
+    jobs = (_paths if one_by_one else _fits)(model, data, folds, out / UNFINISHED)
+    done = {job.name: result for job in jobs if (result := _read_result(job)) is not None}
+    failed: dict[str, Exception] = {}
+    for job, outcome in _outcomes([job for job in jobs if job.name not in done], executor):
+        if isinstance(outcome, UnitResult):
+            write_text(job.file, json.dumps(asdict(outcome)))
+            done[job.name] = outcome
+        elif one_by_one:
+            failed[job.name] = outcome  # not kept: a resumed run tries it again
+        else:
+            raise _died(f"The worker of {job.name}") from outcome
+        name = f"{job.name} (failed)" if job.name in failed else job.name
+        progress(name, len(done) + len(failed), len(jobs))
+    if one_by_one:
+        done = _joined(model, folds, done, failed)
+    return _finish(out, model, data, {unit: done[unit.name] for unit in folds})
 
 
-def run_unit(model: str, unit: Unit, train: Sequence[LabelledPath], held_out: Sequence[MigrationPath]) -> UnitResult:
-    """Fit a fresh model and predict the held-out paths.
+def _fits(model: str, data: Dataset, folds: Mapping[Unit, Fold], folder: Path) -> list[Job]:
+    """One job for each fold and seed."""
+    return [
+        Job(
+            unit.name,
+            folder / f"{unit.name}.json",
+            fold.held_out,
+            partial(
+                units.run_unit,
+                model,
+                unit,
+                [data.by_id[path_id] for path_id in fold.train],
+                [data.by_id[path_id].path for path_id in fold.held_out],
+            ),
+        )
+        for unit, fold in folds.items()
+    ]
+
+
+def _paths(model: str, data: Dataset, folds: Mapping[Unit, Fold], folder: Path) -> list[Job]:
+    """One job for each path that any fold holds out."""
+    held_out = {path_id for fold in folds.values() for path_id in fold.held_out}
+    run = uuid4().hex
+    return [
+        Job(
+            entry.id,
+            folder / f"path--{quote(entry.id, safe='')}.json",
+            (entry.id,),
+            partial(units.run_path, model, run, entry.path),
+        )
+        for entry in data
+        if entry.id in held_out
+    ]
+
+
+def _joined(
+    model: str, folds: Mapping[Unit, Fold], done: Mapping[str, UnitResult], failed: Mapping[str, Exception]
+) -> dict[str, UnitResult]:
+    """The results of single paths as those of units.
 
     Raises:
-        EmigbenchError: if the model raises, or does not give one prediction for each path.
+        EmigbenchError: if there is no result at all: then the model is at fault, not a path.
     """
-    fresh = create(model)
-    try:
-        started = time.perf_counter()
-        fresh.fit(train, seed=unit.seed)
-        fitted = time.perf_counter()
-        predictions = tuple(fresh.predict(held_out))
-        finished = time.perf_counter()
-        kind, details = getattr(fresh, "kind", None), _plain(dict(getattr(fresh, "details", {})))
-    except EmigbenchError:
-        raise
-    except Exception as error:
+    if not done:
+        path_id, error = next(iter(failed.items()))
         raise EmigbenchError(
-            f"Model {model!r} failed on {unit.name}: {in_words(error)} "
-            f"(finished units are kept, go on with --resume; --debug shows the traceback)."
+            f"Model {model!r} failed on all {len(failed)} paths, the first is {path_id!r} ({error}); mend it and go "
+            f"on with --resume (--debug shows the traceback)."
         ) from error
-    _check_answer(model, unit, predictions, held_out)
-    return UnitResult(
-        predictions,
-        fit_seconds=fitted - started,
-        predict_seconds=finished - fitted,
-        kind=kind if isinstance(kind, str) else None,
-        details=details,
-        peak_memory_mb=provenance.peak_memory_mb(),
-    )
+    results = {**done, **{path_id: units.failed(path_id, str(error)) for path_id, error in failed.items()}}
+    return {unit.name: units.joined([results[i] for i in fold.held_out]) for unit, fold in folds.items()}
 
 
-def _check_answer(model: str, unit: Unit, predictions: Sequence[Prediction], held_out: Sequence[MigrationPath]) -> None:
-    for prediction in predictions:
-        if not isinstance(prediction, Prediction):
-            raise EmigbenchError(
-                f"Model {model!r} predicted a {type(prediction).__name__} on {unit.name}, not a Prediction."
-            )
-    given, asked = Counter(str(prediction.id) for prediction in predictions), [path.id for path in held_out]
-    wrong = (
-        [f"{path_id!r} is none of them" for path_id in given if path_id not in asked]
-        + [f"{path_id!r} is given twice" for path_id, times in given.items() if times > 1]
-        + [f"{path_id!r} is missing" for path_id in asked if path_id not in given]
-    )
-    if wrong:
-        raise EmigbenchError(
-            f"Model {model!r} gave {len(predictions)} predictions for {len(asked)} paths on {unit.name}: {wrong[0]}."
-        )
+Outcome = UnitResult | PathError | WorkerDiedError
 
 
-def _plain(value: Any) -> Any:
-    """A model's own details as JSON has them: arrays as lists, no NaN, anything else as text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int):
-        return value
-    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)
-
-
-def _run(
-    model: str, data: Dataset, folds: Mapping[Unit, Fold], executor: Executor | None
-) -> Iterator[tuple[Unit, UnitResult]]:
-    def arguments(unit: Unit) -> tuple[str, Unit, list[LabelledPath], list[MigrationPath]]:
-        train = [data.by_id[path_id] for path_id in folds[unit].train]
-        return model, unit, train, [data.by_id[path_id].path for path_id in folds[unit].held_out]
-
+def _outcomes(jobs: Sequence[Job], executor: Executor | None) -> Iterator[tuple[Job, Outcome]]:
+    """What came of each job, as soon as it is known."""
     if executor is None:
-        for unit in folds:
-            yield unit, run_unit(*arguments(unit))
+        for job in jobs:
+            try:
+                yield job, job.call()
+            except PathError as error:
+                yield job, error
         return
-    futures = {executor.submit(run_unit, *arguments(unit)): unit for unit in folds}
-    failure: BaseException | None = None
+    killed = []
+    for job, outcome in _side_by_side(jobs, executor):
+        if isinstance(outcome, WorkerDiedError):
+            killed.append(job)
+        else:
+            yield job, outcome
+    for job in killed:  # each alone, so that no other can be to blame this time
+        yield from _side_by_side([job], executor)
+
+
+def _side_by_side(jobs: Sequence[Job], executor: Executor) -> Iterator[tuple[Job, Outcome]]:
+    futures = {executor.submit(job.call): job for job in jobs}
+    failure: Exception | None = None
     try:
         for future in as_completed(futures):
             try:
-                result = future.result()
+                outcome: Outcome = future.result()
             except CancelledError:
                 continue
+            except (PathError, WorkerDiedError) as error:
+                outcome = error
             except Exception as error:  # what runs beside it may still finish, and is kept
                 failure = failure or error
                 _cancel(futures)
-            else:
-                yield futures[future], result
+                continue
+            yield futures[future], outcome
     finally:
         _cancel(futures)
     if isinstance(failure, BrokenExecutor):
-        raise EmigbenchError(
-            f"A worker process running model {model!r} died, perhaps for lack of memory; "
-            f"finished units are kept, go on with --resume and fewer --workers."
-        ) from failure
+        raise _died("A worker process") from failure
     if failure is not None:
         raise failure
 
@@ -213,6 +214,12 @@ def _run(
 def _cancel(futures: Iterable[Future[UnitResult]]) -> None:
     for future in futures:
         future.cancel()
+
+
+def _died(who: str) -> EmigbenchError:
+    return EmigbenchError(
+        f"{who} died, perhaps for lack of memory; finished units are kept, go on with --resume and fewer --workers."
+    )
 
 
 def _start(out: Path, plan: Mapping[str, Any], resume: bool) -> None:
@@ -245,19 +252,15 @@ def _read_plan(file: Path) -> Mapping[str, Any]:
         ) from error
 
 
-def _unit_file(out: Path, unit: Unit) -> Path:
-    return out / UNFINISHED / f"{unit.name}.json"
-
-
-def _read_unit(file: Path, fold: Fold) -> UnitResult | None:
-    """What an earlier run kept, or None where it kept nothing or the file is damaged: then the unit runs again."""
+def _read_result(job: Job) -> UnitResult | None:
+    """What an earlier run kept, or None where it kept nothing or the file is damaged: then the job runs again."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(job.file.read_text(encoding="utf-8"))
         content["predictions"] = tuple(Prediction(**prediction) for prediction in content["predictions"])
         result = UnitResult(**content)
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    complete = sorted(p.id for p in result.predictions) == sorted(fold.held_out)
+    complete = sorted(p.id for p in result.predictions) == sorted(job.held_out)
     return result if complete else None
 
 
@@ -270,6 +273,7 @@ def _finish(out: Path, model: str, data: Dataset, results: Mapping[Unit, UnitRes
     record = provenance.run_record(
         dataset={"name": data.name, "version": data.version, "sha256": data.sha256},
         predictions_sha256=predictions_hash(file.read_text(encoding="utf-8").splitlines()),
+        ran_on=provenance.joined_hardware(result.hardware for result in results.values()),
         model=model,
         kind=next((result.kind for result in results.values()), None),
         units=[

@@ -26,6 +26,14 @@ class BarrierModel(Protocol):
     there. The same seed and training paths must give the same model. `predict` returns one `Prediction` for
     each path, in any order. Two attributes are recorded in `run.json` where a model has them: `kind`, one of
     `emigbench.submission.Kind`, and `details`, a dictionary of what it has to tell about its fit.
+
+    A model that learns nothing and whose answer for a path depends on neither the other paths nor the seed, such
+    as a relaxation with a potential, can say so with the attribute `one_by_one = True`. It is then given no
+    training paths and one path at a time. Each path is computed once, whatever folds hold it out, kept as soon as
+    it is done, and given to whichever worker is free; a worker keeps its model for all its paths. A path on which
+    `predict` raises is `failed` and the others go on, but for an `EmigbenchError`, which ends the run: something
+    is wrong that no path can help, such as missing weights. The `details` of all paths are joined, dictionaries key
+    by key; what is told of a single path belongs under its id in `{"remarks": {path.id: "no convergence"}}`.
     """
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
@@ -63,6 +71,11 @@ def create(spec: str) -> BarrierModel:
     if not isinstance(model, BarrierModel):
         raise EmigbenchError(f"Model {spec!r} has no fit() and predict(); see emigbench.model.BarrierModel.")
     return model
+
+
+def is_in_file(spec: str) -> bool:
+    """Whether a model is named as `file.py:Class`: no other machine has that file."""
+    return spec not in registered() and spec.rpartition(":")[0].endswith(".py")
 
 
 def _load_object(spec: str, known: list[str]) -> Callable[[], object]:

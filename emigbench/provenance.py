@@ -6,7 +6,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -38,6 +38,15 @@ def hardware() -> dict[str, str | int]:
     }
 
 
+def joined_hardware(machines: Iterable[Mapping[str, str | int]]) -> dict[str, str | int]:
+    """The hardware of several machines as that of one: what they do not share is named with commas between."""
+    found: dict[str, dict[str | int, None]] = {}
+    for machine in machines:
+        for key, value in machine.items():
+            found.setdefault(key, {})[value] = None
+    return {key: next(iter(v)) if len(v) == 1 else ", ".join(map(str, v)) for key, v in found.items()}
+
+
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -66,14 +75,15 @@ def run_record(
     *,
     dataset: Mapping[str, str],
     predictions_sha256: str,
+    ran_on: Mapping[str, str | int],
     **of_the_run: object,
 ) -> dict[str, object]:
-    """The content of `run.json`."""
+    """The content of `run.json`; `ran_on` is the hardware, this machine's or that of the workers."""
     return {
         "command": command(),
         "dataset": dict(dataset),
         "predictions_sha256": predictions_sha256,
         **of_the_run,
         "versions": versions(),
-        "hardware": hardware(),
+        "hardware": dict(ran_on),
     }

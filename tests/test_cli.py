@@ -222,6 +222,16 @@ def test_two_workers(call, model, tmp_path):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "part"),
+    [("train-mean", ["--workers", "2"], "exclude each other"), (None, [], "is a file of this machine")],
+)
+def test_what_cannot_go_to_a_cluster(call, model, tmp_path, name, options, part):
+    arguments = ["evaluate", name or model, "--dask", "tcp://127.0.0.1:1", "--out", tmp_path / "out", *options]
+    assert part in refused(call(*arguments))
+    assert not (tmp_path / "out").exists()
+
+
 # --- Progress
 
 
@@ -233,7 +243,9 @@ def test_progress_in_a_log_is_plain_lines_and_only_for_long_work(model, tmp_path
     assert last == f"Predictions and run record are in {tmp_path / 'out'}."
     assert 1 <= len(lines) <= 2  # the first after two seconds, then less often
     for line in lines:
-        assert re.fullmatch(r"mine\.py:Slow on spinels: \d of 5 done, the last is material-cv--\d--seed-0", line)
+        assert re.fullmatch(
+            r"mine\.py:Slow on spinels: \d of 5 done, about 0:0\d:\d\d left, the last is material-cv--\d--seed-0", line
+        )
     assert done.stderr.isascii()
     assert "\x1b" not in done.stderr + done.stdout
 

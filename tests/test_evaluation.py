@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from helpers import SPINELS, one_sentence, program, run
 
-from emigbench import EmigbenchError, LabelledPath, MigrationPath, evaluation, load, splits
-from emigbench.evaluation import Unit, evaluate
+from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction, evaluation, load, splits, units
+from emigbench.evaluation import evaluate
 from emigbench.predictions import read_predictions
 from emigbench.submission import read_run
 
@@ -195,7 +195,7 @@ def test_models_never_see_labels_of_the_held_out_side(models, data, tmp_path):
     do(f"{models}:Curious", data, tmp_path / "out", split_names=["official", "material-cv"])
 
 
-def test_a_fit_gets_the_training_side_and_nothing_else(data, monkeypatch):
+def test_a_fit_gets_the_training_side_and_nothing_else(data, monkeypatch, tmp_path):
     seen = []
 
     class Spy:
@@ -204,13 +204,12 @@ def test_a_fit_gets_the_training_side_and_nothing_else(data, monkeypatch):
 
         def predict(self, paths):
             seen.append(paths)
-            return [evaluation.Prediction(path.id, 0.5) for path in paths]
+            return [Prediction(path.id, 0.5) for path in paths]
 
-    monkeypatch.setattr(evaluation, "create", lambda spec: Spy())
-    fold = splits.folds(data.labels, "material-cv")[2]
-    unit = Unit("material-cv", fold.name, 4)
-    list(evaluation._run("spy", data, {unit: fold}, None))
-    (train, seed), held_out = seen
+    for module in (evaluation, units):
+        monkeypatch.setattr(module, "create", lambda spec: Spy())
+    do("spy", data, tmp_path, seeds=[4])
+    fold, (train, seed), held_out = splits.folds(data.labels, "material-cv")[2], *seen[4:6]
     assert seed == 4
     assert all(isinstance(path, LabelledPath) for path in train)
     assert all(isinstance(path, MigrationPath) for path in held_out)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,7 +61,8 @@ def progress_on_stderr(title: str) -> Iterator[Callable[[str, int, int], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), expand=True) as bar:
+    whole_run = float("inf")  # a path can take longer than the bar usually looks back
+    with Progress(*columns, console=Console(stderr=True), expand=True, speed_estimate_period=whole_run) as bar:
         task = bar.add_task(title, total=None)
         yield lambda what, done, total: bar.update(task, completed=done, total=total, description=f"{title}: {what}")
 
@@ -68,13 +70,20 @@ def progress_on_stderr(title: str) -> Iterator[Callable[[str, int, int], None]]:
 def _log_lines(title: str) -> Callable[[str, int, int], None]:
     """A line for what is done, the first after two seconds, then less and less often down to once a minute."""
     wait = 2.0
-    due = time.monotonic() + wait
+    started = time.monotonic()
+    due = started + wait
+    before: int | None = None
 
     def progress(what: str, done: int, total: int) -> None:
-        nonlocal wait, due
-        if time.monotonic() > due:
+        nonlocal wait, due, before
+        now = time.monotonic()
+        before = done - 1 if before is None else before  # a resumed run does not start at none
+        if now > due:
             wait = min(2 * wait, 60.0)
-            due = time.monotonic() + wait
-            print(f"{title}: {done} of {total} done, the last is {what}", file=sys.stderr, flush=True)
+            due = now + wait
+            left = timedelta(seconds=round((now - started) / (done - before) * (total - done)))
+            print(
+                f"{title}: {done} of {total} done, about {left} left, the last is {what}", file=sys.stderr, flush=True
+            )
 
     return progress

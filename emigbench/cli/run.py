@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -51,7 +52,10 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for the result; runs/MODEL-DATASET if not given.")] = None,
     source: SourceOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; each takes a fold and a seed.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each takes a fold and a seed, or one path.")] = 1,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Scheduler of a Dask cluster that does it, see docs/scale.md.")
+    ] = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Try the whole way in seconds: spinels, official, one seed; keeps nothing.")
     ] = False,
@@ -63,16 +67,20 @@ def evaluate(
         emigbench evaluate random-forest --dataset spinels --seeds 5
 
         emigbench evaluate my_model.py:MyModel --split official --split material-cv
+
+        emigbench evaluate random-forest --seeds 5 --dask tcp://head:8786
     """
     from emigbench import evaluation
 
+    _check_cluster(model, workers, dask)
     if smoke:
         dataset, seeds, split = "spinels", 1, ["official"]
     data = load_dataset(dataset, source)
     names = list(dict.fromkeys(split or ["official"]))
     with (
         _result_folder(out or Path("runs") / _file_name(f"{model}-{dataset}"), smoke) as folder,
-        _executor(workers) as executor,
+        nullcontext() if smoke else _told_when_stopped(folder),
+        _executor(workers, dask) as executor,
         progress_on_stderr(f"{model.rpartition('/')[2]} on {dataset}") as progress,
     ):
         predictions = evaluation.evaluate(
@@ -175,18 +183,41 @@ def _result_folder(folder: Path, temporary: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def _executor(workers: int) -> Iterator[Any]:
-    if workers == 1:
-        yield None
-        return
-    import signal
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+def _told_when_stopped(folder: Path) -> Iterator[None]:
+    """Say on Ctrl-C, or on the SIGTERM of a batch system, that what is finished is not lost."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"Stopped; what is finished is kept in {folder}, go on with --resume.", file=sys.stderr)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
-    with ProcessPoolExecutor(
-        workers,
-        mp_context=get_context("spawn"),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_DFL),  # Ctrl-C ends a worker without a traceback of its own
-    ) as executor:
-        yield executor
+
+def _check_cluster(model: str, workers: int, dask: str | None) -> None:
+    from emigbench.model import is_in_file
+
+    if dask is None:
+        return
+    if workers > 1:
+        raise EmigbenchError("--workers and --dask exclude each other: a cluster has its own workers.")
+    if is_in_file(model):
+        raise EmigbenchError(
+            f"Model {model!r} is a file of this machine, which the workers of --dask do not have; install it there as "
+            f"a package and name it as package.module:Class."
+        )
+
+
+@contextmanager
+def _executor(workers: int, dask: str | None) -> Iterator[Any]:
+    from emigbench import workers as executors
+
+    if dask is not None:
+        with executors.dask(dask) as executor:
+            yield executor
+    elif workers > 1:
+        with executors.processes(workers) as executor:
+            yield executor
+    else:
+        yield None

@@ -1,0 +1,211 @@
+"""What a worker does at a time: a fit and its predictions, or one path of a model that takes paths one by one."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from emigbench import provenance
+from emigbench.errors import EmigbenchError, in_words
+from emigbench.model import BarrierModel, create
+from emigbench.records import LabelledPath, MigrationPath, Prediction
+
+REMARKS = "remarks"
+"""Where `details` say what a reader should know of single paths, such as why one failed: id -> text."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One fit and its predictions: a fold of a split, with one seed."""
+
+    split: str
+    fold: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of the unit and of its file."""
+        return f"{self.split}--{self.fold}--seed-{self.seed}"
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What one unit gave, or one path.
+
+    Attributes:
+        predictions: one for each held-out path.
+        fit_seconds: time of `fit`.
+        predict_seconds: time of `predict` for all held-out paths.
+        kind: what the model says it is (`model.kind`, see `submission.Kind`), if anything.
+        details: what the model tells about its fit (`model.details`), if anything.
+        peak_memory_mb: largest memory of the process so far.
+        hardware: the machine that it ran on.
+    """
+
+    predictions: tuple[Prediction, ...]
+    fit_seconds: float
+    predict_seconds: float
+    kind: str | None
+    details: Mapping[str, Any]
+    peak_memory_mb: float | None
+    hardware: Mapping[str, str | int]
+
+
+class PathError(Exception):
+    """A model raised on a path; the message is the reason."""
+
+
+def run_unit(model: str, unit: Unit, train: Sequence[LabelledPath], held_out: Sequence[MigrationPath]) -> UnitResult:
+    """Fit a fresh model and predict the held-out paths.
+
+    Raises:
+        EmigbenchError: if the model raises, or does not give one prediction for each path.
+    """
+    fresh = create(model)
+    try:
+        started = time.perf_counter()
+        fresh.fit(train, seed=unit.seed)
+        fitted = time.perf_counter()
+        predictions = tuple(fresh.predict(held_out))
+        finished = time.perf_counter()
+        result = _result(fresh, predictions, fitted - started, finished - fitted)
+    except EmigbenchError:
+        raise
+    except Exception as error:
+        raise EmigbenchError(
+            f"Model {model!r} failed on {unit.name}: {in_words(error)} "
+            f"(finished units are kept, go on with --resume; --debug shows the traceback)."
+        ) from error
+    _check_answer(model, unit.name, predictions, held_out)
+    return result
+
+
+def run_path(model: str, run: str, path: MigrationPath) -> UnitResult:
+    """Predict one path with the model that this worker keeps, since weights take long to load.
+
+    Args:
+        model: registry name, `package.module:Class` or `file.py:Class`.
+        run: name of the run; every run builds its models anew.
+        path: what to predict.
+
+    Raises:
+        PathError: if the model raises, but for the following.
+        EmigbenchError: if it cannot be built, raises one itself, or does not give one prediction for this path.
+    """
+    kept = _kept_model(model, run)
+    try:
+        started = time.perf_counter()
+        predictions = tuple(kept.predict([path]))
+        seconds = time.perf_counter() - started
+        result = _result(kept, predictions, 0.0, seconds)
+    except EmigbenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        _kept.model = None  # nobody knows in what state it is now
+        raise PathError(in_words(error)) from error
+    _check_answer(model, path.id, predictions, [path])
+    (prediction,) = predictions
+    return (
+        result
+        if prediction.seconds is not None
+        else replace(result, predictions=(replace(prediction, seconds=seconds),))
+    )
+
+
+_kept = threading.local()
+"""Of each thread, since the workers of a cluster may run several: a model, and which model of which run it is."""
+
+
+def _kept_model(model: str, run: str) -> BarrierModel:
+    if getattr(_kept, "model", None) is None or _kept.of != (model, run):
+        fresh = create(model)
+        fresh.fit((), seed=0)
+        _kept.model, _kept.of = fresh, (model, run)
+    return _kept.model  # type: ignore[no-any-return]
+
+
+def failed(path_id: str, reason: str) -> UnitResult:
+    """The result of a path that a model has no answer for."""
+    prediction = Prediction(path_id, None, status="failed")
+    return UnitResult((prediction,), 0.0, 0.0, None, {REMARKS: {path_id: reason}}, None, {})
+
+
+def joined(results: Sequence[UnitResult]) -> UnitResult:
+    """The results of single paths as one.
+
+    Times are sums. Details are joined, dictionaries in them key by key; remarks on other paths are left out, since
+    a model may still tell of all that it predicted before.
+    """
+    predictions = tuple(prediction for result in results for prediction in result.predictions)
+    details: dict[str, Any] = {}
+    for result in results:
+        details = _updated(details, result.details)
+    if isinstance(remarks := details.get(REMARKS), Mapping):
+        details[REMARKS] = {p.id: remarks[p.id] for p in predictions if p.id in remarks}
+    return UnitResult(
+        predictions=predictions,
+        fit_seconds=math.fsum(result.fit_seconds for result in results),
+        predict_seconds=math.fsum(result.predict_seconds for result in results),
+        kind=next((result.kind for result in results if result.kind is not None), None),
+        details=details,
+        peak_memory_mb=max((r.peak_memory_mb for r in results if r.peak_memory_mb is not None), default=None),
+        hardware=provenance.joined_hardware(result.hardware for result in results),
+    )
+
+
+def _updated(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _updated(old[key], value)
+        for key, value in new.items()
+        if isinstance(value, Mapping) and isinstance(old.get(key), Mapping)
+    }
+    return {**old, **new, **both}
+
+
+def _result(model: BarrierModel, predictions: tuple[Prediction, ...], fit: float, predict: float) -> UnitResult:
+    kind = getattr(model, "kind", None)
+    return UnitResult(
+        predictions,
+        fit_seconds=fit,
+        predict_seconds=predict,
+        kind=kind if isinstance(kind, str) else None,
+        details=_plain(dict(getattr(model, "details", {}))),
+        peak_memory_mb=provenance.peak_memory_mb(),
+        hardware=provenance.hardware(),
+    )
+
+
+def _check_answer(model: str, where: str, predictions: Sequence[Prediction], held_out: Sequence[MigrationPath]) -> None:
+    for prediction in predictions:
+        if not isinstance(prediction, Prediction):
+            raise EmigbenchError(
+                f"Model {model!r} predicted a {type(prediction).__name__} on {where}, not a Prediction."
+            )
+    given, asked = Counter(str(prediction.id) for prediction in predictions), [path.id for path in held_out]
+    wrong = (
+        [f"{path_id!r} is none of them" for path_id in given if path_id not in asked]
+        + [f"{path_id!r} is given twice" for path_id, times in given.items() if times > 1]
+        + [f"{path_id!r} is missing" for path_id in asked if path_id not in given]
+    )
+    if wrong:
+        raise EmigbenchError(
+            f"Model {model!r} gave {len(predictions)} predictions for {len(asked)} paths on {where}: {wrong[0]}."
+        )
+
+
+def _plain(value: Any) -> Any:
+    """A model's own details as JSON has them: arrays as lists, no NaN, anything else as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)

@@ -1,0 +1,216 @@
+"""Executors that lay the death of a worker to the task that it was at: processes here, or a Dask cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context, parent_process
+from typing import TYPE_CHECKING, Any
+
+from emigbench import provenance
+from emigbench.errors import EmigbenchError, in_words
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from distributed import Future as DaskFuture
+
+CONNECT_SECONDS = 10
+"""How long a scheduler may take to answer."""
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has no SIGKILL
+
+
+class WorkerDiedError(Exception):
+    """The worker that a task was given to died; another task that it had may be to blame."""
+
+
+@contextmanager
+def processes(number: int) -> Iterator[Executor]:
+    """Worker processes of this machine. One that dies is replaced, and none outlives this process.
+
+    A task whose process dies raises `WorkerDiedError`; the others do not notice.
+    """
+    executor = _Processes(number)
+    try:
+        yield executor
+    except BaseException:
+        executor.kill()
+        raise
+    finally:
+        executor.shutdown()
+
+
+class _Processes(Executor):
+    """Pools of one process, each fed by a thread of its own: so it is known what a process was at when it died."""
+
+    def __init__(self, number: int) -> None:
+        self._threads = ThreadPoolExecutor(number)
+        self._own = threading.local()
+        self._pools: dict[int, ProcessPoolExecutor] = {}
+        self._killed = False
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return self._threads.submit(self._run, function, *args, **kwargs)
+
+    def kill(self) -> None:
+        """End all processes at once, whatever they are at."""
+        self._killed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for pid in list(self._pools):
+            _kill(pid)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._threads.shutdown(wait, cancel_futures=cancel_futures)
+        for pool in list(self._pools.values()):
+            pool.shutdown(wait, cancel_futures=cancel_futures)
+
+    def _run(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Pass a task on to the process of this thread, and wait for it."""
+        try:
+            if getattr(self._own, "pid", None) is None:
+                self._own.pid = self._start_process()
+            return self._pools[self._own.pid].submit(function, *args, **kwargs).result()
+        except BrokenProcessPool as error:
+            self._pools.pop(self._own.pid, None)
+            self._own.pid = None
+            raise WorkerDiedError("its worker died") from error
+
+    def _start_process(self) -> int:
+        pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_settle_in)
+        pid: int = pool.submit(os.getpid).result()
+        self._pools[pid] = pool
+        if self._killed:
+            _kill(pid)
+        return pid
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, _KILL)
+
+
+def _settle_in() -> None:
+    """Prepare a worker process: Ctrl-C ends it without a traceback of its own, and so does the end of its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def dask(address: str) -> Iterator[Executor]:
+    """The workers of a Dask cluster, which have this very software installed.
+
+    A task whose workers died as often as the scheduler allows raises `WorkerDiedError`.
+
+    Args:
+        address: of the scheduler, such as tcp://host:8786.
+
+    Raises:
+        EmigbenchError: if the extra is not installed, no scheduler answers, or it has other versions. A task
+            raises one if the scheduler goes away or its worker has other versions.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise EmigbenchError(
+            f"A Dask cluster needs dask[distributed] ({in_words(error)}); pip install 'emigbench[distributed]'."
+        ) from error
+    try:
+        asyncio.run(asyncio.wait_for(_knock(address), CONNECT_SECONDS))
+    except Exception as error:  # what is no scheduler can answer anything
+        raise EmigbenchError(
+            f"No Dask scheduler answers at {address} ({in_words(error)}); start one with dask scheduler, or mend the "
+            f"address, which looks like tcp://host:8786."
+        ) from error
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what users must know is in our own sentences
+    with Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as client:
+        _check_scheduler(client, address)
+        yield _Dask(client, address)
+
+
+async def _knock(address: str) -> None:
+    """Connect and leave: a client that finds nobody takes long to give up, or waits for ever."""
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    await (await connect(address, **Security().get_connection_args("client"))).close()
+
+
+def _check_scheduler(client: Client, address: str) -> None:
+    found = client.get_versions(packages=["emigbench"])
+    theirs, ours = found["scheduler"]["packages"], found["client"]["packages"]
+    for name in ("python", "dask", "distributed", "emigbench"):
+        _check_version(f"The Dask scheduler at {address}", name, theirs.get(name), ours.get(name))
+
+
+def _check_version(where: str, name: str, theirs: str | None, ours: str | None) -> None:
+    if theirs != ours:
+        raise EmigbenchError(
+            f"{where} has {f'{name} {theirs}' if theirs else f'no {name}'}, the machine that started the run has "
+            f"{ours or 'none'}; install the same versions on both."
+        )
+
+
+class _Dask(Executor):
+    """A Dask client as an executor whose errors are those of this module."""
+
+    def __init__(self, client: Client, address: str) -> None:
+        self._client, self._address = client, address
+        self._versions = provenance.versions()
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        ours: Future[Any] = Future()
+        theirs = self._client.submit(_run_checked, self._versions, function, *args, **kwargs, pure=False)
+        ours.add_done_callback(lambda _: theirs.cancel() if ours.cancelled() else None)
+        theirs.add_done_callback(lambda _: self._pass_on(theirs, ours))
+        return ours
+
+    def _pass_on(self, theirs: DaskFuture, ours: Future[Any]) -> None:
+        from distributed import KilledWorker
+
+        if not ours.set_running_or_notify_cancel():
+            return
+        try:
+            ours.set_result(theirs.result())
+        except KilledWorker:
+            ours.set_exception(WorkerDiedError("its worker died"))
+        except CancelledError:  # not by us
+            ours.set_exception(
+                EmigbenchError(
+                    f"The Dask scheduler at {self._address} went away; what is finished is kept, start one again and "
+                    f"go on with --resume."
+                )
+            )
+        except (ImportError, RuntimeError) as error:  # models' own come in other clothes
+            ours.set_exception(
+                EmigbenchError(
+                    f"The Dask cluster at {self._address} could not take the work ({in_words(error.__cause__ or error)}"
+                    f"); install on all its machines what is installed here."
+                )
+            )
+        except BaseException as error:
+            ours.set_exception(error)
+        finally:
+            theirs.release()  # or the death of the worker that holds the result would have it computed again
+
+
+def _run_checked(versions: Mapping[str, str], function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Run a task on a worker, if that has the client's versions: the run record names no others."""
+    here = provenance.versions()
+    for name in sorted(versions.keys() | here.keys()):
+        _check_version(f"The Dask worker on {platform.node()}", name, here.get(name), versions.get(name))
+    return function(*args, **kwargs)

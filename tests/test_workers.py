@@ -1,0 +1,239 @@
+"""Processes and a Dask cluster as workers, some of which die."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import distributed
+import pytest
+import toys
+from helpers import one_sentence, run
+from test_one_by_one import TESTS, do, is_alive, kept, predicted, remarks, wait_for, without_times
+
+from emigbench import EmigbenchError, load, provenance, workers
+from emigbench.workers import WorkerDiedError, dask, processes
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load("spinels")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("notes")
+
+
+@pytest.fixture(autouse=True)
+def notes(folder, monkeypatch):
+    monkeypatch.setenv("EMIGBENCH_TOYS", str(folder))
+    for file in folder.iterdir():
+        file.unlink()
+    return folder
+
+
+# --- Processes
+
+
+def test_a_process_that_dies_is_replaced_and_costs_its_own_task_alone():
+    with processes(2) as executor:
+        long = executor.submit(time.sleep, 1.0)
+        deaths = [executor.submit(die) for _ in range(3)]
+        after = executor.submit(abs, -7)
+        for death in deaths:
+            with pytest.raises(WorkerDiedError, match="its worker died"):
+                death.result()
+        assert after.result() == 7
+        assert long.result() is None
+
+
+def test_errors_of_a_task_come_back_as_they_are():
+    with processes(1) as executor, pytest.raises(ValueError, match="invalid literal"):
+        executor.submit(int, "x").result()
+
+
+def test_no_process_outlives_an_error():
+    pids = []
+
+    def interrupted():
+        with processes(2) as executor:
+            pids.extend(executor.submit(os.getpid).result() for _ in range(2))
+            busy = executor.submit(time.sleep, 300)
+            wait_for(busy.running)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not any(is_alive(pid) for pid in pids)
+
+
+def test_an_ordinary_unit_whose_process_dies_once_is_fitted_again(data, tmp_path):
+    do("Fitted", data, tmp_path / "plain")
+    with processes(1) as executor:
+        do("FittedOnce", data, tmp_path / "out", executor=executor)
+    assert (tmp_path / "out" / "predictions.csv").read_bytes() == (tmp_path / "plain" / "predictions.csv").read_bytes()
+
+
+def test_an_ordinary_unit_whose_process_dies_twice_is_an_error(data, tmp_path):
+    with processes(1) as executor, pytest.raises(EmigbenchError, match="material-cv--0--seed-0 died") as error:
+        do("FittedNever", data, tmp_path / "out", executor=executor)
+    assert "--resume" in one_sentence(error)
+
+
+# --- A Dask cluster
+
+
+@pytest.fixture(scope="module")
+def cluster(folder):
+    """Two workers in processes of their own, replaced when they die; a task may see one of them die, not two."""
+    import dask
+
+    before = os.environ.get("EMIGBENCH_TOYS")
+    os.environ["EMIGBENCH_TOYS"] = str(folder)
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL") as cluster,
+    ):
+        yield cluster.scheduler_address
+    os.environ.pop("EMIGBENCH_TOYS") if before is None else os.environ.update(EMIGBENCH_TOYS=before)
+
+
+def test_a_cluster_gives_the_same_as_a_plain_run(data, tmp_path, cluster):
+    do("Toy", data, tmp_path / "plain", split_names=("official", "material-cv"))
+    with dask(cluster) as executor:
+        do("Toy", data, tmp_path / "out", split_names=("official", "material-cv"), executor=executor)
+    assert without_times(tmp_path / "out") == without_times(tmp_path / "plain")
+    assert set(predicted().values()) == {2}
+
+
+def test_ordinary_models_run_on_a_cluster(data, tmp_path, cluster):
+    do("Fitted", data, tmp_path / "plain", seeds=(0, 1))
+    with dask(cluster) as executor:
+        do("Fitted", data, tmp_path / "out", seeds=(0, 1), executor=executor)
+    assert (tmp_path / "out" / "predictions.csv").read_bytes() == (tmp_path / "plain" / "predictions.csv").read_bytes()
+
+
+def test_a_worker_that_is_killed_in_the_middle_costs_nothing(data, tmp_path, cluster):
+    do("Toy", data, tmp_path / "plain")
+    seen = predicted()
+    with dask(cluster) as executor:
+        do("KilledOnce", data, tmp_path / "out", executor=executor)
+    assert without_times(tmp_path / "out") == without_times(tmp_path / "plain")
+    assert "killed" in toys.noted()
+    again = predicted() - seen
+    assert len(again) == 82
+    assert again.total() <= 83  # a result may be lost on its way from the worker that dies
+
+
+def test_a_path_that_kills_its_workers_is_failed_and_no_other(data, tmp_path, cluster):
+    do("Toy", data, tmp_path / "plain")
+    with dask(cluster) as executor:
+        do("Troubled", data, tmp_path / "out", executor=executor)
+    told = remarks(tmp_path / "out")
+    assert (told[toys.DEADLY], told[toys.ODD]) == ("its worker died", "OddError: 1 is not 2")
+    ours, theirs = without_times(tmp_path / "out"), without_times(tmp_path / "plain")
+    assert [line for line, other in zip(ours, theirs, strict=True) if line != other] == [
+        f"material-cv,0,{path_id},,,failed" for path_id in (toys.DEADLY, toys.ODD)
+    ]
+
+
+def test_a_model_that_fails_on_all_paths_of_a_cluster_is_an_error(data, tmp_path, cluster):
+    with dask(cluster) as executor, pytest.raises(EmigbenchError, match="OddError: 3 is not 4"):
+        do("RaisesAlways", data, tmp_path / "out", executor=executor)
+
+
+def test_the_command_line_on_a_cluster(tmp_path, cluster):
+    arguments = ["evaluate", "toys:Toy", "--dataset", "spinels", "--dask", cluster, "--out", tmp_path / "out"]
+    done = run(*arguments, "--json", cwd=TESTS)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["n"] == 11
+    assert done.stderr == f"Predictions and run record are in {tmp_path / 'out'}.\n"
+
+
+def test_a_scheduler_that_goes_away_in_the_middle(data, tmp_path):
+    file = tmp_path / "scheduler.json"
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "dask", *arguments, "--no-dashboard", "--scheduler-file", str(file)]
+        return subprocess.Popen(command, cwd=TESTS, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    scheduler = start("scheduler", "--host", "127.0.0.1", "--port", "0")
+    wait_for(file.exists)
+    worker = start("worker", "--nthreads", "1")
+
+    def end(what, done, total):
+        if done == 5:
+            scheduler.kill()
+
+    try:
+        with dask(json.loads(file.read_text())["address"]) as executor, pytest.raises(EmigbenchError) as error:
+            do("Slow", data, tmp_path / "out", executor=executor, progress=end)
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait()
+    assert "went away" in one_sentence(error)
+    assert "--resume" in str(error.value)
+    finished = kept(tmp_path / "out")
+    assert 5 <= len(finished) < 82
+    do("Slow", data, tmp_path / "out", resume=True)
+    assert {predicted()[name.removeprefix("path--").removesuffix(".json")] for name in finished} == {1}
+
+
+# --- Clusters that cannot be used
+
+
+def refused(address) -> str:
+    with pytest.raises(EmigbenchError) as error, dask(address):
+        pass
+    return one_sentence(error)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "", "nonsense://127.0.0.1:1", "127.0.0.1"])
+def test_an_address_where_nobody_answers(address, monkeypatch):
+    monkeypatch.setattr(workers, "CONNECT_SECONDS", 1)
+    assert f"No Dask scheduler answers at {address} (" in refused(address)
+
+
+def test_an_address_where_somebody_else_listens(monkeypatch):
+    monkeypatch.setattr(workers, "CONNECT_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert "No Dask scheduler answers" in refused(f"tcp://127.0.0.1:{server.getsockname()[1]}")
+
+
+def test_without_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert "pip install 'emigbench[distributed]'" in refused("tcp://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("name", ["python", "dask", "distributed", "emigbench"])
+def test_a_scheduler_with_other_versions(cluster, monkeypatch, name):
+    def other(self, packages):
+        ours = dict.fromkeys(["python", "dask", "distributed", "emigbench"], "1.0")
+        return {"client": {"packages": ours}, "scheduler": {"packages": ours | {name: "0.7"}}}
+
+    monkeypatch.setattr(distributed.Client, "get_versions", other)
+    assert f"{cluster} has {name} 0.7, the machine that started the run has" in refused(cluster)
+
+
+def test_a_worker_with_other_versions(data, tmp_path, cluster, monkeypatch):
+    real = provenance.versions()
+    monkeypatch.setattr(provenance, "versions", lambda: real | {"numpy": "0.1"})
+    with dask(cluster) as executor, pytest.raises(EmigbenchError) as error:
+        do("Toy", data, tmp_path / "out", executor=executor)
+    assert f"has numpy {real['numpy']}, the machine that started the run has 0.1" in one_sentence(error)
+    assert not predicted()
+
+
+def test_hardware_of_several_machines_is_one_record():
+    one, other = {"processor": "A", "cores": 8}, {"processor": "B", "cores": 8}
+    assert provenance.joined_hardware([one, other, one, {}]) == {"processor": "A, B", "cores": 8}
+    assert provenance.joined_hardware([one, one]) == one
