@@ -9,7 +9,7 @@ import pytest
 from helpers import FULL, one_sentence, write_submission
 
 from emigbench import EmigbenchError, scoring
-from emigbench.report import costs, html, leaderboard, pages, plots, site, text
+from emigbench.report import cells, costs, html, index, leaderboard, plots, site, text
 
 ASSETS = Path(html.__file__).with_name("assets")
 VOID = {"meta", "link", "input", "br"}
@@ -209,8 +209,8 @@ def test_counts(n, shown):
 
 
 def test_huge_and_undefined_figures(tmp_path):
-    assert pages.number(-0.25, 2) == "−0.25"
-    assert len(pages.number(1e308, 3)) < 10
+    assert cells.number(-0.25, 2) == "−0.25"
+    assert len(cells.number(1e308, 3)) < 10
     assert plots.at(float("nan"), (0, 1)) == plots.at(1e308, (0, 1)) == "100.0"
     assert plots.scale_of([float("nan")], []) == (0.0, 1.0)
     assert plots.scale_of([0.2, 0.25, 1e300], [0.3, 0.4, float("inf")])[1] < 1
@@ -230,7 +230,7 @@ def test_huge_and_undefined_figures(tmp_path):
     ],
 )
 def test_runs_of_tie_letters(letters, shown):
-    assert pages.runs_of(letters) == shown
+    assert index.runs_of(letters) == shown
 
 
 def test_error_histogram():
