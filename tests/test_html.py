@@ -5,6 +5,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import FULL, one_sentence, write_submission
 
@@ -211,11 +212,21 @@ def test_counts(n, shown):
 def test_huge_and_undefined_figures(tmp_path):
     assert cells.number(-0.25, 2) == "−0.25"
     assert len(cells.number(1e308, 3)) < 10
+
     assert plots.at(float("nan"), (0, 1)) == plots.at(1e308, (0, 1)) == "100.0"
     assert plots.scale_of([float("nan")], []) == (0.0, 1.0)
     assert plots.scale_of([0.2, 0.25, 1e300], [0.3, 0.4, float("inf")])[1] < 1
     write_submission(tmp_path, {i: 0.1 for i in FULL.by_id} | {"KNiF3": 49.0})
     assert "models/a-model.html" in built(tmp_path)
+
+
+@pytest.mark.parametrize("tie", [0.2345, -0.0625, 1.0005, 0.00105])
+def test_ties_round_alike_on_every_machine(tie):
+    """The order in which a processor adds decides the last bits of a mean, and they would decide the third digit."""
+    for value in (np.nextafter(tie, -1), np.nextafter(tie, 2)):
+        assert cells.number(value, 3) == cells.number(tie, 3)
+        assert cells.short(value) == cells.short(tie)
+        assert leaderboard._rounded({"a": [value / 1e5]}) == leaderboard._rounded({"a": [tie / 1e5]})
 
 
 @pytest.mark.parametrize(

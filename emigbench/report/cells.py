@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from emigbench.report.text import steady
 from emigbench.scoring import Figure
 
 DIGITS = {"mae": 3, "rmse": 3, "bias": 3, "median_abs_error": 3, "max_abs_error": 3, "crps": 3}
@@ -49,13 +50,14 @@ class Cell:
 
 def number(value: float, digits: int) -> str:
     """A number with a true minus sign, in powers of ten where it is huge."""
+    value = steady(value)
     shown = f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
     return shown.replace("-", "−")
 
 
 def rounded(value: float) -> str:
-    """A number for the script to six digits: what differs beyond is the processor's, and would make files differ."""
-    return f"{value:.6g}"
+    """A number for the script, to six digits."""
+    return f"{steady(value):.6g}"
 
 
 def cell(name: str, figure: Figure) -> Cell:
@@ -65,7 +67,7 @@ def cell(name: str, figure: Figure) -> Cell:
 
 def short(value: float) -> float | None:
     """A coordinate for a plot, to a tenth of a meV; None where undefined."""
-    number = float(value)
+    number = steady(value)
     if not math.isfinite(number):
         return None
     return round(number, 4) if abs(number) < 1e6 else float(f"{number:.4g}")
