@@ -13,8 +13,12 @@ The rows "real" draw whole materials, with replacement, from the errors of two c
 the score on all of their paths. Real errors have a long tail (barriers up to 8.8 eV, a few times missed by several eV)
 that 59 materials mostly miss.
 
-The methods were chosen on the rows under "chosen on", with other seeds, and for nothing else. The rows under "reported
-on" are of other shapes and of other models, and were run once the methods stood.
+The methods were chosen on the rows under "chosen on" (`emigbench/intervals.py` names them; BCa, plain percentiles,
+jackknife and other bootstrap-t intervals covered less often there). The rows under "reported on" are of other shapes,
+models and seeds, and none of the choices was made on them.
+
+What remains: a few errors of up to 8 eV make most of the RMSE of real models, and 59 materials that hold none of them
+cannot tell that there are any. There the intervals of the RMSE, and less so those of R2 and MAE, are too narrow.
 """
 
 from __future__ import annotations
@@ -219,7 +223,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=1000)
     trials = parser.parse_args().trials
     head = ["", *SHOWN, DIFFERENCE]
-    for part, seed in (("reported on", 2), ("chosen on", 1)):
+    for part, seed in (("reported on", 3), ("chosen on", 1)):
         rows = []
         for name, (draw, true) in cases(part).items():
             shares = coverage(draw, true, trials, seed).values()

@@ -1,10 +1,11 @@
 """95% intervals and p-values from resamples of whole groups, by the kind of score.
 
 - A score that depends on a ratio of two sums over paths (MAE, RMSE, R², bias): a symmetric bootstrap-t interval (Hall,
-  J. R. Stat. Soc. B 50, 35, 1988), on the logarithm where the score ends at one side. So for differences of means.
+  J. R. Stat. Soc. B 50, 35, 1988), on the logarithm where the score ends at one side.
 - A score with two bounds (proportions, F1, MCC, rank correlation, ROC AUC): Wilson's score interval (1927) with as many
   trials as the resamples say that there effectively are (Korn & Graubard, Surv. Methodol. 24, 193, 1998).
-- A median: percentiles, widened as Student's t is against the normal (Hesterberg 2015).
+- A median, and a difference between two models: percentiles, widened as Student's t is against the normal
+  (Hesterberg 2015).
 - A maximum: none. No resample exceeds the largest error seen, but other materials do.
 
 `benchmarks/coverage.py` has how often they hold the truth.
@@ -13,7 +14,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -23,8 +23,6 @@ from emigbench.records import FloatArray
 SMALLEST_P = 1e-12
 ROUNDING = 1e-12
 """Variances below this part of what they are the difference of are zero."""
-PAIRS_AT_ONCE = 64
-"""Differences that are looked at together, to bound the memory."""
 
 
 def percentile_interval(values: FloatArray, n_groups: int, level: float = 0.95) -> tuple[float, float]:
@@ -123,32 +121,14 @@ def ratio_with_error(upper: FloatArray, lower: FloatArray, draws: FloatArray) ->
     Returns:
         (1 + B,) ratios and (1 + B,) errors in the same unit.
     """
-    return _ratio_with_error(draws @ upper, draws @ upper**2, draws @ (upper * lower), lower, draws)
-
-
-def paired_errors(
-    upper: FloatArray, lower: FloatArray, draws: FloatArray, pairs: Sequence[tuple[int, int]]
-) -> list[tuple[float, float]]:
-    """The standard errors of differences between ratios with the same denominators, and their `symmetric_quantile`.
-
-    Args:
-        upper: (k, G) numerators of k models, totals of the groups.
-        lower: (G,) denominators.
-        draws: (1 + B, G) from `group_draws`.
-        pairs: numbers of the two models of each difference.
-
-    Returns:
-        For each pair (standard error, quantile).
-    """
-    sums, products = upper @ draws.T, (upper * lower) @ draws.T
-    found: list[tuple[float, float]] = []
-    for start in range(0, len(pairs), PAIRS_AT_ONCE):
-        a, b = np.array(pairs[start : start + PAIRS_AT_ONCE]).T
-        squares = (upper[a] - upper[b]) ** 2 @ draws.T
-        values, errors = _ratio_with_error(sums[a] - sums[b], squares, products[a] - products[b], lower, draws)
-        quantiles = symmetric_quantile(values[:, 1:] - values[:, :1], errors[:, 1:])
-        found += zip(errors[:, 0].tolist(), quantiles.tolist(), strict=True)
-    return found
+    n = draws.shape[1]
+    below = draws @ lower
+    with np.errstate(all="ignore"):
+        values = (draws @ upper) / below
+        squares = draws @ upper**2
+        variance = squares - 2 * values * (draws @ (upper * lower)) + values**2 * (draws @ lower**2)
+        variance[variance < ROUNDING * squares] = 0
+        return values, np.sqrt(variance * (n / np.float64(n - 1))) / below
 
 
 def symmetric_quantile(changes: FloatArray, errors: FloatArray, level: float = 0.95) -> FloatArray:
@@ -215,21 +195,34 @@ def student_quantile(n_groups: int, level: float = 0.95) -> float:
     return float(stdtrit(n_groups - 1, (1 + level) / 2)) if n_groups > 1 else math.nan
 
 
-def two_sided_p(value: float, reach: float, n_groups: int) -> float:
-    """The p-value of "it is zero" for a value whose 95% interval reaches as far as `reach` to either side.
+def two_sided_p(values: FloatArray, observed: float, n_groups: int) -> float:
+    """The p-value of "no difference": 1 minus the level at which `percentile_interval` just reaches zero.
 
-    Student's, with `reach` for his 95% quantile. So p is below 5% where, and only where, the interval leaves zero out,
-    and far tails, of which resamples tell nothing, are Student's.
+    Twice the share of the resamples on the other side of zero, those at zero included (Efron & Tibshirani 1993,
+    section 15.4), widened as the interval is. The observed one counts as a resample, so p is never 0. Where no
+    resample is on the other side, p is Student's tail of observed / sd if that is smaller: counting alone could
+    not go below 2 / (B + 1), and the correction for hundreds of pairs would then tell nothing apart.
+
+    Args:
+        values: (B,) one difference a resample, NaN where undefined.
+        observed: the difference itself.
+        n_groups: number of groups that were resampled.
 
     Returns:
-        p in (0, 1]; never 0, so that it can be corrected.
+        p in (0, 1]; NaN for fewer than 2 groups, or if more than half of the resamples are undefined.
     """
     from scipy.special import stdtr
 
-    if value == 0:
-        return 1.0
-    t = abs(value) / reach * student_quantile(n_groups) if reach > 0 else math.inf
-    return max(2 * float(stdtr(n_groups - 1, -t)), SMALLEST_P)
+    defined = _mostly_defined(values)
+    if n_groups < 2 or not defined.size:
+        return math.nan
+    shrink = math.sqrt((n_groups - 1) / n_groups)
+    beyond = min(np.count_nonzero(defined <= 0), np.count_nonzero(defined >= 0))
+    share = min(1.0, 2 * (1 + beyond) / (1 + defined.size))
+    p = min(1.0, 2 * float(stdtr(n_groups - 1, shrink * NormalDist().inv_cdf(share / 2))))
+    if beyond == 0 and (sd := float(defined.std(ddof=1))) > 0:
+        p = min(p, 2 * float(stdtr(n_groups - 1, -shrink * abs(observed) / sd)))
+    return max(p, SMALLEST_P)
 
 
 def bootstrap_error(values: FloatArray, n_groups: int) -> float:
@@ -257,16 +250,3 @@ def _mostly_defined(values: FloatArray) -> FloatArray:
     """The resampled values that are defined; none if those are fewer than half."""
     defined = values[~np.isnan(values)]
     return defined if 2 * defined.size >= values.size else defined[:0]
-
-
-def _ratio_with_error(
-    sums: FloatArray, squares: FloatArray, products: FloatArray, lower: FloatArray, draws: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """See `ratio_with_error`: drawn sums of the numerators, of their squares and of their products with `lower`."""
-    n = draws.shape[1]
-    below = draws @ lower
-    with np.errstate(all="ignore"):
-        values = sums / below
-        variance = squares - 2 * values * products + values**2 * (draws @ lower**2)
-        variance[variance < ROUNDING * squares] = 0
-        return values, np.sqrt(variance * (n / np.float64(n - 1))) / below

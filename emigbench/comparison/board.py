@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from emigbench import scoring, statistics
 from emigbench.comparison.contenders import Contender, check_same_ids, value_of
-from emigbench.comparison.differences import Difference, all_on_common, corrected, paired_differences
+from emigbench.comparison.differences import Difference, all_on_common, corrected, paired_differences, resampled
 from emigbench.comparison.error_bars import Calibration, calibration
 from emigbench.comparison.influence import Influence, group_influence
 from emigbench.comparison.ties import tie_letters
 from emigbench.metrics import BY_NAME, Metric
 
 MAE = BY_NAME["mae"]
-_DECIMALS = 9  # what differs beyond is the processor's: equal scores must tie on every machine
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,7 @@ def compare_all(
     by_slug = {model.slug: value_of(metric, model, threshold) for model in models}
     models = sorted(models, key=lambda m: (math.isnan(by_slug[m.slug]), sign * by_slug[m.slug], m.slug))
     weights = scoring.resampling(models[0].samples[0].material)
-    drawn = np.array([statistics.resampled(metric, model.samples, weights, threshold) for model in models])
-    drawn = drawn.round(_DECIMALS)
+    drawn = resampled(metric, models, weights, threshold)
     pairs = list(combinations(range(len(models)), 2))
     differences = corrected(paired_differences(metric, models, pairs, weights, threshold))
     slugs = tuple(model.slug for model in models)

@@ -34,8 +34,8 @@ class Difference:
         n: number of paths.
         value: the difference of the means over seeds.
         low, high: 95% interval over the choice of materials; NaN if undefined.
-        sd: standard error of the difference over the choice of materials.
-        p: two-sided p-value for no difference; never 0.
+        sd: standard deviation of the difference over the choice of materials.
+        p: two-sided bootstrap p-value for no difference; never 0.
         p_holm: p corrected for all pairs of a board, None outside one.
     """
 
@@ -96,9 +96,6 @@ def paired_differences(
 ) -> list[Difference]:
     """The differences of some pairs of models.
 
-    That of two means has a symmetric bootstrap-t interval, as a mean has; another has the standard deviation of its
-    resamples for its error, and Student's quantile.
-
     Args:
         metric: row of `emigbench.metrics.METRICS`.
         models: all on the same paths.
@@ -108,41 +105,33 @@ def paired_differences(
     """
     n, n_groups = len(models[0]), len(np.unique(models[0].samples[0].material))
     values = [value_of(metric, model, threshold) for model in models]
-    errors = _errors(metric, models, pairs, weights, n_groups, threshold)
+    drawn = resampled(metric, models, weights, threshold)
     return [
-        _difference(models[a].slug, models[b].slug, n, values[a] - values[b], *error, n_groups)
-        for (a, b), error in zip(pairs, errors, strict=True)
+        _difference(models[a].slug, models[b].slug, n, values[a] - values[b], drawn[a] - drawn[b], n_groups)
+        for a, b in pairs
     ]
 
 
-def _errors(
-    metric: Metric,
-    models: Sequence[Contender],
-    pairs: Sequence[tuple[int, int]],
-    weights: FloatArray,
-    n_groups: int,
-    threshold: float | None,
-) -> list[tuple[float, float]]:
-    """For each pair the standard error of its difference, and how many of them its interval spans to either side."""
-    groups = models[0].samples[0].material
-    if metric.summand is not None:
+def resampled(
+    metric: Metric, models: Sequence[Contender], weights: FloatArray, threshold: float | None = None
+) -> FloatArray:
+    """(n_models, B) the metric of each model in each resample, mean over seeds; a mean takes one product for all."""
+    if metric.summand is None:
+        drawn = [statistics.resampled(metric, model.samples, weights, threshold) for model in models]
+    else:
         summands = [np.mean([metric.summand(sample) for sample in model.samples], axis=0) for model in models]
-        upper, lower = (statistics.group_totals(x, groups) for x in (np.array(summands), np.ones(len(groups))))
-        return intervals.paired_errors(upper, lower, statistics.group_draws(weights, groups), pairs)
-    drawn = [statistics.resampled(metric, model.samples, weights, threshold) for model in models]
-    quantile = intervals.student_quantile(n_groups)
-    return [(intervals.bootstrap_error(drawn[a] - drawn[b], n_groups), quantile) for a, b in pairs]
+        sums = weights @ np.column_stack([*summands, np.ones(weights.shape[1])])
+        with np.errstate(invalid="ignore"):
+            drawn = list((sums[:, :-1] / sums[:, -1:]).T)
+    return np.array(drawn).round(_DECIMALS)
 
 
-def _difference(a: str, b: str, n: int, value: float, error: float, quantile: float, n_groups: int) -> Difference:
-    """A difference from its standard error; beyond `_DECIMALS`, nothing differs."""
-    value, error = round(value, _DECIMALS), round(error, _DECIMALS)
-    reach = quantile * error if error else 0.0
-    if not math.isfinite(reach):
-        return Difference(a, b, n, value, math.nan, math.nan, error, math.nan)
-    return Difference(
-        a, b, n, value, value - reach, value + reach, error, intervals.two_sided_p(value, reach, n_groups)
-    )
+def _difference(a: str, b: str, n: int, value: float, drawn: FloatArray, n_groups: int) -> Difference:
+    """A difference from its resampled values; nothing is known about it if there is one group only."""
+    low, high = intervals.percentile_interval(drawn, n_groups)
+    defined = drawn[~np.isnan(drawn)]
+    sd = float(defined.std(ddof=1)) if defined.size > 1 and n_groups > 1 else math.nan
+    return Difference(a, b, n, value, low, high, sd, intervals.two_sided_p(drawn, value, n_groups))
 
 
 def detectable_difference(sd: float, power: float = POWER, level: float = LEVEL) -> float:

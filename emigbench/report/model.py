@@ -249,5 +249,6 @@ def _influence(slug: str, comparison: Comparison | None) -> str:
     direction = "lower" if change < 0 else "higher"
     return (
         f"The structural group {group} moves its error most: without it, the MAE would be "
-        f"{text.steady(abs(change)):.3f} eV {direction}. Leaving out one group at a time, its rank {ranks} of {len(comparison.slugs)}."
+        f"{text.steady(abs(change)):.3f} eV {direction}. Leaving out one group at a time, "
+        f"its rank {ranks} of {len(comparison.slugs)}."
     )
