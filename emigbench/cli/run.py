@@ -27,6 +27,9 @@ def list_datasets() -> None:
         print(f"{info.name:12} {info.version}  {info.n_paths:4} paths  {info.description}")
     for split in splits.SPLITS.values():
         print(f"{split.name:12} split      {split.description}")
+    print(
+        f"{'official@N':12} split      the same 60 after N training paths: {', '.join(map(str, splits.CURVE.values()))}"
+    )
 
 
 @app.command("models")

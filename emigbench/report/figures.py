@@ -1,8 +1,8 @@
 """Figures for papers: Devi et al.'s Figures 2b, 3 and 4 for any set of submissions, as SVG and PDF.
 
 What they draw differs from the paper's where honesty asks for it: bars have 95% intervals, values beyond an axis are
-marked and written out, failed paths are drawn as such. There is no learning curve (Figure 4b): submissions hold
-predictions of models fitted to the whole training side. The same submissions give the same bytes: letters are drawn
+marked and written out, failed paths are drawn as such. The learning curve (Figure 4b) is on the pages of the models
+that have one. The same submissions give the same bytes: letters are drawn
 as outlines of the font that matplotlib brings, ids are hashed with a fixed salt, and no date is written.
 """
 
@@ -93,7 +93,11 @@ def shown(entries: Sequence[Entry], labels: Labels, slugs: Sequence[str] = ()) -
     weights: dict[str, FloatArray] = {}
     found = []
     for entry in (by_slug[slug] for slug in dict.fromkeys(slugs or by_slug)):
-        on = {s: comparison.contender(entry.card.slug, seeds, labels, s) for s, seeds in entry.predictions.items()}
+        on = {
+            s: comparison.contender(entry.card.slug, seeds, labels, s)
+            for s, seeds in entry.predictions.items()
+            if s in (TEST, TRAIN, CV)
+        }
         mae, r2 = {}, {}
         for split, model in on.items():
             if split not in weights:

@@ -128,6 +128,7 @@ def restricted(entry: Entry, labels: Labels) -> Entry:
     predictions = {
         split: {seed: [p for p in given if p.id in labels.by_id] for seed, given in seeds.items()}
         for split, seeds in entry.predictions.items()
+        if split not in splits.CURVE
     }
     return Entry(entry.card, predictions, entry.fitted_to, entry.run)
 

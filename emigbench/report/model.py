@@ -91,6 +91,7 @@ class SplitView:
     n_tracks: int
     costs: costs.Costs
     calibrated: bool
+    has_curve: bool
     influence: str
     data: Mapping[str, Any]
 
@@ -159,6 +160,7 @@ def split_view(
     facts = per_path.held_out(labels, split)
     errors = np.array([sample.error for sample in samples.values()])
     score, slug = row.score, entry.card.slug
+    curve = per_path.learning_curve(entry, labels, split, score.metrics["mae"])
     tracks = per_path.tracks(facts)
     return SplitView(
         split=split,
@@ -185,8 +187,9 @@ def split_view(
         n_tracks=len({facts[k].material_id for k in tracks}),
         costs=costs.costs(entry.run, seeds, split),
         calibrated=bool(comparison and slug in comparison.calibration),
+        has_curve=bool(curve),
         influence=_influence(slug, comparison),
-        data=per_path.plot_data(entry, split, list(samples.values()), tracks, comparison),
+        data={**per_path.plot_data(entry, split, list(samples.values()), tracks, comparison), "curve": curve},
     )
 
 

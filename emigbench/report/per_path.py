@@ -12,12 +12,12 @@ import numpy as np
 
 from emigbench import scoring, splits
 from emigbench.datasets.labels import Facts, Labels
-from emigbench.metrics import Sample
+from emigbench.metrics import BY_NAME, Sample
 from emigbench.records import FloatArray
 from emigbench.report import plots
 from emigbench.report.cells import Cell, cell, short
 from emigbench.report.names import SUBSET_LABELS
-from emigbench.scoring import Score
+from emigbench.scoring import Figure, Score
 
 if TYPE_CHECKING:
     from emigbench.comparison import Comparison
@@ -132,6 +132,26 @@ def plot_data(
         if calibration
         else None,
     }
+
+
+def learning_curve(entry: Entry, labels: Labels, split: str, figure: Figure) -> list[dict[str, float | None]]:
+    """MAE on the official test set after ever more training paths, all of them last; [] for a model without one.
+
+    Args:
+        entry: the submission.
+        labels: the dataset.
+        split: only `official` has a curve.
+        figure: the MAE after all training paths.
+    """
+    parts = [part for part in splits.CURVE if part in entry.predictions] if split == "official" else []
+    points = []
+    for part in parts:
+        samples = list(scoring.samples_of(entry.predictions[part], labels, part).values())
+        found = scoring.figure(BY_NAME["mae"], samples, scoring.resampling(samples[0].material), None)
+        points.append((len(splits.folds(labels, part)[0].train), found))
+    if points:
+        points.append((len(splits.folds(labels, split)[0].train), figure))
+    return [{"n": n, "mae": short(each.value), "low": short(each.low), "high": short(each.high)} for n, each in points]
 
 
 def paths_data(labels: Labels, names: Iterable[str]) -> dict[str, Any]:
