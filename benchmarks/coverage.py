@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=1000)
     trials = parser.parse_args().trials
     head = ["", *SHOWN, DIFFERENCE]
-    for part, seed in (("reported on", 3), ("chosen on", 1)):
+    for part, seed in (("reported on", 2), ("chosen on", 1)):
         rows = []
         for name, (draw, true) in cases(part).items():
             shares = coverage(draw, true, trials, seed).values()

@@ -25,6 +25,7 @@ from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError
 from emigbench.metrics import BY_NAME, Confusion, Sample, confusion
 from emigbench.records import FloatArray
+from emigbench.report.cells import number
 from emigbench.report.leaderboard import Entry
 from emigbench.scoring import Figure
 
@@ -270,7 +271,7 @@ def _parity_side(part: Any, model: Shown, split: str, colour: str, title: str) -
     for margin in (above, beside):
         margin.axis("off")
     above.set_title(title)
-    text = f"R² {model.r2[split].value:.3f}\nMAE {model.mae[split].value:.3f} eV\nn {len(true)}"
+    text = f"R² {number(model.r2[split].value, 3)}\nMAE {model.mae[split].value:.3f} eV\nn {len(true)}"
     axes.text(0.04, 0.97, text, transform=axes.transAxes, va="top", bbox=PLATE)
     if beyond.any() or not has_value.all():
         axes.legend(loc="upper left", bbox_to_anchor=(0, 0.82), handletextpad=0.2, borderpad=0.2, **FRAMED)
