@@ -1,6 +1,6 @@
 """How often the 95% intervals hold the truth, in data whose group structure and truth are known.
 
-`python -m benchmarks.coverage [--trials N] > benchmarks/coverage.txt`. Wanted: 92 to 97%.
+`python -m benchmarks.coverage [--trials N]`. Wanted: 92 to 97%. `benchmarks/coverage.txt` keeps the last table.
 
 Paths come in materials: 20 of three paths, or as many and as large as in the official test set (60 paths, nearly all of
 a material of their own) or in `material-cv` (619 paths in 439 materials). Labels are lognormal, and those of one
@@ -18,7 +18,7 @@ jackknife and other bootstrap-t intervals covered less often there). The rows un
 models and seeds, and none of the choices was made on them.
 
 What remains: a few errors of up to 8 eV make most of the RMSE of real models, and 59 materials that hold none of them
-cannot tell that there are any. There the intervals of the RMSE, and less so those of R2 and MAE, are too narrow.
+cannot tell that there are any. There the intervals of RMSE and R2 are far too narrow, and those of the MAE a little.
 """
 
 from __future__ import annotations
