@@ -22,7 +22,7 @@ from emigbench.records import FloatArray
 LEVEL = 0.05
 """Two models are told apart where the p-value, Holm-corrected over all pairs of the board, is below this."""
 POWER = 0.80
-_DECIMALS = 9  # what differs beyond is the processor's: equal scores must tie on every machine
+_DECIMALS = 12  # what differs beyond is the processor's: equal scores must tie on every machine
 
 
 @dataclass(frozen=True)

@@ -225,9 +225,9 @@ def _plain_difference(difference: Difference) -> dict[str, Any]:
 
 
 def _rounded(value: Any) -> Any:
-    """Floats to 9 digits, so that files do not differ by what is the processor's. Undefined is None."""
+    """Floats to 7 digits, so that files do not differ by what is the processor's. Undefined is None."""
     if isinstance(value, float):
-        return float(f"{steady(value):.9g}") if math.isfinite(value) else None
+        return float(f"{steady(value):.7g}") if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
