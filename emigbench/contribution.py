@@ -189,7 +189,7 @@ class Standing:
 
 def standings(own: Submission, others: Sequence[Submission], labels: Labels) -> dict[str, Standing]:
     """Where a submission would stand on each of its splits, among other submissions."""
-    return {split: _standing(own, others, labels, split) for split in own.predictions}
+    return {split: _standing(own, others, labels, split) for split in own.predictions if split not in splits.CURVE}
 
 
 def siblings(folder: Path, own: str, labels: Labels) -> tuple[list[Submission], list[str]]:

@@ -24,7 +24,7 @@ LARGEST_FILE = 20_000_000
 LARGEST_EV = 100.0
 """Beyond this a number is no barrier: published values from unrelaxed bands reach 86 eV."""
 LONGEST_ID, LONGEST_LINE, MOST_LINES = 200, 2_000, 200_000
-ALL_SPLITS = (*splits.SPLITS, splits.FITTED)
+ALL_SPLITS = (*splits.SPLITS, *splits.CURVE, splits.FITTED)
 
 PredictionSet = Mapping[str, Mapping[int, Sequence[Prediction]]]
 """Split -> seed -> one prediction for each held-out path, in the order of the labels."""

@@ -9,7 +9,8 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from itertools import groupby
 from typing import NamedTuple
 
@@ -100,6 +101,8 @@ SPLITS = {
 }
 FITTED = "official-train"
 """Predictions for the paths that a model was fitted to: published rows may have them, they rank nowhere."""
+CURVE = {f"official@{size}": size for size in (50, 100, 200, 400)}
+"""Points of the learning curve: the official test set, after so many training paths; they rank nowhere."""
 
 
 def folds(labels: Labels, split: str) -> list[Fold]:
@@ -111,6 +114,8 @@ def folds(labels: Labels, split: str) -> list[Fold]:
     if split == FITTED:
         ids = tuple(facts.id for facts in labels if facts.split == "train")
         return [Fold("train", ids, ids)]
+    if split in CURVE:
+        return [replace(fold, train=_first_materials(labels, fold, CURVE[split])) for fold in folds(labels, "official")]
     named = _named(split)
     names = sorted({name for facts in labels if (name := named.held_out_by(facts)) is not None})
     return [_fold(labels, named, name) for name in names]
@@ -118,7 +123,7 @@ def folds(labels: Labels, split: str) -> list[Fold]:
 
 def _named(split: str) -> Split:
     if split not in SPLITS:
-        raise EmigbenchError(f"There is no split {split!r}; there are {', '.join(SPLITS)}.")
+        raise EmigbenchError(f"There is no split {split!r}; there are {', '.join([*SPLITS, *CURVE])}.")
     return SPLITS[split]
 
 
@@ -134,6 +139,27 @@ def _fold(labels: Labels, split: Split, name: str) -> Fold:
         held_out=tuple(facts.id for facts in held_out),
         unused=tuple(facts.id for facts in others if facts.id in unused),
     )
+
+
+def _first_materials(labels: Labels, fold: Fold, size: int) -> tuple[str, ...]:
+    """At least `size` training paths of whole materials, in an order that is random but the same for everyone.
+
+    Smaller parts lie inside larger ones: materials are taken in the order of the SHA-256 of their names.
+
+    Raises:
+        EmigbenchError: if there are not so many paths.
+    """
+    if len(fold.train) <= size:
+        raise EmigbenchError(f"{labels.name} has {len(fold.train)} training paths, too few for a part of {size}.")
+    members: dict[str, list[str]] = {}
+    for path_id in fold.train:
+        members.setdefault(labels.by_id[path_id].material_id, []).append(path_id)
+    chosen: set[str] = set()
+    for material in sorted(members, key=lambda name: sha256(name.encode()).hexdigest()):
+        if len(chosen) >= size:
+            break
+        chosen.update(members[material])
+    return tuple(path_id for path_id in fold.train if path_id in chosen)
 
 
 def held_out(labels: Labels, split: str) -> dict[str, Fold]:

@@ -1,15 +1,17 @@
 """The pages as text: what people wrote does no harm, and the same inputs give the same bytes."""
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
-from helpers import FULL, one_sentence, write_submission
+from helpers import FULL, constant, one_sentence, write_submission
 
-from emigbench import EmigbenchError, scoring
-from emigbench.report import costs, html, leaderboard, pages, plots, site, text
+from emigbench import EmigbenchError, scoring, splits
+from emigbench.report import cells, costs, html, index, leaderboard, per_path, plots, site, text
 
 ASSETS = Path(html.__file__).with_name("assets")
 VOID = {"meta", "link", "input", "br"}
@@ -209,13 +211,23 @@ def test_counts(n, shown):
 
 
 def test_huge_and_undefined_figures(tmp_path):
-    assert pages.number(-0.25, 2) == "−0.25"
-    assert len(pages.number(1e308, 3)) < 10
+    assert cells.number(-0.25, 2) == "−0.25"
+    assert len(cells.number(1e308, 3)) < 10
+
     assert plots.at(float("nan"), (0, 1)) == plots.at(1e308, (0, 1)) == "100.0"
     assert plots.scale_of([float("nan")], []) == (0.0, 1.0)
     assert plots.scale_of([0.2, 0.25, 1e300], [0.3, 0.4, float("inf")])[1] < 1
     write_submission(tmp_path, {i: 0.1 for i in FULL.by_id} | {"KNiF3": 49.0})
     assert "models/a-model.html" in built(tmp_path)
+
+
+@pytest.mark.parametrize("tie", [0.2345, -0.0625, 1.0005, 0.00105])
+def test_ties_round_alike_on_every_machine(tie):
+    """The order in which a processor adds decides the last bits of a mean, and they would decide the third digit."""
+    for value in (np.nextafter(tie, -1), np.nextafter(tie, 2)):
+        assert cells.number(value, 3) == cells.number(tie, 3)
+        assert cells.short(value) == cells.short(tie)
+        assert leaderboard._rounded({"a": [value / 1e5]}) == leaderboard._rounded({"a": [tie / 1e5]})
 
 
 @pytest.mark.parametrize(
@@ -230,7 +242,7 @@ def test_huge_and_undefined_figures(tmp_path):
     ],
 )
 def test_runs_of_tie_letters(letters, shown):
-    assert pages.runs_of(letters) == shown
+    assert index.runs_of(letters) == shown
 
 
 def test_error_histogram():
@@ -276,3 +288,32 @@ def test_vega_is_what_vl_convert_bundles():
         pytest.skip(f"vl-convert-python is {bundler.__version__}, another than vega.min.js was made with")
     assert bundle == bundler.javascript_bundle("window.vegaEmbed=vegaEmbed;") + "\n"
     assert "</script" not in (ASSETS / "index.js").read_text()
+
+
+# --- The learning curve
+
+
+def test_the_learning_curve_is_the_scores_of_its_parts(tmp_path):
+    folder = write_submission(tmp_path / "submissions")
+    entry = leaderboard.read_entries(folder.parent, FULL)[0]
+    parts = {name: {0: constant(FULL, value=value)} for name, value in (("official@50", 0.9), ("official@400", 0.7))}
+    entry = dataclasses.replace(entry, predictions={**entry.predictions, **parts})
+    whole = scoring.score(entry.predictions["official"], FULL, "official").metrics["mae"]
+    points = per_path.learning_curve(entry, FULL, "official", whole)
+    assert [point["n"] for point in points] == [
+        *(len(splits.folds(FULL, name)[0].train) for name in parts),
+        559,
+    ]
+    for point, name in zip(points, parts, strict=False):
+        figure = scoring.score(parts[name], FULL, name).metrics["mae"]
+        assert (point["mae"], point["low"], point["high"]) == pytest.approx(
+            (figure.value, figure.low, figure.high), abs=5e-5
+        )
+    assert points[-1]["mae"] == pytest.approx(whole.value, abs=5e-5)
+    found = leaderboard.boards([entry], FULL)
+    assert list(found) == ["official"]  # parts of the training side rank nowhere
+    page = site.files([entry], found, FULL)["models/a-model.html"]
+    assert 'data-plot="curve"' in page
+    without = dataclasses.replace(entry, predictions={"official": entry.predictions["official"]})
+    assert per_path.learning_curve(without, FULL, "official", whole) == []
+    assert 'data-plot="curve"' not in site.files([without], found, FULL)["models/a-model.html"]

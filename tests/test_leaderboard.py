@@ -93,9 +93,9 @@ def test_results_are_strict_json_with_cards_and_scores(folder):
     assert row["score"]["n"] == 60
 
 
-def test_digits_beyond_the_ninth_are_left_out():
+def test_digits_beyond_the_seventh_are_left_out():
     given = {"a": [0.1234567890123, 1], "b": {"c": None, "d": "x"}, "e": 1e-12 / 3}
-    assert leaderboard._rounded(given) == {"a": [0.123456789, 1], "b": {"c": None, "d": "x"}, "e": 3.33333333e-13}
+    assert leaderboard._rounded(given) == {"a": [0.1234568, 1], "b": {"c": None, "d": "x"}, "e": 3.333333e-13}
 
 
 HARMFUL = [

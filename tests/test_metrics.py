@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import subprocess
 import sys
 import warnings
@@ -369,7 +370,8 @@ def test_the_table_is_in_order():
         assert metric.label
         assert metric.description.endswith(".")
         assert (metric.target is not None) == (metric.better == "target")
-        assert metric.interval == ("bootstrap" if metric.counts is None else "wilson")
+        assert (metric.interval == "wilson") == all(map(math.isfinite, metric.bounds))
+        assert (metric.interval == "studentized") == (metric.terms is not None)
 
 
 @pytest.mark.parametrize("metric", [m for m in METRICS if m.counts is not None], ids=by_name)

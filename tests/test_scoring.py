@@ -111,7 +111,7 @@ def test_several_seeds():
     assert mae.value == pytest.approx((0.1 + 0.2) / 2)
     assert mae.seed_sd == pytest.approx(0.1 / math.sqrt(2))
     assert mae.of_mean_prediction == pytest.approx(0.2 / 4)  # d: the mean is 0.6
-    assert mae.low <= mae.value <= mae.high
+    assert math.isnan(mae.low)  # three of four paths have no error: many resamples have none at all
 
 
 def test_confusion_is_the_mean_over_seeds():

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from emigbench.datasets.labels import Labels, read
 from emigbench.errors import EmigbenchError
 from emigbench.splits import (
+    CURVE,
     FITTED,
     SCENARIOS,
     SHARED,
@@ -58,6 +59,26 @@ def test_official_is_the_papers():
     assert all(FULL.by_id[i].split == "test" for i in fold.held_out)
     (fold,) = folds(read("spinels"), "official")
     assert (len(fold.train), len(fold.held_out)) == (71, 11)
+
+
+def test_the_learning_curve_grows_by_whole_materials():
+    (all_of_it,) = folds(FULL, "official")
+    smaller = set()
+    for name, size in CURVE.items():
+        (fold,) = folds(FULL, name)
+        assert fold.held_out == all_of_it.held_out
+        train, material = set(fold.train), {FULL.by_id[i].material_id for i in fold.train}
+        assert smaller < train < set(all_of_it.train)
+        assert train == {i for i in all_of_it.train if FULL.by_id[i].material_id in material}
+        assert size <= len(train) < size + 10
+        smaller = train
+    assert subsets(FULL, "official@100") == {}
+
+
+def test_a_small_dataset_has_no_large_part():
+    assert 50 <= len(folds(read("spinels"), "official@50")[0].train) < 71
+    with pytest.raises(EmigbenchError, match="spinels has 71 training paths"):
+        folds(read("spinels"), "official@100")
 
 
 @pytest.mark.parametrize("labels", [FULL, read("spinels")], ids=["full", "spinels"])

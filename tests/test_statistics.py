@@ -4,22 +4,16 @@ import warnings
 import numpy as np
 import pytest
 
+from emigbench import intervals
 from emigbench.metrics import BY_NAME, METRICS, Sample
 from emigbench.statistics import (
-    Estimate,
-    accelerated_interval,
     bootstrap_weights,
-    difference_interval,
     estimate,
-    leave_one_out_weights,
-    percentile_interval,
+    group_draws,
+    group_totals,
     rank_intervals,
     resampled,
     seed_spread,
-    studentized_interval,
-    two_sided_p,
-    widened_level,
-    wilson_interval,
 )
 
 MAE, ACCURACY = BY_NAME["mae"], BY_NAME["accuracy"]
@@ -75,88 +69,6 @@ def test_no_groups():
 # --- Intervals
 
 
-def test_percentiles_of_a_hundred_and_one():
-    assert percentile_interval(np.arange(101.0)[::-1]) == pytest.approx((2.5, 97.5))
-    assert percentile_interval(np.arange(101.0), level=0.5) == pytest.approx((25, 75))
-
-
-def test_undefined_resamples_are_left_out_until_they_are_most():
-    values = np.array([1.0, 2.0, 3.0, np.nan, np.nan, np.nan])
-    assert percentile_interval(values) == pytest.approx((1.05, 2.95))
-    low, high = percentile_interval(np.append(values, np.nan))
-    assert math.isnan(low)
-    assert math.isnan(high)
-    assert math.isnan(percentile_interval(np.array([]))[0])
-
-
-def test_widened_levels_are_those_of_student():
-    """10 groups: t = 2.262157, times sqrt(10 / 9) = 2.384516, of which the normal holds 98.29%."""
-    assert widened_level(0.95, 10) == pytest.approx(0.98290, abs=5e-6)
-    assert widened_level(0.95, 10_000) == pytest.approx(0.95, abs=1e-4)
-    assert math.isnan(widened_level(0.95, 1))
-
-
-def test_difference_interval_spans_the_widened_level():
-    values = np.arange(10_001.0)
-    low, high = difference_interval(values, 10)
-    assert (high - low) / 10_000 == pytest.approx(0.98290, abs=1e-5)
-    assert low == pytest.approx(10_000 - high)
-    assert all(math.isnan(bound) for bound in difference_interval(values, 1))
-
-
-@pytest.mark.parametrize("shift", [0.0, 0.5, 1.0, 1.5, 1.9, 2.0, 2.1, 2.5, 3.0])
-def test_p_is_below_five_percent_where_the_interval_leaves_zero_out(shift):
-    values = np.random.default_rng(0).normal(shift, 1, 20_000)
-    low, _ = difference_interval(values, 30)
-    assert (two_sided_p(values, shift, 30) < 0.05) == (low > 0)
-    assert two_sided_p(values, shift, 30) == two_sided_p(-values, -shift, 30)
-
-
-def test_p_by_hand():
-    """5 of 99 resamples at or below zero: 2 * 6 / 100 = 0.12, which stays so with very many groups."""
-    values = np.array([-1.0] * 4 + [0.0] + [1.0] * 94)
-    assert two_sided_p(values, 0.9, 10**6) == pytest.approx(0.12, abs=1e-5)
-    assert two_sided_p(values, 0.9, 10) > 0.12
-
-
-def test_p_is_never_zero_and_one_for_no_difference_at_all():
-    assert two_sided_p(np.zeros(1000), 0.0, 30) == 1
-    far = np.random.default_rng(0).normal(50, 1, 1000)
-    assert 0 < two_sided_p(far, 50, 30) < 1e-6
-    assert two_sided_p(np.ones(1000), 1.0, 30) > 0  # no spread to judge by: the count alone
-    assert math.isnan(two_sided_p(np.full(10, np.nan), 0.0, 30))
-    assert math.isnan(two_sided_p(far, 50, 1))
-
-
-def test_accelerated_interval_of_a_symmetric_score_is_the_widened_percentiles():
-    values = np.concatenate([-np.arange(1, 5001.0), [0.0], np.arange(1, 5001.0)])
-    without = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
-    low, high = accelerated_interval(values, 0.0, without)
-    assert (low, high) == pytest.approx(difference_interval(values, 5))
-
-
-def test_accelerated_interval_leans_to_the_long_tail():
-    rng = np.random.default_rng(0)
-    sizes = rng.lognormal(0, 1, 40)
-    weights = bootstrap_weights(range(40), 4000, seed=0)
-    plain = percentile_interval(weights @ sizes / 40)
-    low, high = accelerated_interval(weights @ sizes / 40, sizes.mean(), leave_one_out_weights(range(40)) @ sizes / 39)
-    assert low > plain[0]
-    assert high > plain[1]
-
-
-def test_studentized_interval_scales_and_needs_ten_groups():
-    rng = np.random.default_rng(0)
-    sizes, groups = rng.lognormal(0, 1, 40), np.arange(40) // 2
-    weights = bootstrap_weights(groups, 2000, seed=0)
-    low, high = studentized_interval(sizes, weights, groups)
-    assert low < sizes.mean() < high
-    assert studentized_interval(1000 * sizes, weights, groups) == pytest.approx((1000 * low, 1000 * high))
-    few = np.arange(40) % 9
-    assert math.isnan(studentized_interval(sizes, bootstrap_weights(few, 100, seed=0), few)[0])
-    assert math.isnan(studentized_interval(np.zeros(40), weights, groups)[0])
-
-
 def test_the_order_of_rows_does_not_matter_to_the_interval():
     [sample] = seeds(1)
     order = np.random.default_rng(1).permutation(len(sample))
@@ -164,32 +76,6 @@ def test_the_order_of_rows_does_not_matter_to_the_interval():
     for metric in (MAE, BY_NAME["r2"]):
         found = [estimate(metric, [s], bootstrap_weights(s.material, 300, seed=0)) for s in (sample, moved)]
         assert (found[0].low, found[0].high) == pytest.approx((found[1].low, found[1].high))
-
-
-def test_wilson_by_hand():
-    """48 of 60: centre (0.8 + 0.032012) / 1.064024, half width 1.959964 * 0.054161 / 1.064024."""
-    assert wilson_interval(48, 60) == pytest.approx((0.68218, 0.88172), abs=5e-5)
-
-
-def test_wilson_at_the_ends():
-    """For 0 of n the upper bound is z2 / (n + z2): 3.841459 / 13.841459."""
-    assert wilson_interval(0, 10) == pytest.approx((0.0, 0.277533), abs=1e-6)
-    assert wilson_interval(10, 10) == pytest.approx((0.722467, 1.0), abs=1e-6)
-
-
-@pytest.mark.parametrize(("successes", "n"), [(7, 23), (1, 2), (12.4, 19.6), (300, 619)])
-def test_wilson_bounds_solve_the_score_equation(successes, n):
-    """Its definition: the p at which the observed share lies z standard errors away."""
-    for bound in wilson_interval(successes, n, level=0.9):
-        z = abs(successes / n - bound) / math.sqrt(bound * (1 - bound) / n)
-        assert z == pytest.approx(1.6448536)
-
-
-def test_wilson_undefined_and_impossible():
-    assert all(math.isnan(bound) for bound in wilson_interval(0, 0))
-    assert all(math.isnan(bound) for bound in wilson_interval(math.nan, 5))
-    with pytest.raises(ValueError, match="no proportion"):
-        wilson_interval(6, 5)
 
 
 def test_group_bootstrap_covers_and_the_plain_one_does_not():
@@ -214,22 +100,46 @@ def test_group_bootstrap_covers_and_the_plain_one_does_not():
 # --- Estimates
 
 
+def terms(metric, samples, weights):
+    """What `estimate` makes an interval of, put together by hand."""
+    groups = samples[0].material
+    upper, lower = (np.mean(parts, axis=0) for parts in zip(*(metric.terms(s) for s in samples), strict=True))
+    totals = group_totals(upper, groups), group_totals(lower, groups), group_draws(weights, groups)
+    return intervals.ratio_with_error(*totals)
+
+
 def test_estimate_of_one_seed():
     [sample] = seeds(1)
     weights = bootstrap_weights(sample.material, 500, seed=0)
     result = estimate(MAE, [sample], weights)
     assert result.value == pytest.approx(np.abs(sample.error).mean())
-    assert (result.low, result.high) == studentized_interval(np.abs(sample.error), weights, sample.material)
     assert result.low < result.value < result.high
+    assert result.value / result.low == pytest.approx(result.high / result.value)
     assert result.unit == "eV"
 
 
-def test_scores_that_are_no_means_get_an_accelerated_interval():
+@pytest.mark.parametrize("name", ["mae", "rmse", "r2", "bias"])
+def test_scores_of_a_ratio_get_a_studentized_interval(name):
+    [sample], metric = seeds(1), BY_NAME[name]
+    weights = bootstrap_weights(sample.material, 500, seed=0)
+    result = estimate(metric, [sample], weights)
+    expected = intervals.studentized_interval(
+        metric(sample, weights), result.value, *terms(metric, [sample], weights), metric.bounds
+    )
+    assert (result.low, result.high) == pytest.approx(expected)
+
+
+def test_the_terms_of_a_score_tell_it():
     [sample] = seeds(1)
-    weights, rmse = bootstrap_weights(sample.material, 500, seed=0), BY_NAME["rmse"]
-    result = estimate(rmse, [sample], weights)
-    without = rmse(sample, leave_one_out_weights(sample.material))
-    assert (result.low, result.high) == accelerated_interval(rmse(sample, weights), result.value, without)
+    for name, of_ratio in (("mae", float), ("rmse", math.sqrt), ("r2", lambda x: 1 - x), ("bias", float)):
+        upper, lower = BY_NAME[name].terms(sample)
+        assert of_ratio(upper.sum() / lower.sum()) == pytest.approx(float(BY_NAME[name](sample)))
+
+
+def test_the_largest_error_has_no_interval():
+    result = estimate(BY_NAME["max_abs_error"], seeds(1), bootstrap_weights(seeds(1)[0].material, 100, seed=0))
+    assert math.isfinite(result.value)
+    assert math.isnan(result.low)
 
 
 def test_seeds_are_averaged_under_the_same_resample():
@@ -239,8 +149,9 @@ def test_seeds_are_averaged_under_the_same_resample():
     np.testing.assert_allclose(resampled(MAE, samples, weights), np.mean(each, axis=0))
     result = estimate(MAE, samples, weights)
     assert result.value == pytest.approx(np.mean([np.abs(s.error).mean() for s in samples]))
-    sizes = np.mean([np.abs(s.error) for s in samples], axis=0)
-    assert (result.low, result.high) == pytest.approx(studentized_interval(sizes, weights, samples[0].material))
+    values = resampled(MAE, samples, weights)
+    expected = intervals.studentized_interval(values, result.value, *terms(MAE, samples, weights), MAE.bounds)
+    assert (result.low, result.high) == pytest.approx(expected)
 
 
 def test_equal_seeds_change_nothing():
@@ -251,14 +162,25 @@ def test_equal_seeds_change_nothing():
         assert (once.value, once.low, once.high) == pytest.approx((thrice.value, thrice.low, thrice.high))
 
 
-def test_proportions_get_wilson_with_their_own_denominator():
-    """Two seeds: precision 1/2 of 2 and 1/1 of 1 called good; mean 0.75 of a mean of 1.5."""
-    e_m, weights = [0.1, 0.9, 0.9, 0.1], bootstrap_weights(range(4), 100, seed=0)
+def test_proportions_get_wilson_with_the_trials_that_the_resamples_tell():
+    """Single paths, each right or wrong: nearly as many trials as paths. Twins that err together: half as many."""
+    right = np.arange(60) % 3 > 0
+    single = Sample(np.zeros(60), np.where(right, 0.0, 1.0), range(60))
+    result = estimate(ACCURACY, [single], bootstrap_weights(range(60), 20_000, seed=0), 0.65)
+    z = intervals.student_quantile(60)
+    assert (result.low, result.high) == pytest.approx(intervals.wilson_interval(2 / 3, 59, z), abs=0.003)
+    twins = np.repeat(np.arange(60), 2)
+    twice = Sample(single.e_m[twins], single.predicted[twins], twins)
+    again = estimate(ACCURACY, [twice], bootstrap_weights(twins, 20_000, seed=0), 0.65)
+    assert (again.low, again.high) == pytest.approx((result.low, result.high))
+
+
+def test_all_right_has_the_trials_that_there_are():
+    """Precision 1 of the two called good, on average over seeds 1.5: Wilson's with that many, and Student's t."""
+    e_m, weights = [0.1, 0.1, 0.9, 0.9], bootstrap_weights(range(4), 2000, seed=0)
     samples = [Sample(e_m, predicted, range(4)) for predicted in ([0, 0, 1, 1], [0, 1, 1, 1])]
     result = estimate(BY_NAME["precision_good"], samples, weights, 0.65)
-    assert result == Estimate(0.75, *wilson_interval(0.75 * 1.5, 1.5), "")
-    accuracy = estimate(ACCURACY, samples, weights, 0.65)
-    assert accuracy == Estimate(0.625, *wilson_interval(2.5, 4), "")
+    assert (result.low, result.high) == intervals.wilson_interval(1, 1.5, intervals.student_quantile(4))
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -267,7 +189,7 @@ def test_every_metric_has_an_estimate(metric):
     samples = [Sample(s.e_m, s.predicted, s.material, rng.gamma(2, 0.1, len(s))) for s in seeds(2)]
     weights = bootstrap_weights(samples[0].material, 300, seed=0)
     result = estimate(metric, samples, weights, 0.65)
-    assert result.low <= result.value <= result.high
+    assert metric.interval == "none" or result.low <= result.value <= result.high
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)

@@ -28,6 +28,9 @@ def list_datasets() -> None:
         print(f"{info.name:15} {info.version}  {info.n_paths:4} paths  {info.description}")
     for split in splits.SPLITS.values():
         print(f"{split.name:15} split      {split.description}")
+    print(
+        f"{'official@N':15} split      the same 60 after N training paths: {', '.join(map(str, splits.CURVE.values()))}"
+    )
 
 
 @app.command("models")

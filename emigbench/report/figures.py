@@ -1,8 +1,8 @@
 """Figures for papers: Devi et al.'s Figures 2b, 3 and 4 for any set of submissions, as SVG and PDF.
 
 What they draw differs from the paper's where honesty asks for it: bars have 95% intervals, values beyond an axis are
-marked and written out, failed paths are drawn as such. There is no learning curve (Figure 4b): submissions hold
-predictions of models fitted to the whole training side. The same submissions give the same bytes: letters are drawn
+marked and written out, failed paths are drawn as such. The learning curve (Figure 4b) is on the pages of the models
+that have one. The same submissions give the same bytes: letters are drawn
 as outlines of the font that matplotlib brings, ids are hashed with a fixed salt, and no date is written.
 """
 
@@ -25,6 +25,7 @@ from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError
 from emigbench.metrics import BY_NAME, Confusion, Sample, confusion
 from emigbench.records import FloatArray
+from emigbench.report.cells import number
 from emigbench.report.leaderboard import Entry
 from emigbench.scoring import Figure
 
@@ -93,7 +94,11 @@ def shown(entries: Sequence[Entry], labels: Labels, slugs: Sequence[str] = ()) -
     weights: dict[str, FloatArray] = {}
     found = []
     for entry in (by_slug[slug] for slug in dict.fromkeys(slugs or by_slug)):
-        on = {s: comparison.contender(entry.card.slug, seeds, labels, s) for s, seeds in entry.predictions.items()}
+        on = {
+            s: comparison.contender(entry.card.slug, seeds, labels, s)
+            for s, seeds in entry.predictions.items()
+            if s in (TEST, TRAIN, CV)
+        }
         mae, r2 = {}, {}
         for split, model in on.items():
             if split not in weights:
@@ -266,7 +271,7 @@ def _parity_side(part: Any, model: Shown, split: str, colour: str, title: str) -
     for margin in (above, beside):
         margin.axis("off")
     above.set_title(title)
-    text = f"R² {model.r2[split].value:.3f}\nMAE {model.mae[split].value:.3f} eV\nn {len(true)}"
+    text = f"R² {number(model.r2[split].value, 3)}\nMAE {model.mae[split].value:.3f} eV\nn {len(true)}"
     axes.text(0.04, 0.97, text, transform=axes.transAxes, va="top", bbox=PLATE)
     if beyond.any() or not has_value.all():
         axes.legend(loc="upper left", bbox_to_anchor=(0, 0.82), handletextpad=0.2, borderpad=0.2, **FRAMED)

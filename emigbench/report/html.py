@@ -20,7 +20,7 @@ from markupsafe import Markup
 from emigbench import scoring, splits
 from emigbench.datasets.labels import Labels
 from emigbench.metrics import BY_NAME
-from emigbench.report import costs, pages, plots, text
+from emigbench.report import cells, costs, index, model, names, per_path, plots, text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -50,12 +50,12 @@ def files(
     for split, rows in boards.items():
         for row in rows:
             rows_of.setdefault(row.card.slug, {})[split] = row
-    names = {entry.card.slug: text.clean(entry.card.name, 120) for entry in entries}
+    names_of = {entry.card.slug: text.clean(entry.card.name, 120) for entry in entries}
     found = {INDEX: index_page(entries, boards, labels, comparisons)}
     for entry in entries:
-        page = pages.model_page(entry, rows_of.get(entry.card.slug, {}), labels, comparisons, names)
+        page = model.model_page(entry, rows_of.get(entry.card.slug, {}), labels, comparisons, names_of)
         found[f"{MODELS}/{entry.card.slug}.html"] = _render("model.html.jinja", page=page, dataset=_dataset(labels))
-    found[f"{ASSETS}/paths.js"] = f"window.EMIGBENCH={_json(pages.paths_data(labels, boards))};\n"
+    found[f"{ASSETS}/paths.js"] = f"window.EMIGBENCH={_json(per_path.paths_data(labels, boards))};\n"
     for name in ("style.css", "model.js", "vega.min.js"):
         found[f"{ASSETS}/{name}"] = _asset(name)
     return found
@@ -64,7 +64,7 @@ def files(
 def index_page(entries: Sequence[Entry], boards: Boards, labels: Labels, comparisons: Mapping[str, Comparison]) -> str:
     """The one page with all boards; style and script are inside it."""
     by_slug = {entry.card.slug: entry for entry in entries}
-    views = [pages.board(split, rows, by_slug, labels, comparisons.get(split)) for split, rows in boards.items()]
+    views = [index.board(split, rows, by_slug, labels, comparisons.get(split)) for split, rows in boards.items()]
     script = _asset("index.js")
     return _render(
         "index.html.jinja",
@@ -74,7 +74,7 @@ def index_page(entries: Sequence[Entry], boards: Boards, labels: Labels, compari
         dataset=_dataset(labels),
         thresholds=[f"{threshold:g}" for threshold in scoring.THRESHOLDS_EV],
         resamples=scoring.RESAMPLES,
-        data=pages.script_data(boards),
+        data=index.script_data(boards),
         style=Markup(_asset("style.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -106,13 +106,13 @@ def _environment() -> Environment:
         "at": plots.at,
         "duration": costs.duration,
         "count": costs.count,
-        "number": pages.number,
-        "runs": pages.runs_of,
-        "ranks": pages.ranks_text,
-        "rounded": pages.rounded,
+        "number": cells.number,
+        "runs": index.runs_of,
+        "ranks": index.ranks_text,
+        "rounded": cells.rounded,
     }
     environment.globals |= {
-        "subset_labels": pages.SUBSET_LABELS,
+        "subset_labels": names.SUBSET_LABELS,
         "metrics": BY_NAME,
         "fitted": splits.FITTED,
         "strip_end": plots.STRIP_END,

@@ -23,6 +23,7 @@ from emigbench.errors import EmigbenchError
 from emigbench.evaluation import Progress
 from emigbench.metrics import BY_NAME
 from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predictions
+from emigbench.report.text import steady
 from emigbench.scoring import Figure, Score
 from emigbench.submission import Card
 
@@ -127,6 +128,7 @@ def restricted(entry: Entry, labels: Labels) -> Entry:
     predictions = {
         split: {seed: [p for p in given if p.id in labels.by_id] for seed, given in seeds.items()}
         for split, seeds in entry.predictions.items()
+        if split not in splits.CURVE
     }
     return Entry(entry.card, predictions, entry.fitted_to, entry.run)
 
@@ -223,9 +225,9 @@ def _plain_difference(difference: Difference) -> dict[str, Any]:
 
 
 def _rounded(value: Any) -> Any:
-    """Floats to 9 digits: what differs beyond is the processor's, and would make files differ. Undefined is None."""
+    """Floats to 7 digits, so that files do not differ by what is the processor's. Undefined is None."""
     if isinstance(value, float):
-        return float(f"{value:.9g}") if math.isfinite(value) else None
+        return float(f"{steady(value):.7g}") if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
@@ -236,7 +238,7 @@ def to_markdown(found: Boards, labels: Labels) -> str:
     parts = [
         "# Leaderboard",
         f"Dataset `{labels.name}` {labels.version} ({len(labels)} paths, content {labels.sha256[:12]}). Brackets "
-        f"hold 95% intervals: bootstrap over materials ({scoring.RESAMPLES:,} resamples), Wilson for proportions. "
+        f"hold 95% intervals by bootstrap over materials ({scoring.RESAMPLES:,} resamples). "
         f"*Ranks* are those that a row holds in 95% of the resamples. *Tied*: rows that share a letter are not told "
         f"apart by these paths (paired difference of MAE, 5% after Holm's correction for all pairs). A failed path is "
         f"scored with the median of its training side and lowers the coverage. "
@@ -319,7 +321,7 @@ def main_table(rows: Sequence[Row], *, ranked: bool = True) -> str:
 def _seeds(score: Score) -> str:
     """Number of seeds, and the standard deviation of the ranking metric over them."""
     sd = score.metrics[RANKED_BY].seed_sd
-    return str(len(score.seeds)) if sd is None or math.isnan(sd) else f"{len(score.seeds)} (SD {sd:.3f})"
+    return str(len(score.seeds)) if sd is None or math.isnan(sd) else f"{len(score.seeds)} (SD {steady(sd):.3f})"
 
 
 def subset_table(rows: Sequence[Row]) -> str:
@@ -342,9 +344,8 @@ def subset_table(rows: Sequence[Row]) -> str:
 def _with_interval(figure: Figure, digits: int = 3) -> str:
     if np.isnan(figure.value):
         return "–"
-    if np.isnan(figure.low):
-        return f"{figure.value:.{digits}f}"
-    return f"{figure.value:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
+    value, low, high = (f"{steady(number):.{digits}f}" for number in (figure.value, figure.low, figure.high))
+    return value if np.isnan(figure.low) else f"{value} [{low}, {high}]"
 
 
 def _escaped(text: str) -> str:

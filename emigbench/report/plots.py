@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import median
 
+from emigbench.report.text import steady
+
 STRIP_END = 1.0
 """eV; strips of errors end here, and what is larger stands at the end."""
 
@@ -14,7 +16,7 @@ def at(value: float, scale: tuple[float, float]) -> str:
     """Where a value stands on a scale, in percent of its width, kept inside."""
     low, high = scale
     share = (value - low) / (high - low) if math.isfinite(value) else 1.0
-    return f"{100 * min(max(share, 0.0), 1.0):.1f}"
+    return f"{steady(100 * min(max(share, 0.0), 1.0)):.1f}"
 
 
 def scale_of(values: Sequence[float], highs: Sequence[float]) -> tuple[float, float]:
@@ -35,20 +37,24 @@ def _round_up(value: float) -> float:
 
 def strip(errors: Iterable[float], width: int = 160, margin: int = 4) -> str:
     """An SVG path with a round dot (a line of no length) for each absolute error."""
-    places = (margin + min(abs(e), STRIP_END) / STRIP_END * (width - 2 * margin) for e in errors)
+    places = (_place(error, width, margin) for error in errors)
     return "".join(f"M{place:.0f} 7h0" for place in sorted(places))
 
 
 def strip_at(error: float, width: int = 160, margin: int = 4) -> str:
     """Where an absolute error stands on a strip."""
-    return f"{margin + min(abs(error), STRIP_END) / STRIP_END * (width - 2 * margin):.1f}"
+    return f"{_place(error, width, margin):.1f}"
+
+
+def _place(error: float, width: int, margin: int) -> float:
+    return steady(margin + min(abs(error), STRIP_END) / STRIP_END * (width - 2 * margin))
 
 
 def shade(difference: float, scale: float) -> int:
     """Strength of a heat map's colour: -5 (much lower) to 5 (much higher)."""
     if not math.isfinite(difference) or scale <= 0:
         return 0
-    return max(-5, min(5, round(5 * difference / scale)))
+    return max(-5, min(5, round(steady(5 * difference / scale))))
 
 
 BIN_WIDTH, LAST_BIN = 0.1, 10

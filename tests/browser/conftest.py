@@ -41,8 +41,9 @@ def made_up(slug: str, kind: str, scale: float, names=("official",), seeds=1, st
 
 
 BOTH = ("official", "material-cv")
+CURVE = ("official@50", "official@200")
 ENTRIES = (
-    ("best", "graph", 0.05, {"names": BOTH, "seeds": 3, "n_parameters": 4_000_000}),
+    ("best", "graph", 0.05, {"names": (*BOTH, *CURVE), "seeds": 3, "n_parameters": 4_000_000}),
     ("honest", "classical", 0.2, {"names": BOTH, "std": True}),
     ("gaps", "published", 0.25, {"failed": 5}),
     ("fitted", "published", 0.1, {"names": ("official-train",)}),

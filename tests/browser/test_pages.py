@@ -210,6 +210,7 @@ def test_every_plot_is_drawn(browser, slug):
     browser.open(f"models/{slug}.html")
     plots = browser.all("[data-plot]")
     assert {plot.get_attribute("data-plot") for plot in plots} >= {"parity", "histogram", "tracks"}
+    assert bool(browser.all("[data-plot=curve]")) == (slug == "best")
     calibrated = browser.all("[data-plot=calibration]")
     assert bool(calibrated) == (slug == "honest")
     for plot in plots:

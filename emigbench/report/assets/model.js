@@ -175,7 +175,27 @@
     };
   }
 
-  const PLOTS = { parity, histogram, tracks, calibration };
+  function curve(rows, model, colour, width) {
+    const values = model.curve.map((point) => ({ ...point, label: `${point.n} training paths: MAE ${point.mae.toFixed(3)} eV` }));
+    const ends = [0.8 * values[0].n, 1.25 * values[values.length - 1].n];
+    const x = { field: "n", type: "quantitative", title: "training paths", scale: { type: "log", domain: ends, nice: false }, axis: { values: values.map((point) => point.n), grid: false } };
+    const y = (field) => ({ field, type: "quantitative", title: "MAE (eV)", scale: { zero: true }, axis: { tickCount: 6 } });
+    return {
+      width: Math.min(width, 460),
+      height: 240,
+      data: { values },
+      layer: [
+        { mark: { type: "rule", color: colour.accent, aria: false, tooltip: null }, encoding: { x, y: y("low"), y2: { field: "high" } } },
+        { mark: { type: "line", color: colour.accent, aria: false, tooltip: null }, encoding: { x, y: y("mae") } },
+        { mark: { type: "point", filled: true, size: 55, color: colour.accent, opacity: 1 },
+          encoding: { x, y: y("mae"), description: { field: "label" }, tooltip: [
+            { field: "n", title: "training paths" }, { field: "mae", title: "MAE (eV)", format: ".3f" },
+            { field: "low", title: "from", format: ".3f" }, { field: "high", title: "to", format: ".3f" }] } },
+      ],
+    };
+  }
+
+  const PLOTS = { parity, histogram, tracks, curve, calibration };
 
   // --- Drawing
 
@@ -189,7 +209,7 @@
     });
     holder.finish = () => result.finalize();
     if (note) holder.after(Object.assign(document.createElement("p"), { className: "note plot-note", textContent: note }));
-    if (plot === "parity" || plot === "tracks") reachByKeyboard(holder);
+    if (plot === "parity" || plot === "tracks" || plot === "curve") reachByKeyboard(holder);
     holder.dataset.drawn = dark.matches ? "dark" : "light";
   }
 

@@ -1,0 +1,138 @@
+"""A whole board: each model against each other one, what they rank, and what the split can resolve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emigbench import scoring, statistics
+from emigbench.comparison.contenders import Contender, check_same_ids, value_of
+from emigbench.comparison.differences import Difference, all_on_common, corrected, paired_differences, resampled
+from emigbench.comparison.error_bars import Calibration, calibration
+from emigbench.comparison.influence import Influence, group_influence
+from emigbench.comparison.ties import tie_letters
+from emigbench.metrics import BY_NAME, Metric
+
+MAE = BY_NAME["mae"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Two kinds of uncertainty of a mean over seeds, side by side, in the metric's unit.
+
+    Attributes:
+        sampling_sd: standard deviation over the choice of materials; more paths lower it.
+        seed_sd: standard deviation over seeds; None for a single one.
+        seed_sd_of_mean: seed_sd / sqrt(seeds); more seeds lower it. None for a single one.
+    """
+
+    sampling_sd: float
+    seed_sd: float | None
+    seed_sd_of_mean: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """All that tells the models of one board apart, by one metric.
+
+    Attributes:
+        metric: its name.
+        slugs: the models, best first.
+        ranks: slug -> best and worst rank in 95% of the resamples.
+        letters: slug -> the letters of its tie groups, see `tie_letters`.
+        differences: (a, b) -> a's metric minus b's on all paths, with `p_holm`; a stands before b in `slugs`.
+        common: the same on the paths that both have a value for, for the pairs in which one lacks some; these are
+            other paths for each pair, so they are not corrected and make no tie groups.
+        detectable: the median over all pairs of `Difference.detectable`; NaN for a single model.
+        spread: slug -> sampling and seed standard deviation.
+        influence: of the structural groups; models in the order of `slugs`.
+        calibration: slug -> calibration, for the models that give a std.
+    """
+
+    metric: str
+    slugs: tuple[str, ...]
+    ranks: Mapping[str, tuple[int, int]]
+    letters: Mapping[str, str]
+    differences: Mapping[tuple[str, str], Difference]
+    common: Mapping[tuple[str, str], Difference]
+    detectable: float
+    spread: Mapping[str, Spread]
+    influence: Influence
+    calibration: Mapping[str, Calibration]
+
+    def difference(self, a: str, b: str) -> Difference:
+        """The metric of a minus that of b on all paths, for either order of the two."""
+        return self.differences[a, b] if (a, b) in self.differences else self.differences[b, a].swapped()
+
+    def difference_on_common(self, a: str, b: str) -> Difference:
+        """The metric of a minus that of b on the paths that both have: that on all paths if neither lacks any."""
+        if (a, b) in self.common:
+            return self.common[a, b]
+        return self.common[b, a].swapped() if (b, a) in self.common else self.difference(a, b)
+
+
+def compare_all(
+    models: Sequence[Contender], groups: Sequence[str], metric: Metric = MAE, threshold: float | None = None
+) -> Comparison:
+    """Everything about a board: each model against each other one.
+
+    Args:
+        models: at least one, all on the same paths.
+        groups: (n,) structural group of each path, for the influence.
+        metric: one whose `better` is "lower" or "higher".
+        threshold: eV, for the metrics that need one.
+
+    Raises:
+        ValueError: if there is no model, the paths differ or the metric ranks nobody.
+    """
+    if not models:
+        raise ValueError("There is no model to compare.")
+    for model in models[1:]:
+        check_same_ids(models[0], model)
+    sign = -1 if metric.better == "higher" else 1
+    by_slug = {model.slug: value_of(metric, model, threshold) for model in models}
+    models = sorted(models, key=lambda m: (math.isnan(by_slug[m.slug]), sign * by_slug[m.slug], m.slug))
+    weights = scoring.resampling(models[0].samples[0].material)
+    drawn = resampled(metric, models, weights, threshold)
+    pairs = list(combinations(range(len(models)), 2))
+    differences = corrected(paired_differences(metric, models, pairs, weights, threshold))
+    slugs = tuple(model.slug for model in models)
+    sd = drawn.std(axis=1, ddof=1)
+    return Comparison(
+        metric=metric.name,
+        slugs=slugs,
+        ranks=dict(zip(slugs, statistics.rank_intervals(drawn, metric.better), strict=True)),
+        letters=dict(zip(slugs, tie_letters(_told_apart(slugs, differences)), strict=True)),
+        differences=differences,
+        common=all_on_common(metric, models, weights, threshold),
+        detectable=float(np.median([d.detectable for d in differences.values()])) if differences else math.nan,
+        spread={m.slug: _spread(metric, m, float(sd[k]), threshold) for k, m in enumerate(models)},
+        influence=group_influence(metric, models, groups, threshold),
+        calibration={m.slug: c for m in models if (c := calibration(m.samples)) is not None},
+    )
+
+
+def spread(metric: Metric, model: Contender, threshold: float | None = None) -> Spread:
+    """Sampling and seed standard deviation of a model's metric."""
+    drawn = statistics.resampled(metric, model.samples, scoring.resampling(model.samples[0].material), threshold)
+    return _spread(metric, model, float(drawn.std(ddof=1)), threshold)
+
+
+def _told_apart(slugs: Sequence[str], differences: Mapping[tuple[str, str], Difference]) -> NDArray[np.bool_]:
+    position = {slug: k for k, slug in enumerate(slugs)}
+    table = np.zeros((len(slugs), len(slugs)), dtype=np.bool_)
+    for (a, b), difference in differences.items():
+        table[position[a], position[b]] = table[position[b], position[a]] = difference.told_apart
+    return table
+
+
+def _spread(metric: Metric, model: Contender, sampling_sd: float, threshold: float | None) -> Spread:
+    if len(model.samples) == 1:
+        return Spread(sampling_sd, None, None)
+    seed_sd = statistics.seed_spread(metric, model.samples, threshold)
+    return Spread(sampling_sd, seed_sd, seed_sd / math.sqrt(len(model.samples)))

@@ -1,0 +1,194 @@
+"""Paired differences between two models, and whether they are real.
+
+Models are compared on the same paths under the same resamples of the materials, so what is hard for all of them
+cancels (paired cluster bootstrap: Efron & Tibshirani 1993, chapter 16; Davison & Hinkley 1997, section 3.8).
+Differences are `metric(a) - metric(b)`: negative means that a has the lower value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+import numpy as np
+
+from emigbench import intervals, scoring, statistics
+from emigbench.comparison.contenders import Contender, check_same_ids, restricted, value_of
+from emigbench.metrics import Metric
+from emigbench.records import FloatArray
+
+LEVEL = 0.05
+"""Two models are told apart where the p-value, Holm-corrected over all pairs of the board, is below this."""
+POWER = 0.80
+_DECIMALS = 12  # what differs beyond is the processor's: equal scores must tie on every machine
+
+
+@dataclass(frozen=True)
+class Difference:
+    """metric(a) - metric(b) on n paths, with its 95% interval, in the metric's unit.
+
+    Attributes:
+        a, b: slugs.
+        n: number of paths.
+        value: the difference of the means over seeds.
+        low, high: 95% interval over the choice of materials; NaN if undefined.
+        sd: standard deviation of the difference over the choice of materials.
+        p: two-sided bootstrap p-value for no difference; never 0.
+        p_holm: p corrected for all pairs of a board, None outside one.
+    """
+
+    a: str
+    b: str
+    n: int
+    value: float
+    low: float
+    high: float
+    sd: float
+    p: float
+    p_holm: float | None = None
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the corrected p-value (or the plain one outside a board) is below `LEVEL`."""
+        return (self.p if self.p_holm is None else self.p_holm) < LEVEL
+
+    @property
+    def detectable(self) -> float:
+        """The smallest true difference between these two that such a test would find; see `detectable_difference`."""
+        return detectable_difference(self.sd)
+
+    def swapped(self) -> Difference:
+        """The same, as metric(b) - metric(a)."""
+        return replace(self, a=self.b, b=self.a, value=-self.value, low=-self.high, high=-self.low)
+
+
+def paired_difference(
+    metric: Metric, a: Contender, b: Contender, weights: FloatArray | None = None, threshold: float | None = None
+) -> Difference:
+    """metric(a) - metric(b), both under the same resamples of the materials.
+
+    On all paths, failures count with the train median; for the paths that both have, compare what
+    `on_common_ids` gives.
+
+    Args:
+        metric: row of `emigbench.metrics.METRICS`.
+        a: one model.
+        b: the other, on the same paths.
+        weights: (B, n) from `bootstrap_weights`; those of all intervals if not given.
+        threshold: eV, for the metrics that need one.
+
+    Raises:
+        ValueError: if the two are not on the same paths.
+    """
+    check_same_ids(a, b)
+    weights = scoring.resampling(a.samples[0].material) if weights is None else weights
+    return paired_differences(metric, [a, b], [(0, 1)], weights, threshold)[0]
+
+
+def paired_differences(
+    metric: Metric,
+    models: Sequence[Contender],
+    pairs: Sequence[tuple[int, int]],
+    weights: FloatArray,
+    threshold: float | None = None,
+) -> list[Difference]:
+    """The differences of some pairs of models.
+
+    Args:
+        metric: row of `emigbench.metrics.METRICS`.
+        models: all on the same paths.
+        pairs: numbers of the two models of each difference.
+        weights: (B, n) from `bootstrap_weights`.
+        threshold: eV, for the metrics that need one.
+    """
+    n, n_groups = len(models[0]), len(np.unique(models[0].samples[0].material))
+    values = [value_of(metric, model, threshold) for model in models]
+    drawn = resampled(metric, models, weights, threshold)
+    return [
+        _difference(models[a].slug, models[b].slug, n, values[a] - values[b], drawn[a] - drawn[b], n_groups)
+        for a, b in pairs
+    ]
+
+
+def resampled(
+    metric: Metric, models: Sequence[Contender], weights: FloatArray, threshold: float | None = None
+) -> FloatArray:
+    """(n_models, B) the metric of each model in each resample, mean over seeds; a mean takes one product for all."""
+    if metric.summand is None:
+        drawn = [statistics.resampled(metric, model.samples, weights, threshold) for model in models]
+    else:
+        summands = [np.mean([metric.summand(sample) for sample in model.samples], axis=0) for model in models]
+        sums = weights @ np.column_stack([*summands, np.ones(weights.shape[1])])
+        with np.errstate(invalid="ignore"):
+            drawn = list((sums[:, :-1] / sums[:, -1:]).T)
+    return np.array(drawn).round(_DECIMALS)
+
+
+def _difference(a: str, b: str, n: int, value: float, drawn: FloatArray, n_groups: int) -> Difference:
+    """A difference from its resampled values; nothing is known about it if there is one group only."""
+    low, high = intervals.percentile_interval(drawn, n_groups)
+    defined = drawn[~np.isnan(drawn)]
+    sd = float(defined.std(ddof=1)) if defined.size > 1 and n_groups > 1 else math.nan
+    return Difference(a, b, n, value, low, high, sd, intervals.two_sided_p(drawn, value, n_groups))
+
+
+def detectable_difference(sd: float, power: float = POWER, level: float = LEVEL) -> float:
+    """The smallest true difference that a two-sided test at `level` finds with a chance of `power`.
+
+    (z_{1 - level/2} + z_power) sd, that is 2.80 sd at 5% and 80% (Cohen 1988, chapter 2), for one pair alone:
+    the correction for many pairs needs a larger one.
+
+    Args:
+        sd: standard deviation of the paired difference over the choice of materials, in any unit.
+        power: chance to find it.
+        level: of the test.
+    """
+    normal = NormalDist()
+    return (normal.inv_cdf(1 - level / 2) + normal.inv_cdf(power)) * sd
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (Scand. J. Stat. 6, 65, 1979): adjusted p-values, in the same order.
+
+    The k-th smallest of m, counted from 0, is multiplied by m - k; none falls below one before it or exceeds 1.
+    An undefined (NaN) p-value stays so, and counts as a test.
+    """
+    adjusted, largest, m = [math.nan] * len(p_values), 0.0, len(p_values)
+    defined = [k for k in range(m) if not math.isnan(p_values[k])]
+    for k, index in enumerate(sorted(defined, key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (m - k) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def corrected(differences: Iterable[Difference]) -> dict[tuple[str, str], Difference]:
+    """(a, b) -> the difference with its p-value corrected for all of them."""
+    found = list(differences)
+    adjusted = holm([d.p for d in found])
+    return {(d.a, d.b): replace(d, p_holm=p) for d, p in zip(found, adjusted, strict=True)}
+
+
+def all_on_common(
+    metric: Metric, models: Sequence[Contender], weights: FloatArray, threshold: float | None
+) -> dict[tuple[str, str], Difference]:
+    """Pairs of which one lacks a path, on the paths that both have; resamples are those of all paths.
+
+    Most pairs share their paths with others, so each set of paths is looked at once.
+    """
+    by_paths: dict[bytes, list[tuple[int, int]]] = {}
+    for i, a in enumerate(models):
+        for j, b in enumerate(models[i + 1 :], start=i + 1):
+            both = a.has_value & b.has_value
+            if both.any() and not both.all():
+                by_paths.setdefault(both.tobytes(), []).append((i, j))
+    found: dict[tuple[int, int], Difference] = {}
+    for key, pairs in by_paths.items():
+        both = np.frombuffer(key, dtype=np.bool_)
+        numbers = sorted({k for pair in pairs for k in pair})
+        part = [restricted(models[k], np.flatnonzero(both).tolist()) for k in numbers]
+        of_part = [(numbers.index(i), numbers.index(j)) for i, j in pairs]
+        on_part = np.ascontiguousarray(weights[:, both])
+        found |= dict(zip(pairs, paired_differences(metric, part, of_part, on_part, threshold), strict=True))
+    return {(models[i].slug, models[j].slug): found[i, j] for i, j in sorted(found)}

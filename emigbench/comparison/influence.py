@@ -1,0 +1,92 @@
+"""Which paths and which structural groups decide a comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from emigbench import statistics
+from emigbench.comparison.contenders import Contender, check_same_ids, value_of
+from emigbench.metrics import IntArray, Metric
+from emigbench.records import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Influence:
+    """What each model scores, and where it ranks, when one structural group is left out of the test.
+
+    Attributes:
+        groups: (G,) names of the groups.
+        sizes: (G,) paths in each.
+        values: (n_models, G) the metric without that group; NaN if nothing is left.
+        ranks: (n_models, G) 1 is best; models that tie share the better rank.
+        full_values, full_ranks: (n_models,) with all groups.
+    """
+
+    groups: tuple[str, ...]
+    sizes: tuple[int, ...]
+    values: FloatArray
+    ranks: IntArray
+    full_values: FloatArray
+    full_ranks: IntArray
+
+    def largest(self, model: int) -> tuple[str, float]:
+        """The group without which a model's value changes most, and that change, in the metric's unit."""
+        change = np.nan_to_num(self.values[model] - self.full_values[model])
+        k = int(np.argmax(np.abs(change)))
+        return self.groups[k], float(change[k])
+
+    def rank_range(self, model: int) -> tuple[int, int]:
+        """The best and the worst rank of a model when any one group is left out."""
+        return int(self.ranks[model].min()), int(self.ranks[model].max())
+
+
+def influence_of_paths(
+    metric: Metric, a: Contender, b: Contender, threshold: float | None = None
+) -> list[tuple[str, float]]:
+    """How much of metric(a) - metric(b) each path makes: the difference with it minus that without it.
+
+    For MAE these are the differences of the two |errors| from their mean, over n - 1.
+
+    Returns:
+        (id, part in the metric's unit), largest size first, then by id; undefined ones are left out.
+    """
+    check_same_ids(a, b)
+    without = np.ones((len(a), len(a))) - np.eye(len(a))
+    both = value_of(metric, a, threshold) - value_of(metric, b, threshold)
+    rest = statistics.resampled(metric, a.samples, without, threshold)
+    rest = rest - statistics.resampled(metric, b.samples, without, threshold)
+    parts = [(i, float(part)) for i, part in zip(a.ids, both - rest, strict=True) if math.isfinite(part)]
+    return sorted(parts, key=lambda each: (-round(abs(each[1]), 12), each[0]))
+
+
+def group_influence(
+    metric: Metric, models: Sequence[Contender], groups: Sequence[str], threshold: float | None = None
+) -> Influence:
+    """Leave one structural group out: each model's metric and rank without it.
+
+    Args:
+        metric: one whose `better` is "lower" or "higher".
+        models: on the same paths.
+        groups: (n,) structural group of each path.
+        threshold: eV, for the metrics that need one.
+    """
+    names, counts = np.unique(np.array(groups, dtype=np.str_), return_counts=True)
+    without = statistics.leave_one_out_weights(groups)
+    values = np.array([statistics.resampled(metric, model.samples, without, threshold) for model in models])
+    full = np.array([value_of(metric, model, threshold) for model in models])
+    sizes = tuple(int(size) for size in counts)
+    ranks, full_ranks = _ranks(metric, values), _ranks(metric, full[:, None])[:, 0]
+    return Influence(tuple(str(name) for name in names), sizes, values, ranks, full, full_ranks)
+
+
+def _ranks(metric: Metric, values: FloatArray) -> IntArray:
+    """(n_models, k) ranks within each column, 1 is best, NaN worst; ties share the better one."""
+    if metric.better not in ("lower", "higher"):
+        raise ValueError(f"Models cannot be ranked by a metric whose better is {metric.better!r}.")
+    loss = np.where(np.isnan(values), np.inf, values if metric.better == "lower" else -values)
+    ranks: IntArray = np.array([(loss < own).sum(axis=0) + 1 for own in loss])
+    return ranks

@@ -1,0 +1,78 @@
+"""Numbers as the pages write them, and a figure with its interval as a cell of a table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from emigbench.report.text import steady
+from emigbench.scoring import Figure
+
+DIGITS = {"mae": 3, "rmse": 3, "bias": 3, "median_abs_error": 3, "max_abs_error": 3, "crps": 3}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure with its interval, as a table shows it; `missing` says why there is none."""
+
+    value: float
+    low: float
+    high: float
+    digits: int
+    missing: str = "–"
+
+    @property
+    def defined(self) -> bool:
+        """Whether there is a number."""
+        return math.isfinite(self.value)
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the number has an interval."""
+        return self.defined and math.isfinite(self.low) and math.isfinite(self.high)
+
+    @property
+    def text(self) -> str:
+        """The number."""
+        return number(self.value, self.digits) if self.defined else self.missing
+
+    @property
+    def interval_text(self) -> str:
+        """The interval in brackets, "" if there is none."""
+        if not self.has_interval:
+            return ""
+        return f"[{number(self.low, self.digits)}, {number(self.high, self.digits)}]"
+
+    def triple(self) -> list[float | None]:
+        """Value, low, high for the script; None where undefined."""
+        return [float(rounded(v)) if math.isfinite(v) else None for v in (self.value, self.low, self.high)]
+
+
+def number(value: float, digits: int) -> str:
+    """A number with a true minus sign, in powers of ten where it is huge."""
+    value = steady(value)
+    shown = f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
+    return shown.replace("-", "−")
+
+
+def rounded(value: float) -> str:
+    """A number for the script, to six digits."""
+    return f"{steady(value):.6g}"
+
+
+def cell(name: str, figure: Figure) -> Cell:
+    """The cell of one metric."""
+    return Cell(figure.value, figure.low, figure.high, DIGITS.get(name, 2))
+
+
+def short(value: float) -> float | None:
+    """A coordinate for a plot, to a tenth of a meV; None where undefined."""
+    number = steady(value)
+    if not math.isfinite(number):
+        return None
+    return round(number, 4) if abs(number) < 1e6 else float(f"{number:.4g}")
+
+
+def finite(value: float | None) -> float | None:
+    """None instead of what is no number."""
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,257 @@
+"""What a model's page shows: what its template prints and `model.js` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emigbench import scoring, splits
+from emigbench.datasets.labels import Facts, Labels
+from emigbench.metrics import BY_NAME, Sample
+from emigbench.report import costs, per_path, text
+from emigbench.report.cells import Cell, cell, finite
+from emigbench.report.names import SPLIT_LABELS, SPLIT_NOTES
+from emigbench.report.per_path import Line
+from emigbench.scoring import Figure
+
+if TYPE_CHECKING:
+    from emigbench.comparison import Comparison
+    from emigbench.report.leaderboard import Entry, Row
+
+
+MOST_RIVALS = 30
+"""Other models that a page compares with; the best are shown where a board has more."""
+
+
+@dataclass(frozen=True)
+class ScoreLine:
+    """One metric with its interval and what the seeds say."""
+
+    label: str
+    description: str
+    unit: str
+    cell: Cell
+    seed_sd: float | None
+    of_mean_prediction: float | None
+
+
+@dataclass(frozen=True)
+class ConfusionTable:
+    """Counts at one threshold, with the scores that follow from them."""
+
+    threshold: float
+    counts: Mapping[str, float]
+    scores: Sequence[ScoreLine]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Another model beside this one: differences of the mean absolute error, this one's minus the other's.
+
+    Attributes:
+        slug, name: the other.
+        all_paths: on all paths, failures replaced.
+        told_apart: whether the corrected p-value says so.
+        n_common, common: on the paths that both have a value for, where one lacks some; else None.
+    """
+
+    slug: str
+    name: str
+    all_paths: Cell
+    told_apart: bool
+    n_common: int | None
+    common: Cell | None
+
+
+@dataclass(frozen=True)
+class SplitView:
+    """All that a model's page says about one split."""
+
+    split: str
+    label: str
+    note: str
+    n: int
+    coverage: float
+    not_converged: float
+    ranks: tuple[int, int] | None
+    letters: str
+    scores: Sequence[ScoreLine]
+    shares: Sequence[tuple[str, Cell]]
+    confusion: Sequence[ConfusionTable]
+    scenarios: Sequence[tuple[Line, Cell]]
+    groups: Sequence[Line]
+    ions: Sequence[Line]
+    seeds: Sequence[tuple[int, float, float]]
+    worst: Sequence[tuple[Facts, float, float]]
+    rivals: Sequence[Rival]
+    n_rivals: int
+    n_tracks: int
+    costs: costs.Costs
+    calibrated: bool
+    has_curve: bool
+    influence: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ModelPage:
+    """A model's page."""
+
+    slug: str
+    name: str
+    kind: str
+    version: str
+    authors: str
+    facts: Sequence[tuple[str, Sequence[text.Part]]]
+    splits: Sequence[SplitView] = field(default_factory=tuple)
+
+
+def model_page(
+    entry: Entry,
+    rows: Mapping[str, Row],
+    labels: Labels,
+    comparisons: Mapping[str, Comparison],
+    names: Mapping[str, str],
+) -> ModelPage:
+    """The page of one submission; `rows` are its rows on each split, `names` those of all submissions."""
+    card = entry.card
+    return ModelPage(
+        slug=card.slug,
+        name=text.clean(card.name, 120),
+        kind=card.kind,
+        version=text.clean(card.version, 20),
+        authors=text.clean(", ".join(card.authors), 600),
+        facts=_facts(entry),
+        splits=[split_view(entry, row, labels, split, comparisons.get(split), names) for split, row in rows.items()],
+    )
+
+
+def _facts(entry: Entry) -> list[tuple[str, list[text.Part]]]:
+    card, run = entry.card, entry.run
+    shown = {
+        "Source": card.source,
+        "Paper": card.paper,
+        "Licence": card.licence,
+        "Is given": card.inputs,
+        "Fitted to": card.training_data,
+        "Pre-training": card.pretraining,
+        "Parameters": "" if card.n_parameters is None else f"{card.n_parameters:,}".replace(",", "\u202f"),
+        "Hardware": costs.hardware(run),
+        "Command": run.get("command", "") if isinstance(run.get("command", ""), str) else "",
+        "Versions": _versions(run.get("versions")),
+        "Notes": card.notes,
+    }
+    return [(name, text.linked(value)) for name, value in shown.items() if text.clean(value)]
+
+
+def _versions(found: Any) -> str:
+    return ", ".join(f"{name} {version}" for name, version in found.items()) if isinstance(found, dict) else ""
+
+
+def split_view(
+    entry: Entry, row: Row, labels: Labels, split: str, comparison: Comparison | None, names: Mapping[str, str]
+) -> SplitView:
+    """What a model's page says about one split."""
+    seeds = entry.predictions[split]
+    samples = scoring.samples_of(seeds, labels, split)
+    facts = per_path.held_out(labels, split)
+    errors = np.array([sample.error for sample in samples.values()])
+    score, slug = row.score, entry.card.slug
+    curve = per_path.learning_curve(entry, labels, split, score.metrics["mae"])
+    tracks = per_path.tracks(facts)
+    return SplitView(
+        split=split,
+        label=SPLIT_LABELS.get(split, split),
+        note=SPLIT_NOTES.get(split, ""),
+        n=score.n,
+        coverage=score.coverage,
+        not_converged=score.not_converged,
+        ranks=None if split == splits.FITTED else row.ranks,
+        letters=comparison.letters.get(slug, "") if comparison else "",
+        scores=_score_lines(score.metrics, leave_out=tuple(_SHARES)),
+        shares=[(label, cell(name, score.metrics[name])) for name, label in _SHARES.items()],
+        confusion=[
+            ConfusionTable(threshold, score.confusion[threshold], _score_lines(score.classification[threshold]))
+            for threshold in score.classification
+        ],
+        scenarios=per_path.scenarios(score, labels, split, errors),
+        groups=per_path.lines(facts, errors, lambda f: f.structural_group),
+        ions=per_path.lines(facts, errors, lambda f: f.mobile_ion),
+        seeds=[(seed, float(np.abs(s.error).mean()), _rmse(s)) for seed, s in samples.items()],
+        worst=per_path.worst(facts, list(samples.values())),
+        rivals=_rivals(slug, comparison, names),
+        n_rivals=len(comparison.slugs) - 1 if comparison and slug in comparison.slugs else 0,
+        n_tracks=len({facts[k].material_id for k in tracks}),
+        costs=costs.costs(entry.run, seeds, split),
+        calibrated=bool(comparison and slug in comparison.calibration),
+        has_curve=bool(curve),
+        influence=_influence(slug, comparison),
+        data={**per_path.plot_data(entry, split, list(samples.values()), tracks, comparison), "curve": curve},
+    )
+
+
+_SHARES = {
+    "share_below_100_mev": "below 0.1 eV",
+    "share_100_300_mev": "0.1 to 0.3 eV",
+    "share_above_300_mev": "above 0.3 eV",
+}
+
+
+def _score_lines(figures: Mapping[str, Figure], leave_out: Sequence[str] = ()) -> list[ScoreLine]:
+    return [
+        ScoreLine(
+            BY_NAME[name].label,
+            BY_NAME[name].description,
+            figure.unit,
+            cell(name, figure),
+            finite(figure.seed_sd),
+            finite(figure.of_mean_prediction),
+        )
+        for name, figure in figures.items()
+        if name not in leave_out
+    ]
+
+
+def _rmse(sample: Sample) -> float:
+    return float(np.sqrt(np.mean(np.square(sample.error))))
+
+
+def _rivals(slug: str, comparison: Comparison | None, names: Mapping[str, str]) -> list[Rival]:
+    """The other models, best first."""
+    if comparison is None or slug not in comparison.slugs:
+        return []
+    return [
+        _rival(comparison, slug, other, names) for other in [s for s in comparison.slugs if s != slug][:MOST_RIVALS]
+    ]
+
+
+def _rival(comparison: Comparison, slug: str, other: str, names: Mapping[str, str]) -> Rival:
+    on_all, on_common = comparison.difference(slug, other), comparison.difference_on_common(slug, other)
+    fewer = on_common.n != on_all.n
+    return Rival(
+        slug=other,
+        name=names[other],
+        all_paths=Cell(on_all.value, on_all.low, on_all.high, 3),
+        told_apart=on_all.told_apart,
+        n_common=on_common.n if fewer else None,
+        common=Cell(on_common.value, on_common.low, on_common.high, 3) if fewer else None,
+    )
+
+
+def _influence(slug: str, comparison: Comparison | None) -> str:
+    """One sentence on the structural group that moves a model's error most."""
+    if comparison is None or slug not in comparison.slugs or len(comparison.influence.groups) < 2:
+        return ""
+    model = comparison.slugs.index(slug)
+    group, change = comparison.influence.largest(model)
+    best, worst = comparison.influence.rank_range(model)
+    ranks = f"stays {best}" if best == worst else f"moves between {best} and {worst}"
+    direction = "lower" if change < 0 else "higher"
+    return (
+        f"The structural group {group} moves its error most: without it, the MAE would be "
+        f"{text.steady(abs(change)):.3f} eV {direction}. Leaving out one group at a time, "
+        f"its rank {ranks} of {len(comparison.slugs)}."
+    )

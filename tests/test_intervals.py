@@ -1,0 +1,174 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emigbench.intervals import (
+    bootstrap_error,
+    bounded_interval,
+    percentile_interval,
+    ratio_with_error,
+    studentized_interval,
+    symmetric_quantile,
+    two_sided_p,
+    wilson_interval,
+)
+from emigbench.statistics import bootstrap_weights, group_draws, group_totals
+
+# --- Percentiles
+
+
+def test_percentiles_are_widened_as_students_t_is():
+    """10 groups: t = 2.262157, times sqrt(10 / 9) = 2.384516, of which the normal holds 98.29%."""
+    values = np.arange(10_001.0)[::-1]
+    low, high = percentile_interval(values, 10)
+    assert (high - low) / 10_000 == pytest.approx(0.98290, abs=1e-5)
+    assert low == pytest.approx(10_000 - high)
+    assert percentile_interval(values, 10**7) == pytest.approx((250, 9750), abs=0.1)
+    assert all(math.isnan(bound) for bound in percentile_interval(values, 1))
+
+
+def test_undefined_resamples_are_left_out_until_they_are_most():
+    values = np.array([1.0, 2.0, 3.0, np.nan, np.nan, np.nan])
+    assert percentile_interval(values, 10**7) == pytest.approx((1.05, 2.95), abs=1e-4)
+    assert bootstrap_error(values, 10**7) == pytest.approx(1)
+    most = np.append(values, np.nan)
+    assert math.isnan(percentile_interval(most, 100)[0])
+    assert math.isnan(bootstrap_error(most, 100))
+    assert math.isnan(percentile_interval(np.array([]), 100)[0])
+
+
+# --- Wilson
+
+
+def test_wilson_by_hand():
+    """8 of 10: centre (0.8 + 0.19207) / 1.38415, half width 1.95996 sqrt(0.016 + 0.0096036) / 1.38415."""
+    assert wilson_interval(0.8, 10) == pytest.approx((0.49016, 0.94332), abs=1e-5)
+
+
+def test_wilson_at_the_ends():
+    assert wilson_interval(0, 10)[0] == 0
+    assert wilson_interval(1, 10)[1] == 1
+    assert wilson_interval(0, 10)[1] == pytest.approx(3.841459 / 13.841459)
+
+
+@given(share=st.floats(0, 1), trials=st.floats(0.5, 1000))
+def test_wilson_bounds_solve_the_score_equation(share, trials):
+    z = 1.959964
+    for bound in wilson_interval(share, trials):
+        assert 0 <= bound <= 1
+        if 1e-6 < bound < 1 - 1e-6:
+            assert (share - bound) ** 2 == pytest.approx(z**2 * bound * (1 - bound) / trials, rel=1e-4, abs=1e-12)
+
+
+def test_wilson_undefined_and_impossible():
+    assert all(math.isnan(bound) for bound in wilson_interval(math.nan, 5))
+    assert all(math.isnan(bound) for bound in wilson_interval(0.5, 0))
+    with pytest.raises(ValueError, match="no proportion"):
+        wilson_interval(1.2, 5)
+
+
+def test_the_effective_number_of_trials():
+    """A share of 0.5 whose resamples vary by 0.1 is one of 0.25 / 0.01 = 25 trials, whatever it is a share of."""
+    values = 0.5 + 0.1 * np.tile([-1.0, 1.0], 5000)
+    assert bounded_interval(values, 0.5, (0, 1), 10**7, 60) == pytest.approx(wilson_interval(0.5, 25), abs=1e-4)
+    twice = bounded_interval(2 * values - 1, 0.0, (-1, 1), 10**7, 60)
+    assert twice == pytest.approx([2 * bound - 1 for bound in wilson_interval(0.5, 25)], abs=1e-4)
+    assert bounded_interval(values, 0.5, (0, 1), 10, 60)[0] < twice[0] / 2 + 0.5  # few groups know less
+
+
+def test_all_right_is_as_certain_as_there_are_trials():
+    ones = np.ones(1000)
+    assert bounded_interval(ones, 1.0, (0, 1), 10**7, 12) == pytest.approx(wilson_interval(1, 12), abs=1e-6)
+    assert math.isnan(bounded_interval(ones, 1.0, (0, 1), 1, 12)[0])
+
+
+# --- Studentized
+
+
+def drawn_from(values, groups, n_resamples=2000):
+    draws = group_draws(bootstrap_weights(groups, n_resamples, seed=0), groups)
+    return group_totals(values, groups), group_totals(np.ones(len(values)), groups), draws
+
+
+def test_the_error_of_a_mean_of_single_paths_is_the_usual_one():
+    values = np.array([0.3, 0.1, 0.8, 0.4, 0.2])
+    ratio, error = ratio_with_error(*drawn_from(values, np.arange(5), 3))
+    assert ratio[0] == pytest.approx(values.mean())
+    assert error[0] == pytest.approx(values.std(ddof=1) / math.sqrt(5))
+    weights = bootstrap_weights(np.arange(5), 3, seed=0)
+    for k in range(3):
+        drawn = np.repeat(values, weights[k].astype(int))
+        assert (ratio[k + 1], error[k + 1]) == pytest.approx((drawn.mean(), drawn.std(ddof=1) / math.sqrt(5)))
+
+
+def test_the_error_of_a_ratio_is_that_of_its_linearisation():
+    """Groups of 2, 1 and 1 paths: mean 0.5; each group's sum minus 0.5 of its paths is 0.2, -0.4, 0.2."""
+    values, groups = np.array([0.4, 0.8, 0.1, 0.7]), np.array([0, 0, 1, 2])
+    _, error = ratio_with_error(*drawn_from(values, groups, 1))
+    assert error[0] == pytest.approx(math.sqrt((0.04 + 0.16 + 0.04) * 3 / 2) / 4)
+
+
+def test_symmetric_quantile_by_hand():
+    changes, errors = np.array([-3.0, 1.0, 0.0, 2.0]), np.array([1.0, 1.0, 0.0, 4.0])
+    assert symmetric_quantile(changes, errors, level=1) == 3
+    assert symmetric_quantile(changes, errors, level=0.5) == 0.5
+    one_group_alone = np.array([1.0, 1.0, 1.0, 1.0]), np.array([1.0, 1.0, 1.0, 0.0])
+    assert symmetric_quantile(*one_group_alone, level=0.75) == 1
+    assert symmetric_quantile(*one_group_alone) == math.inf
+
+
+def test_studentized_interval_of_a_mean_scales_and_shifts():
+    values, groups = np.random.default_rng(0).normal(0, 1, 60), np.arange(60) // 2
+    ratio, error = ratio_with_error(*drawn_from(values, groups))
+    low, high = studentized_interval(ratio[1:], ratio[0], ratio, error)
+    assert high - ratio[0] == pytest.approx(ratio[0] - low)
+    moved, moved_error = ratio_with_error(*drawn_from(5 + 2 * values, groups))
+    assert studentized_interval(moved[1:], moved[0], moved, moved_error) == pytest.approx((5 + 2 * low, 5 + 2 * high))
+
+
+def test_studentized_interval_beside_a_bound_is_even_on_the_logarithm():
+    values, groups = np.random.default_rng(0).lognormal(0, 1, 60), np.arange(60) // 2
+    ratio, error = ratio_with_error(*drawn_from(values, groups))
+    low, high = studentized_interval(ratio[1:], ratio[0], ratio, error, (0, math.inf))
+    assert low > 0
+    assert high / ratio[0] == pytest.approx(ratio[0] / low)
+    root = studentized_interval(np.sqrt(ratio[1:]), math.sqrt(ratio[0]), ratio, error, (0, math.inf))
+    assert root == pytest.approx((math.sqrt(low), math.sqrt(high)))
+    below_one = studentized_interval(1 - ratio[1:], 1 - ratio[0], ratio, error, (-math.inf, 1))
+    assert below_one == pytest.approx((1 - high, 1 - low))
+
+
+def test_too_few_groups_bound_nothing():
+    """Of two groups, half of the resamples hold one alone."""
+    ratio, error = ratio_with_error(*drawn_from(np.array([0.1, 0.4]), np.array([0, 1])))
+    assert all(math.isnan(bound) for bound in studentized_interval(ratio[1:], ratio[0], ratio, error))
+
+
+# --- p-values
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5, 1.0, 1.5, 1.9, 2.0, 2.1, 2.5, 3.0])
+def test_p_is_below_five_percent_where_the_interval_leaves_zero_out(shift):
+    values = np.random.default_rng(0).normal(shift, 1, 20_000)
+    low, _ = percentile_interval(values, 30)
+    assert (two_sided_p(values, shift, 30) < 0.05) == (low > 0)
+    assert two_sided_p(values, shift, 30) == two_sided_p(-values, -shift, 30)
+
+
+def test_p_by_hand():
+    """5 of 99 resamples at or below zero: 2 * 6 / 100 = 0.12, which stays so with very many groups."""
+    values = np.array([-1.0] * 4 + [0.0] + [1.0] * 94)
+    assert two_sided_p(values, 0.9, 10**6) == pytest.approx(0.12, abs=1e-5)
+    assert two_sided_p(values, 0.9, 10) > 0.12
+
+
+def test_p_is_never_zero_and_one_for_no_difference_at_all():
+    assert two_sided_p(np.zeros(1000), 0.0, 30) == 1
+    far = np.random.default_rng(0).normal(50, 1, 1000)
+    assert 0 < two_sided_p(far, 50, 30) < 1e-6
+    assert two_sided_p(np.ones(1000), 1.0, 30) > 0  # no spread to judge by: the count alone
+    assert math.isnan(two_sided_p(np.full(10, np.nan), 0.0, 30))
+    assert math.isnan(two_sided_p(far, 50, 1))
