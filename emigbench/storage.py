@@ -13,7 +13,12 @@ _NO_SURPRISES = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # no 
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a text file through a temporary one beside it, so that nobody ever sees half of it.
+    """Write a text file as `write_bytes` does, in UTF-8."""
+    write_bytes(file, text.encode("utf-8"))
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Write a file through a temporary one beside it, so that nobody ever sees half of it.
 
     Raises:
         EmigbenchError: if the folder cannot be written to.
@@ -24,8 +29,8 @@ def write_text(file: Path, text: str) -> None:
     except OSError as error:
         raise EmigbenchError(f"Cannot write {file}: {error.strerror}.") from error
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
         os.chmod(scratch, 0o644)  # noqa: PTH101
         os.replace(scratch, file)  # noqa: PTH105
     except OSError as error:
