@@ -66,9 +66,10 @@ def one_sentence(repo: str, action: str) -> Iterator[None]:
         if _is_transport(reason) or isinstance(reason, ConnectionError):
             text = f"The Hub cannot be reached ({in_words(reason)}); try again with a network."
             raise EmigbenchError(text) from error
+        if isinstance(reason, OSError) and reason.errno:
+            raise EmigbenchError(f"The Hub's files cannot be kept: {reason.strerror}; make room there.") from error
         if isinstance(reason, OSError):
-            text = f"The Hub's files could not be kept ({reason.strerror or in_words(reason)}); see to the disk."
-            raise EmigbenchError(text) from error
+            raise EmigbenchError(f"The Hub's answer is not what it should be ({in_words(reason)}).") from error
         raise
 
 
@@ -82,11 +83,9 @@ def _reason(error: BaseException) -> BaseException:
 
 def _refusal(error: Any, repo: str, action: str) -> str:
     import huggingface_hub
-    from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError
 
     status = error.response.status_code
-    if isinstance(error, RevisionNotFoundError):
-        return f"The dataset repository {repo} has no such version on the Hub."
     if isinstance(error, RemoteEntryNotFoundError):
         return f"The dataset repository {repo} lacks a file of the dataset ({error.response.url.path})."
     if status == 401 and huggingface_hub.get_token() is not None and not isinstance(error, RepositoryNotFoundError):

@@ -69,10 +69,12 @@ def _file(repo: str, revision: str, path: str) -> Path:
 def _look(repo: str, revision: str) -> None:
     """Ask once whether the revision is there: a download would try for long where there is no network."""
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 
     try:
         huggingface_hub.HfApi().dataset_info(repo, revision=revision, timeout=_TIMEOUT_S)
+    except RevisionNotFoundError as error:
+        raise EmigbenchError(f"The dataset repository {repo} has no version {revision}.") from error
     except HfHubHTTPError as error:
         if error.response.status_code not in transport.TRANSIENT:
             raise

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from emigbench import splits
 from emigbench.datasets import card, croissant, plots, rows, store
+from emigbench.datasets.hashing import dataset_hash
 from emigbench.datasets.labels import Labels
 from emigbench.datasets.store import Dataset
 from emigbench.errors import EmigbenchError
@@ -39,8 +40,10 @@ def files(data: Dataset, repo: str) -> dict[str, bytes]:
         repo: name of the repository, for the card.
 
     Raises:
-        EmigbenchError: if a library that only publishing needs is not installed.
+        EmigbenchError: if a library that only publishing needs is not installed, or the labels are not of these
+            records.
     """
+    _check_labels(data)
     configs = {"official": data, "spinels": store.load("spinels")}
     paths = {config: {side: rows.table_path(config, side) for side in rows.SIDES} for config in configs}
     tables = {paths[config][side]: _table(configs[config], side) for config in configs for side in rows.SIDES}
@@ -73,6 +76,13 @@ def write(content: dict[str, bytes], folder: Path) -> None:
             raise EmigbenchError(f"{file} is no part of the dataset; choose an empty folder.")
     for name, each in content.items():
         write_bytes(folder / name, each)
+
+
+def _check_labels(data: Dataset) -> None:
+    """Make sure that the rows, which take their facts from `labels.csv`, are the records and nothing else."""
+    facts = data.labels.by_id
+    if dataset_hash([rows.from_row(rows.to_row(entry, facts[entry.id])) for entry in data]) != data.sha256:
+        raise EmigbenchError("labels.csv is not of this dataset; make it anew with emigbench.datasets.tables.")
 
 
 def _table(data: Dataset, side: str) -> bytes:

@@ -60,7 +60,9 @@ COLUMNS = (
     Column("framework", "Reduced formula of all atoms that are not of the mobile element."),
     Column("framework_cluster", "Id of the first path whose framework has the same formula and topology."),
     Column("material_cv_fold", "The fold of the split material-cv that holds the path out, 0 to 4.", "int64"),
-    Column("duplicate_of", "Name of a set of symmetry-identical bands; empty where there is no other."),
+    Column(
+        "duplicate_of", "Id of the first path with a symmetry-identical band, maybe its own; empty where it is unique."
+    ),
     Column("flags", "Findings about the geometry, explained below.", shape=(None,)),
     Column("label_flags", "Findings about the barrier, explained below.", shape=(None,)),
     Column(
@@ -97,7 +99,8 @@ COLUMNS = (
 SIDES = ("train", "test")
 """Of the paper's own split; each has a file of its own."""
 _FACTS = tuple(field.name for field in fields(Facts))
-_GEOMETRY = ("lattice", "host_frac_coords", "band_frac_coords", "final_lattice", "final_host_frac_coords")
+_NULLABLE = ("final_lattice", "final_host_frac_coords")
+_GEOMETRY = ("lattice", "host_frac_coords", "band_frac_coords", *_NULLABLE)
 
 
 def features() -> datasets.Features:
@@ -132,9 +135,9 @@ def from_row(row: Mapping[str, Any]) -> LabelledPath:
     """The entry of a row."""
     values = {name: row[name] for name in _FACTS}
     values |= {name: tuple(values[name]) for name in ("flags", "label_flags")}
-    arrays: dict[str, Any] = {
-        name: None if row[name] is None else np.array(row[name], dtype=float) for name in _GEOMETRY
-    }
+    values |= {"e_m_ev": float(values["e_m_ev"])}
+    absent = [name for name in _NULLABLE if row[name] is None]
+    arrays: Any = {name: None if name in absent else np.array(row[name], dtype=float) for name in _GEOMETRY}
     return from_facts(Facts(**values), host_species=row["host_species"], **arrays)
 
 
