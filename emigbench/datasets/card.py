@@ -107,6 +107,7 @@ def _counts(labels: Labels) -> dict[str, Any]:
     shown = [(split, splits.folds(labels, split.name)) for split in splits.SPLITS.values()]
     return {
         "n": len(labels),
+        "n_test": sum(facts.split == "test" for facts in labels),
         "n_ions": len({facts.mobile_ion for facts in labels}),
         "n_groups": len(groups),
         "n_small_groups": sum(n < 10 for n in groups.values()),

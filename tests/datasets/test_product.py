@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,10 +12,11 @@ from dataclasses import replace
 import mlcroissant
 import pytest
 import yaml
+from helpers import run
 from hub_client import stand_in
 
 from emigbench import load, load_labels, splits
-from emigbench.datasets import catalogue, plots, product, rows
+from emigbench.datasets import catalogue, plots, product, rows, store
 from emigbench.datasets.findings import FLAGS, LABEL_FLAGS
 from emigbench.datasets.hashing import dataset_hash
 from emigbench.datasets.store import Dataset
@@ -34,9 +36,13 @@ def content():
 @pytest.fixture(scope="module")
 def full_folder(full, tmp_path_factory):
     """The repository of the real dataset, as `emigbench data publish --dry-run` writes it."""
-    folder = tmp_path_factory.mktemp("repository")
-    product.write(product.files(Dataset("full", "1.0.0", dataset_hash(full), full), REPO), folder)
-    return folder
+    place = tmp_path_factory.mktemp("product")
+    store.write_built(Dataset("full", "1.0.0", dataset_hash(full), full), place / "built")
+    env = os.environ | {"EMIGBENCH_DATA": str(place / "built")}
+    done = run("data", "publish", "--repo", REPO, "--dry-run", place / "repository", env=env)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(rf"\d+ files, \d\.\d MB, in {place / 'repository'}\n", done.stdout)
+    return place / "repository"
 
 
 def header(content):
@@ -148,12 +154,24 @@ def test_the_card_explains_every_column_and_flag(content):
     assert "10.1038/s41524-026-01972-8" in text
 
 
+def test_the_cards_structure_is_the_records(content):
+    code = next(
+        code for code in re.findall(r"```python\n(.*?)```", content["README.md"].decode(), re.DOTALL) if "def" in code
+    )
+    names = {}
+    exec(code, names)
+    entry = load("spinels")[0]
+    row = rows.to_row(entry, LABELS.by_id[entry.id])
+    assert names["cell"](row) == entry.path.structure()
+    assert names["cell"](row, 3) == entry.path.structure(3)
+
+
 def test_the_cards_numbers_are_the_datas(content):
     """Counted by hand from labels.csv and the audit: materials and bands that test shares with train."""
     text = content["README.md"].decode()
     assert "619 barriers" in text
     assert "9 mobile ions, 27 structural groups, 439 materials" in text
-    assert "22 of its 11 paths share their material" in text  # the stand-in's size, the full dataset's labels
+    assert "22 of its 60 paths share their material" in text
     assert "and 3 are the very band" in text
     assert "| `label_suspicious` | 5 |" in text
 
