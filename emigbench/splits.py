@@ -5,10 +5,13 @@ All of it is computed from the facts of `labels.csv`; no structure is needed.
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 from emigbench.datasets.labels import Facts, Labels
 from emigbench.errors import EmigbenchError
@@ -16,17 +19,35 @@ from emigbench.errors import EmigbenchError
 
 @dataclass(frozen=True)
 class Fold:
-    """Two sides of a split.
+    """Two sides of a split, and what is on neither.
 
     Attributes:
         name: name of the fold.
         train: ids that a model may be fitted to.
         held_out: ids that it is scored on.
+        unused: ids on neither side, because they share with the held-out side what must not cross.
     """
 
     name: str
     train: tuple[str, ...]
     held_out: tuple[str, ...]
+    unused: tuple[str, ...] = ()
+
+
+def compound(facts: Facts) -> str:
+    """The formula of a path's composition, without a polymorph's prefix and notes: `O-LiMnO2(DV)` is LiMnO2."""
+    formula = re.sub(r"^(a1?|b|d|e|g|O3?)-", "", facts.composition)
+    return re.sub(r"\((?:[a-z][\w-]*|MV|DV|Pmn21)\)|\s", "", formula)
+
+
+SHARED: dict[str, Callable[[Facts], str | None]] = {
+    "material": lambda facts: facts.material_id,
+    "duplicate band": lambda facts: facts.duplicate_of or None,
+    "framework cluster": lambda facts: facts.framework_cluster,
+    "framework formula": lambda facts: facts.framework,
+    "composition": compound,
+}
+"""What two sides of a split may share: name -> key of a path, None where it has none."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +58,14 @@ class Split:
         name: name in commands and files.
         description: one line for people.
         held_out_by: facts -> name of the fold that holds the path out, or None.
+        never_shared: names in `SHARED` of what is never on both sides of a fold: paths that would bring it to the
+            training side are left out of the fold.
     """
 
     name: str
     description: str
     held_out_by: Callable[[Facts], str | None]
+    never_shared: tuple[str, ...] = ()
 
 
 SPLITS = {
@@ -56,6 +80,21 @@ SPLITS = {
             "material-cv",
             "5 folds over all paths; no framework, material or duplicate band on both sides",
             lambda facts: str(facts.material_cv_fold),
+            ("material", "duplicate band", "framework cluster", "framework formula"),
+        ),
+        Split(
+            "leave-group-out",
+            "a fold for each of 27 structural groups; paths of others that share a material, duplicate band or "
+            "framework cluster with it are on neither side",
+            lambda facts: facts.structural_group,
+            ("material", "duplicate band", "framework cluster"),
+        ),
+        Split(
+            "leave-ion-out",
+            "a fold for each of 9 mobile ions; no material or duplicate band on both sides, but the same framework "
+            "may host another ion in train",
+            lambda facts: facts.mobile_ion,
+            ("material", "duplicate band"),
         ),
     )
 }
@@ -64,7 +103,7 @@ FITTED = "official-train"
 
 
 def folds(labels: Labels, split: str) -> list[Fold]:
-    """The folds of a split, in order; every id is on one side of each.
+    """The folds of a split, in order; every id is in one of the three parts of each.
 
     Raises:
         EmigbenchError: if there is no split of that name.
@@ -72,23 +111,65 @@ def folds(labels: Labels, split: str) -> list[Fold]:
     if split == FITTED:
         ids = tuple(facts.id for facts in labels if facts.split == "train")
         return [Fold("train", ids, ids)]
+    named = _named(split)
+    names = sorted({name for facts in labels if (name := named.held_out_by(facts)) is not None})
+    return [_fold(labels, named, name) for name in names]
+
+
+def _named(split: str) -> Split:
     if split not in SPLITS:
         raise EmigbenchError(f"There is no split {split!r}; there are {', '.join(SPLITS)}.")
-    held_out_by = SPLITS[split].held_out_by
-    names = sorted({name for facts in labels if (name := held_out_by(facts)) is not None})
-    return [
-        Fold(
-            name,
-            train=tuple(facts.id for facts in labels if held_out_by(facts) != name),
-            held_out=tuple(facts.id for facts in labels if held_out_by(facts) == name),
-        )
-        for name in names
-    ]
+    return SPLITS[split]
+
+
+def _fold(labels: Labels, split: Split, name: str) -> Fold:
+    held_out = [facts for facts in labels if split.held_out_by(facts) == name]
+    others = [facts for facts in labels if split.held_out_by(facts) != name]
+    keys = [SHARED[kind] for kind in split.never_shared]
+    taken = [(key, {key(facts) for facts in held_out} - {None}) for key in keys]
+    unused = {facts.id for facts in others if any(key(facts) in values for key, values in taken)}
+    return Fold(
+        name,
+        train=tuple(facts.id for facts in others if facts.id not in unused),
+        held_out=tuple(facts.id for facts in held_out),
+        unused=tuple(facts.id for facts in others if facts.id in unused),
+    )
 
 
 def held_out(labels: Labels, split: str) -> dict[str, Fold]:
     """Id -> the fold that holds it out, in a fixed order."""
     return {path_id: fold for fold in folds(labels, split) for path_id in fold.held_out}
+
+
+class Side(NamedTuple):
+    """A row of a split's table: in one fold of it, a path is in `train`, `held_out` or `unused`."""
+
+    split: str
+    fold: str
+    id: str
+    side: str
+
+
+def table(labels: Labels, split: str) -> list[Side]:
+    """A split as rows that need no code of ours to be read: one for each fold and path, folds in order.
+
+    Raises:
+        EmigbenchError: if there is no split of that name.
+    """
+    rows = []
+    for fold in folds(labels, _named(split).name):
+        side_of = {path_id: side for side in ("train", "held_out", "unused") for path_id in getattr(fold, side)}
+        rows += [Side(split, fold.name, facts.id, side_of[facts.id]) for facts in labels]
+    return rows
+
+
+def csv_text(rows: Iterable[Side]) -> str:
+    """The rows of `table` as a CSV file with the columns split, fold, id, side."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(Side._fields)
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
 SCENARIOS = {
@@ -151,15 +232,6 @@ def subsets(labels: Labels, split: str) -> dict[str, tuple[str, ...]]:
         "single-path": lambda facts: not re.search(r"_([2-9]|\d\d)$", facts.id),
     }
     return {name: tuple(facts.id for facts in test if rule(facts)) for name, rule in rules.items()}
-
-
-SHARED: dict[str, Callable[[Facts], str | None]] = {
-    "material": lambda facts: facts.material_id,
-    "duplicate band": lambda facts: facts.duplicate_of or None,
-    "framework cluster": lambda facts: facts.framework_cluster,
-    "framework formula": lambda facts: facts.framework,
-}
-"""What two sides of a split may share: name -> key of a path, None where it has none."""
 
 
 def leakage(labels: Labels, split: str) -> dict[str, dict[str, tuple[str, ...]]]:

@@ -13,7 +13,11 @@ _NO_SURPRISES = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # no 
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a text file as `write_bytes` does, in UTF-8."""
+    """Write a UTF-8 text file whole.
+
+    Raises:
+        EmigbenchError: if the folder cannot be written to.
+    """
     write_bytes(file, text.encode("utf-8"))
 
 

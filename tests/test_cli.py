@@ -8,7 +8,7 @@ import sys
 import pytest
 from helpers import FULL, SPINELS, constant, csv_lines, one_sentence, program, run, write_submission
 
-from emigbench import cli, scoring
+from emigbench import cli, scoring, splits
 
 MODEL = """
 import time
@@ -326,23 +326,43 @@ def test_validate(call, tmp_path):
 # --- data
 
 
+def test_splits_as_files(call, tmp_path):
+    code, out, err = call("data", "splits", "--out", tmp_path / "splits", "--dataset", "spinels")
+    assert (code, err) == (0, "")
+    files = {name: tmp_path / "splits" / f"{name}.csv" for name in splits.SPLITS}
+    assert out.split() == [str(file) for file in files.values()]
+    for name, file in files.items():
+        header, *rows = file.read_text().splitlines()
+        assert header == "split,fold,id,side"
+        assert len(rows) == len(SPINELS) * len(splits.folds(SPINELS, name))
+    (tmp_path / "file").write_text("")
+    assert str(tmp_path / "file") in refused(call("data", "splits", "--out", tmp_path / "file"))
+
+
 def test_leakage(call):
-    code, out, err = call("data", "leakage", "--json")
+    code, out, err = call("data", "leakage", "--json", "--split", "official", "--split", "leave-ion-out")
     assert (code, err) == (0, "")
     content = json.loads(out)
-    assert set(content) == {"official", "material-cv"}
-    assert len(content["official"]["duplicate band"]) == 3
-    assert all(not shared for kind, shared in content["material-cv"].items() if kind != "framework formula")
-    for path_id, others in content["official"]["material"].items():
+    assert list(content) == ["official", "leave-ion-out"]
+    shared = content["official"]["shared"]
+    assert len(shared["duplicate band"]["paths"]) == 3
+    assert "devi2026-model-3" in shared["material"]["scores"]
+    for path_id, others in shared["material"]["paths"].items():
         assert FULL.by_id[path_id].split == "test"
         assert {FULL.by_id[other].split for other in others} == {"train"}
 
 
-def test_leakage_in_words(call):
-    code, out, _ = call("data", "leakage", "--split", "official")
+def test_leakage_in_words(call, tmp_path):
+    code, out, err = call("data", "leakage", "--submissions", tmp_path / "absent", "--out", tmp_path / "page.md")
+    assert (code, out) == (0, "")
+    assert err.count("no scores are shown") == 1
+    page = (tmp_path / "page.md").read_text()
+    code, out, _ = call("data", "leakage", "--submissions", tmp_path / "absent", "--split", "official")
     assert code == 0
-    assert "official: 3 of 60 held-out paths share their duplicate band with the training side" in out
-    assert out.count("\n    ") == 3
+    for text in (out, page):
+        assert re.search(r"\| duplicate band +\| 3 of 60 ", text)
+    assert "LiAlPO4F_4" in page
+    assert "MAE" not in page.partition("## official")[2]
     assert "'none'" in refused(call("data", "leakage", "--split", "none"))
 
 

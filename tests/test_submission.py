@@ -356,7 +356,7 @@ def test_a_bad_seed(csv_file, seed):
 def test_an_unknown_split(csv_file):
     message = refused(csv_file, "split,id,e_m_ev", f"random,{IDS[0]},0.5")
     assert "'random'" in message
-    assert "official, material-cv, official-train" in message
+    assert "official, material-cv, leave-group-out, leave-ion-out, official-train" in message
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from emigbench import splits
-from emigbench.cli.console import DatasetOption, JsonOption, SourceOption, load_dataset, print_json
+from emigbench.cli.console import DatasetOption, JsonOption, SourceOption, load_dataset, print_json, progress_on_stderr
 from emigbench.datasets import labels
 from emigbench.errors import EmigbenchError
+
+if TYPE_CHECKING:
+    from emigbench.records import MigrationPath
+    from emigbench.report.record import Record
 
 app = typer.Typer(help="Get, check and build the datasets.", no_args_is_help=True)
 
@@ -56,25 +60,102 @@ def build(
     print(f"{data.name} {data.version}: {len(data)} paths, content {data.sha256}, in {out}")
 
 
+@app.command("splits")
+def write_splits(
+    out: Annotated[Path, typer.Option(help="Folder for a CSV file a split.")],
+    dataset: DatasetOption = "full",
+) -> None:
+    """Write every split as a CSV file: split, fold, id, side (train, held_out or unused)."""
+    from emigbench.storage import write_text
+
+    of_dataset = labels.read(dataset)
+    for name in splits.SPLITS:
+        file = out / f"{name}.csv"
+        write_text(file, splits.csv_text(splits.table(of_dataset, name)))
+        print(file)
+
+
 @app.command("leakage")
 def leakage(
     split: Annotated[list[str] | None, typer.Option(help="Splits; all if not given.")] = None,
     dataset: DatasetOption = "full",
+    submissions: Annotated[Path, typer.Option(help="Folder of the submissions whose scores are shown.")] = Path(
+        "submissions"
+    ),
+    out: Annotated[Path | None, typer.Option(help="Write the report with all ids to this Markdown file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what the two sides of each split share: materials, identical bands, frameworks."""
-    of_dataset = labels.read(dataset)
-    reports = {name: splits.leakage(of_dataset, name) for name in split or splits.SPLITS}
+    """Report what the two sides of each split share, and the submissions' scores with and without it.
+
+    Examples:
+        emigbench data leakage --split official
+
+        emigbench data leakage --out docs/leakage.md
+    """
+    from emigbench.report import leaderboard
+    from emigbench.report import leakage as report
+    from emigbench.storage import write_text
+
+    of_dataset, names = labels.read(dataset), split or list(splits.SPLITS)
+    entries = leaderboard.read_entries(submissions, labels.read("full")) if submissions.is_dir() else []
+    if not entries:
+        print(f"There is no folder {submissions}, so no scores are shown.", file=sys.stderr)
+    entries = [leaderboard.restricted(entry, of_dataset) for entry in entries]
+    with progress_on_stderr("Splits") as progress:
+        found = []
+        for name in names:
+            found.append(report.find(of_dataset, name, entries))
+            progress(name, len(found), len(names))
+    if out is not None:
+        write_text(out, report.to_markdown(found, of_dataset))
+        print(f"The report with all ids is {out}", file=sys.stderr)
     if as_json:
-        print_json(reports)
+        print_json({each.split: each.to_json() for each in found})
+    elif out is None:
+        print(report.to_markdown(found, of_dataset, ids=False), end="")
+
+
+@app.command("show")
+def show(
+    path_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a path.")],
+    dataset: DatasetOption = "full",
+    source: SourceOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Draw the path: a .png, or an .html page to turn it with the mouse.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one path: what it is, what to doubt, where the splits have it, and what the ion passes on its way.
+
+    Examples:
+        emigbench data show Mn2S4_Mg --dataset spinels
+
+        emigbench data show O-LiFePO4 --out path.html
+    """
+    from emigbench.report import record
+
+    if out is not None and out.suffix.lower() not in (".png", ".html"):
+        raise EmigbenchError(f"A picture is a .png or an .html file, not {out}.")
+    record.known_id(path_id, labels.read(dataset))
+    data = load_dataset(dataset, source)
+    found = record.of(path_id, data)
+    if out is not None:
+        _write_picture(out, data.by_id[path_id].path, found)
+        print(f"The picture is {out}", file=sys.stderr)
+    if as_json:
+        print_json(found.to_json())
         return
-    for name, report in reports.items():
-        n = len(splits.held_out(of_dataset, name))
-        for kind, shared in report.items():
-            print(f"{name}: {len(shared)} of {n} held-out paths share their {kind} with the training side")
-            if kind == "duplicate band":
-                for path_id, others in shared.items():
-                    print(f"    {path_id} = {', '.join(others)}")
+    print(record.in_words(found), end="")
+
+
+def _write_picture(file: Path, path: MigrationPath, found: Record) -> None:
+    from emigbench.report import path_picture
+    from emigbench.storage import write_bytes, write_text
+
+    if file.suffix.lower() == ".html":
+        write_text(file, path_picture.html(path, found))
+    else:
+        write_bytes(file, path_picture.png(path, found))
 
 
 @app.command("publish")

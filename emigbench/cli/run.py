@@ -24,9 +24,9 @@ app = typer.Typer()
 def list_datasets() -> None:
     """List the datasets and their splits."""
     for info in catalogue.CATALOGUE.values():
-        print(f"{info.name:12} {info.version}  {info.n_paths:4} paths  {info.description}")
+        print(f"{info.name:15} {info.version}  {info.n_paths:4} paths  {info.description}")
     for split in splits.SPLITS.values():
-        print(f"{split.name:12} split      {split.description}")
+        print(f"{split.name:15} split      {split.description}")
 
 
 @app.command("models")

@@ -1,11 +1,12 @@
-"""The datasets that exist, each pinned by version and content hash."""
+"""The datasets that exist, each pinned by version and content hash; `CHANGELOG.md` says what a version changes."""
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
-from emigbench.errors import EmigbenchError
+from emigbench.errors import EmigbenchError, quoted
 
 
 @dataclass(frozen=True)
@@ -71,3 +72,28 @@ def info(name: str) -> DatasetInfo:
 def hub_repo() -> str:
     """The repository to load from: EMIGBENCH_HUB_REPO, or `HUB_REPO`; empty where the Hub is to be left out."""
     return os.environ.get("EMIGBENCH_HUB_REPO", HUB_REPO)
+
+
+def check_version(name: str, version: str, where: str) -> None:
+    """Make sure that a copy of a dataset is of the version that this program knows; another patch is as good.
+
+    Args:
+        name: what the copy says that it is.
+        version: the version that it says it has.
+        where: the folder or repository, for the message.
+
+    Raises:
+        EmigbenchError: if the copy is newer, older or of an unknown dataset; it says what to do.
+    """
+    upgrade = "upgrade emigbench (pip install --upgrade emigbench) or get a copy of the version that it knows"
+    if name not in CATALOGUE:
+        raise EmigbenchError(f"{where} holds a dataset {quoted(name)} that this emigbench does not know; {upgrade}.")
+    known = CATALOGUE[name].version
+    if not re.fullmatch(r"\d{1,6}\.\d{1,6}\.\d{1,6}", version, re.ASCII):
+        raise EmigbenchError(f"{where} holds {name} of version {quoted(version)}, which is no version like {known}.")
+    found, own = (tuple(map(int, each.split(".")[:2])) for each in (version, known))
+    if found == own:
+        return
+    newer = f"newer than {known}, the one that this emigbench knows; {upgrade}"
+    older = f"older than {known}, the one that this emigbench knows; make it anew with emigbench data build"
+    raise EmigbenchError(f"{where} holds {name} {version}, {newer if found > own else older}.")

@@ -30,6 +30,7 @@ class Corrections:
         fields: (field, id) -> correction of that one value.
         disputed_groups: ids whose group the chemistry contradicts.
         suspicious_labels: ids whose barrier a reader should doubt.
+        reasons: (list, string of the source or id) -> why, for all lists but `fields`.
     """
 
     structural_groups: Mapping[str, str]
@@ -37,6 +38,7 @@ class Corrections:
     fields: Mapping[tuple[str, str], FieldCorrection]
     disputed_groups: frozenset[str]
     suspicious_labels: frozenset[str]
+    reasons: Mapping[tuple[str, str], str]
 
 
 @cache
@@ -48,12 +50,20 @@ def read() -> Corrections:
         for entry in content["fields"]
         for path_id in entry["ids"]
     }
+    reasons = {
+        (name, key): entry["reason"]
+        for name, entries in content.items()
+        if name != "fields"
+        for entry in entries
+        for key in entry.get("ids", [entry.get("old")])
+    }
     return Corrections(
         structural_groups=_old_to_new(content["structural_groups"]),
         space_group_notation=_old_to_new(content["space_group_notation"]),
         fields=MappingProxyType(fields),
         disputed_groups=_all_ids(content["disputed_groups"]),
         suspicious_labels=_all_ids(content["suspicious_labels"]),
+        reasons=MappingProxyType(reasons),
     )
 
 

@@ -22,10 +22,13 @@ from emigbench.datasets.hashing import dataset_hash
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError, in_words
 from emigbench.records import LabelledPath, MigrationPath
+from emigbench.storage import read_text
 
 LOG = logging.getLogger(__name__)
 PATHS_FILE = "paths.parquet"
 INFO_FILE = "dataset.json"
+LARGEST_INFO = 100_000
+"""Bytes of `dataset.json`; it has four short lines."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +255,7 @@ def read_built(folder: Path) -> tuple[LabelledPath, ...]:
     """Read what `write_built` wrote.
 
     Raises:
-        EmigbenchError: if the folder holds no built dataset or a damaged one.
+        EmigbenchError: if the folder holds no built dataset, a damaged one or one of another version.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -260,10 +263,24 @@ def read_built(folder: Path) -> tuple[LabelledPath, ...]:
     file = folder / PATHS_FILE
     if not file.is_file():
         raise EmigbenchError(f"There is no {PATHS_FILE} in {folder}; make one with emigbench data build.")
+    _check_version(folder)
     try:
         return tuple(_from_row(row) for row in pq.ParquetFile(file).read().to_pylist())
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise EmigbenchError(f"{file} is damaged ({in_words(error)}); get it again with emigbench data get.") from error
+
+
+def _check_version(folder: Path) -> None:
+    """Refuse what says of itself that it is of another version; where nothing is said, the content hash decides."""
+    file = folder / INFO_FILE
+    if not file.is_file():
+        return
+    try:
+        said = json.loads(read_text(file, LARGEST_INFO))
+        name, version = str(said["name"]), str(said["version"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise EmigbenchError(f"{file} is damaged ({in_words(error)}); get it again with emigbench data get.") from error
+    catalogue.check_version(name, version, str(folder))
 
 
 def _to_row(entry: LabelledPath) -> dict[str, Any]:

@@ -256,11 +256,17 @@ def to_markdown(found: Boards, labels: Labels) -> str:
 _TITLES = {
     "official": "Official split",
     "material-cv": "Five folds grouped by framework",
+    "leave-group-out": "One structural group held out at a time",
+    "leave-ion-out": "One mobile ion held out at a time",
     splits.FITTED: "On the training paths themselves",
 }
 _INTRODUCTIONS = {
     "official": "The paper's test set, {n} paths. Many share their framework with a training path.",
     "material-cv": "All {n} paths, each predicted by a model that saw no path of its framework, material or band.",
+    "leave-group-out": "All {n} paths, each predicted by a model that saw no path of its structural group, framework "
+    "cluster or material: how far a model carries to another family of structures.",
+    "leave-ion-out": "All {n} paths, each predicted by a model that saw no path of its mobile ion; the same framework "
+    "may have hosted another ion in train.",
     splits.FITTED: "Published fits to the {n} training paths: how well a model was fitted, not how good it is.",
 }
 _SUBSET_NOTE = (

@@ -41,11 +41,15 @@ SUBSET_LABELS = {
 SPLIT_LABELS = {
     "official": "Official split",
     "material-cv": "Five folds by framework",
+    "leave-group-out": "Leave a group out",
+    "leave-ion-out": "Leave an ion out",
     splits.FITTED: "Fit to the training paths",
 }
 SPLIT_NOTES = {
     "official": "The paper’s test set. Many of its paths share their framework with a training path.",
     "material-cv": "Every path, each predicted by a model that saw no path of its framework, material or band.",
+    "leave-group-out": "Every path, each predicted by a model that saw none of its structural group.",
+    "leave-ion-out": "Every path, each predicted by a model that saw none of its mobile ion, but maybe its framework.",
     splits.FITTED: "How well published models were fitted to these paths, not how good they are: nobody ranks here.",
 }
 COLUMNS = ("mae", "rmse", "r2", "share_below_100_mev")

@@ -237,6 +237,78 @@ def test_a_changed_label_is_refused(small, tmp_path):
         load(path=tmp_path)
 
 
+# --- Versions
+
+
+def says(folder, **changes):
+    """Change what a built dataset says of itself."""
+    file = folder / INFO_FILE
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("1.1.0", "newer than 1.0.0, the one that this emigbench knows; upgrade emigbench"),
+        ("2.0.0", "newer"),
+        ("1.10.3", "newer"),
+        ("0.9.9", "older than 1.0.0, the one that this emigbench knows; make it anew with emigbench data build"),
+        ("next", "'next', which is no version like 1.0.0"),
+        ("1.0", "'1.0'"),
+        ("1.0.0\n", "no version"),
+        ("-1.0.0", "no version"),
+        (None, "'None'"),
+        ("9" * 5000 + ".0.0", "no version"),
+    ],
+)
+def test_another_version_is_refused_before_it_is_read(small, tmp_path, version, expected):
+    write_built(small, tmp_path)
+    says(tmp_path, version=version)
+    (tmp_path / PATHS_FILE).write_bytes(b"of a format to come")
+    with pytest.raises(EmigbenchError) as error:
+        load(path=tmp_path)
+    text = one_sentence(error)
+    assert expected in text
+    assert str(tmp_path) in text
+
+
+def test_another_patch_is_as_good(small, tmp_path):
+    write_built(small, tmp_path)
+    says(tmp_path, version="1.0.7")
+    assert_equal(load(path=tmp_path).entries, small.entries)
+    wrong(small, tmp_path)
+    says(tmp_path, version="1.0.7")
+    with pytest.raises(EmigbenchError, match="content hash"):
+        load(path=tmp_path)
+
+
+def test_an_unknown_dataset_is_one_to_come(small, tmp_path):
+    write_built(small, tmp_path)
+    says(tmp_path, name="garnets")
+    with pytest.raises(EmigbenchError, match="a dataset 'garnets' that this emigbench does not know; upgrade") as error:
+        load(path=tmp_path)
+    one_sentence(error)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '"full"', "[" * 99_000, " " * 200_000])
+def test_a_damaged_description(small, tmp_path, text):
+    write_built(small, tmp_path)
+    (tmp_path / INFO_FILE).write_text(text)
+    with pytest.raises(EmigbenchError, match=r"is damaged|too large") as error:
+        load(path=tmp_path)
+    assert str(tmp_path / INFO_FILE) in one_sentence(error)
+
+
+def test_without_a_description_the_content_hash_decides(small, tmp_path):
+    write_built(small, tmp_path)
+    (tmp_path / INFO_FILE).unlink()
+    assert load(path=tmp_path).sha256 == small.sha256
+    wrong(small, tmp_path)
+    (tmp_path / INFO_FILE).unlink()
+    with pytest.raises(EmigbenchError, match="content hash"):
+        load(path=tmp_path)
+
+
 # --- Where it looks
 
 
