@@ -119,7 +119,7 @@ def _counts(labels: Labels) -> dict[str, Any]:
         "splits": [
             {"name": split.name, "n_folds": len(folds), "description": split.description} for split, folds in shown
         ],
-        "unused": any(len(fold.train) + len(fold.held_out) < len(labels) for _, folds in shown for fold in folds),
+        "unused": any(fold.unused for _, folds in shown for fold in folds),
         "deviation": max(figures.max_deviation_a for figures in spinels.read_table()),
         "flags": _explained(FLAGS, flags),
         "label_flags": _explained(LABEL_FLAGS, label_flags),

@@ -37,7 +37,7 @@ def fetch(info: DatasetInfo) -> tuple[LabelledPath, ...]:
     repo, revision = catalogue.hub_repo(), info.revision
     for _ in range(2):
         with transport.one_sentence(repo, "read"):
-            files = [_file(repo, revision, rows.table_path("official", side)) for side in rows.SIDES]
+            files = [_file(repo, revision, path) for path in rows.OFFICIAL]
         try:
             entries = tuple(entry for file in files for entry in rows.read(file))
         except EmigbenchError:
@@ -45,9 +45,17 @@ def fetch(info: DatasetInfo) -> tuple[LabelledPath, ...]:
         if dataset_hash(entries) == info.sha256:
             return entries
         for file in files:
-            file.resolve().unlink(missing_ok=True)  # what the link in the cache's snapshot points at
-            file.unlink(missing_ok=True)
+            _forget(file)
     raise EmigbenchError(f"The dataset repository {repo} does not hold the pinned content at {revision}, asked twice.")
+
+
+def _forget(file: Path) -> None:
+    """Remove a file from the Hub's cache: what the link in the snapshot points at, and the link."""
+    try:
+        file.resolve().unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise EmigbenchError(f"{file} is damaged and cannot be removed: {error.strerror}.") from error
 
 
 def _file(repo: str, revision: str, path: str) -> Path:

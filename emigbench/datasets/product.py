@@ -12,8 +12,6 @@ The same records give the same bytes with the same versions of the libraries.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from importlib import resources
 from pathlib import Path
@@ -21,7 +19,6 @@ from pathlib import Path
 from emigbench import splits
 from emigbench.datasets import card, croissant, plots, rows, store
 from emigbench.datasets.hashing import dataset_hash
-from emigbench.datasets.labels import Labels
 from emigbench.datasets.store import Dataset
 from emigbench.errors import EmigbenchError
 from emigbench.storage import write_bytes
@@ -47,13 +44,13 @@ def files(data: Dataset, repo: str) -> dict[str, bytes]:
     configs = {"official": data, "spinels": store.load("spinels")}
     paths = {config: {side: rows.table_path(config, side) for side in rows.SIDES} for config in configs}
     tables = {paths[config][side]: _table(configs[config], side) for config in configs for side in rows.SIDES}
-    sides = {f"splits/{name}.csv": _split(data.labels, name).encode() for name in splits.SPLITS}
+    sides = {f"splits/{name}.csv": splits.csv_text(splits.table(data.labels, name)).encode() for name in splits.SPLITS}
     sizes = {
         config: {side: sum(entry.split == side for entry in of_config) for side in rows.SIDES}
         for config, of_config in configs.items()
     }
     figures = {f"figures/{name}": content for name, content in plots.draw(data.labels).items()}
-    info = {config: store.description(of_config) for config, of_config in configs.items()}
+    info = {**store.description(data), "spinels": store.description(configs["spinels"])}
     return {
         **tables,
         **sides,
@@ -90,18 +87,7 @@ def _table(data: Dataset, side: str) -> bytes:
     return rows.to_parquet(rows.to_row(entry, facts[entry.id]) for entry in data if entry.split == side)
 
 
-def _split(labels: Labels, name: str) -> str:
-    """A split as CSV: one line for each fold and path."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("split", "fold", "id", "side"))
-    for fold in splits.folds(labels, name):
-        side_of = {path_id: side for side in ("train", "held_out") for path_id in getattr(fold, side)}
-        writer.writerows((name, fold.name, facts.id, side_of.get(facts.id, "unused")) for facts in labels)
-    return buffer.getvalue()
-
-
 def _along() -> dict[str, bytes]:
-    """Files of the package that go with the data; the history is there from its first change on."""
+    """Files of the package that go with the data."""
     package = resources.files("emigbench.datasets")
-    return {name: (package / name).read_bytes() for name in _ALONG if (package / name).is_file()}
+    return {name: (package / name).read_bytes() for name in _ALONG}

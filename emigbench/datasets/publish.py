@@ -86,7 +86,7 @@ def _check_tag(repo: str, info: DatasetInfo, commit: str) -> None:
         lambda: huggingface_hub.hf_hub_download(repo, product.INFO_PATH, repo_type="dataset", revision=commit)
     )
     try:
-        tagged = str(json.loads(Path(file).read_text(encoding="utf-8"))["official"]["sha256"])
+        tagged = str(json.loads(Path(file).read_text(encoding="utf-8"))["sha256"])
     except (ValueError, KeyError, TypeError):
         tagged = "unreadable"
     if tagged != info.sha256:

@@ -121,6 +121,10 @@ def table_path(config: str, side: str) -> str:
     return f"data/{config}/{side}.parquet"
 
 
+OFFICIAL = tuple(table_path("official", side) for side in SIDES)
+"""The files that hold all records of the full dataset, in its order."""
+
+
 def to_row(entry: LabelledPath, fact: Facts) -> dict[str, Any]:
     """An entry and what `labels.csv` says of it, as plain values."""
     arrays = {name: getattr(entry.path, name) for name in _GEOMETRY}

@@ -92,9 +92,9 @@ def load(name: str = "full", path: str | os.PathLike[str] | None = None) -> Data
     """Load a dataset and check that its content is the pinned one.
 
     `spinels` is part of the package. `full` is looked for in this order: `path` or the folder in
-    EMIGBENCH_DATA (both made by `emigbench data build`); the source files in the folder EMIGBENCH_SOURCE,
-    curated on the spot; the user cache; the dataset's repository on the Hub at the tag of this version; the
-    source files at their pinned commit. What comes over the network is kept in the user cache.
+    EMIGBENCH_DATA (made by `emigbench data build`, or a copy of the Hub's repository); the source files in the
+    folder EMIGBENCH_SOURCE, curated on the spot; the user cache; the dataset's repository on the Hub at the tag of
+    this version; the source files at their pinned commit. What comes over the network is kept in the user cache.
 
     Raises:
         EmigbenchError: if it is found nowhere, or what is found is not the pinned content.
@@ -131,7 +131,9 @@ def fetch(name: str = "full") -> Dataset:
         with filelock.FileLock(folder / f"{name}-{info.version}.lock"):
             data = _cached(info)
             if data is None:
-                shutil.rmtree(_cache_of(info), ignore_errors=True)
+                if _cache_of(info).exists():
+                    LOG.warning("The copy in %s is damaged and is fetched again.", _cache_of(info))
+                    shutil.rmtree(_cache_of(info), ignore_errors=True)
                 data = _downloaded(info)
                 write_built(data, _cache_of(info))
     except OSError as error:
@@ -147,7 +149,6 @@ def _cached(info: DatasetInfo) -> Dataset | None:
     try:
         return _checked(info, read_built(folder), str(folder))
     except EmigbenchError:
-        LOG.warning("The copy in %s is damaged and is fetched again.", folder)
         return None
 
 
@@ -252,7 +253,7 @@ def write_built(data: Dataset, folder: Path) -> None:
 
 
 def read_built(folder: Path) -> tuple[LabelledPath, ...]:
-    """Read what `write_built` wrote.
+    """Read what `write_built` wrote, or a copy of the dataset's repository on the Hub.
 
     Raises:
         EmigbenchError: if the folder holds no built dataset, a damaged one or one of another version.
@@ -260,10 +261,12 @@ def read_built(folder: Path) -> tuple[LabelledPath, ...]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = folder / PATHS_FILE
-    if not file.is_file():
+    file, tables = folder / PATHS_FILE, [folder / table for table in rows.OFFICIAL]
+    if not file.is_file() and not all(table.is_file() for table in tables):
         raise EmigbenchError(f"There is no {PATHS_FILE} in {folder}; make one with emigbench data build.")
     _check_version(folder)
+    if not file.is_file():
+        return tuple(entry for table in tables for entry in rows.read(table))
     try:
         return tuple(_from_row(row) for row in pq.ParquetFile(file).read().to_pylist())
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:

@@ -7,7 +7,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -24,7 +23,7 @@ from emigbench.datasets.store import Dataset
 TESTS = Path(__file__).parents[1]
 REPO = "group/name"
 TAG = catalogue.info("full").revision
-TRAIN, TEST = (rows.table_path("official", side) for side in rows.SIDES)
+TRAIN, TEST = rows.OFFICIAL
 GOT = f"full {catalogue.info('full').version}: 82 paths, content {stand_in().sha256}\n"
 
 
@@ -267,7 +266,7 @@ def test_a_damaged_copy_in_our_cache(server, held, env, content):
     damaged.write_bytes(damaged.read_bytes()[:-100])
     code, out, err = client(env, "get")
     assert (code, out) == (0, GOT)
-    assert "damaged" in err
+    assert err.count("is damaged and is fetched again") == 1
     assert_nothing_damaged(env, content)
     assert client(env, "get") == (0, GOT, "")
 
@@ -293,9 +292,7 @@ def test_nothing_there(server, env, present, content):
 
 
 def test_no_network(env):
-    started = time.monotonic()
     assert "The Hub cannot be reached" in said(client(env | {"HF_ENDPOINT": "http://127.0.0.1:1"}, "get"))
-    assert time.monotonic() - started < 20  # the client's own patience is longer
 
 
 def test_the_hub_can_be_left_out(server, held, env):
@@ -389,7 +386,7 @@ def test_a_pull_request(server, held, env, folder):
 
 def test_a_tag_that_stands_for_other_content(server, held, env, folder, content):
     info = json.loads(content[product.INFO_PATH])
-    info["official"]["sha256"] = "0" * 64
+    info["sha256"] = "0" * 64
     held.main = held.tags[TAG] = held.commit(content | {product.INFO_PATH: json.dumps(info).encode()}, "other")
     text = said(client(env, "publish", folder))
     assert TAG in text

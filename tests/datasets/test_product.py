@@ -84,6 +84,23 @@ def test_plain_datasets_reads_the_folder(full_folder, full, tmp_path):
     assert found["row"]["flags"] == list(entry.path.flags)
 
 
+def test_a_copy_of_the_repository_is_a_built_dataset(full_folder, full):
+    """What someone downloaded by hand can be loaded and verified."""
+    data = load("full", path=full_folder)
+    assert data.sha256 == catalogue.info("full").sha256
+    assert [entry.id for entry in data] == [entry.id for entry in full]
+
+
+def test_a_copy_of_the_repository_that_is_not_the_dataset(content, tmp_path):
+    product.write(content, tmp_path)
+    with pytest.raises(EmigbenchError, match="content hash"):  # the stand-in's
+        load("full", path=tmp_path)
+    info = json.loads(content["dataset.json"]) | {"version": "1.1.0"}
+    (tmp_path / "dataset.json").write_text(json.dumps(info))
+    with pytest.raises(EmigbenchError, match="newer than"):
+        load("full", path=tmp_path)
+
+
 def test_splits_are_files_of_ids(content):
     for name in splits.SPLITS:
         table = list(csv.DictReader(io.StringIO(content[f"splits/{name}.csv"].decode())))
@@ -93,6 +110,7 @@ def test_splits_are_files_of_ids(content):
             assert side.keys() == LABELS.by_id.keys()
             assert [i for i in side if side[i] == "train"] == list(fold.train)
             assert [i for i in side if side[i] == "held_out"] == list(fold.held_out)
+            assert [i for i in side if side[i] == "unused"] == list(fold.unused)
 
 
 def test_croissant(content, tmp_path):
@@ -109,6 +127,7 @@ def test_croissant(content, tmp_path):
     assert {name.split("/")[1] for name in records[0]} == {column.name for column in rows.COLUMNS}
     folds = list(data.records("splits-material-cv"))
     assert len(folds) == 5 * len(LABELS)
+    assert [name.split("/")[1] for name in folds[0]] == list(splits.Side._fields)
 
 
 def test_croissant_proves_its_files(content, tmp_path):
@@ -194,7 +213,7 @@ def test_what_is_in_it(content):
     assert all(name.startswith(product.FOLDERS) or "/" not in name for name in content)
     info = json.loads(content["dataset.json"])
     assert info["spinels"] == {"name": "spinels", "version": "1.0.0", "sha256": stand_in().sha256, "n_paths": 82}
-    assert info["official"]["name"] == "full"
+    assert info["name"] == "full"
 
 
 def test_the_same_records_give_the_same_bytes(content):
