@@ -83,11 +83,11 @@ def _reason(error: BaseException) -> BaseException:
 
 def _refusal(error: Any, repo: str, action: str) -> str:
     import huggingface_hub
-    from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 
+    if isinstance(error, EntryNotFoundError):
+        return f"The dataset repository {repo} lacks a file of the dataset."
     status = error.response.status_code
-    if isinstance(error, RemoteEntryNotFoundError):
-        return f"The dataset repository {repo} lacks a file of the dataset ({error.response.url.path})."
     if status == 401 and huggingface_hub.get_token() is not None and not isinstance(error, RepositoryNotFoundError):
         return "The Hub does not know your token; run hf auth login, or set HF_TOKEN to a valid one."
     if status in (401, 404):
