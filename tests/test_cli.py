@@ -366,6 +366,33 @@ def test_leakage_in_words(call, tmp_path):
     assert "'none'" in refused(call("data", "leakage", "--split", "none"))
 
 
+def test_show(call, tmp_path):
+    code, out, err = call("data", "show", "MgMn2S4", "--dataset", "spinels")
+    assert (code, err) == (0, "")
+    assert out.startswith("id  ")
+    code, out, err = call(
+        "data", "show", "MgMn2S4", "--dataset", "spinels", "--json", "--out", tmp_path / "new" / "p.html"
+    )
+    assert code == 0
+    assert [image["coordination"] for image in json.loads(out)["images"]] == [4, 3, 6, 3, 4]
+    assert err == f"The picture is {tmp_path / 'new' / 'p.html'}\n"
+    assert "MgMn2S4" in (tmp_path / "new" / "p.html").read_text(encoding="utf-8")
+    assert call("data", "show", "MgMn2S4", "--dataset", "spinels", "--out", tmp_path / "p.PNG")[0] == 0
+    assert (tmp_path / "p.PNG").read_bytes().startswith(b"\x89PNG")
+
+
+def test_show_refuses_before_it_loads(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMIGBENCH_DATA", str(tmp_path / "absent"))
+    assert "a .png or an .html file" in refused(call("data", "show", "MgMn2S4", "--out", tmp_path / "p.gif"))
+    code, out, err = call("data", "show", "Mn204_Mg")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "Mn2O4_Mg" in err
+    (tmp_path / "file").write_text("")
+    bad = ("data", "show", "MgMn2S4", "--dataset", "spinels", "--out", tmp_path / "file" / "p.png")
+    assert str(tmp_path / "file") in refused(call(*bad))
+
+
 def test_verify_and_get_of_the_embedded_dataset(call):
     for arguments in (("data", "get", "spinels"), ("data", "verify", "--dataset", "spinels")):
         code, out, _ = call(*arguments)

@@ -66,7 +66,9 @@ def test_the_paths_with_a_value_are_a_subset_of_their_own():
 
 def test_a_failed_path_gets_the_median_of_its_own_fold():
     e_m = {"a": 0.2, "b": 0.6, "c": 1.0, "d": 0.8}
-    labels = labels_of(e_m, material_cv_fold={"a": 0, "b": 0, "c": 1, "d": 1})
+    own = {path_id: path_id for path_id in e_m}
+    folds = {"a": 0, "b": 0, "c": 1, "d": 1}
+    labels = labels_of(e_m, material_cv_fold=folds, framework=own, framework_cluster=own)
     found = score([Prediction(i, None, status="failed") for i in e_m], labels, "material-cv")
     # a and b get the median 0.9 of c and d; c and d get the median 0.4 of a and b
     assert found.metrics["mae"].value == pytest.approx((0.7 + 0.3 + 0.6 + 0.4) / 4)

@@ -17,8 +17,9 @@ from emigbench.records import FloatArray, MigrationPath
 from emigbench.report import figures
 from emigbench.report.record import LIGANDS, Record, bond_limit, in_words
 
-REACH_A = 3.6
-"""Host atoms within this distance of the band are drawn, in Å, and the ligands that are bonded to those."""
+REACH = 1.45
+"""Host atoms are drawn within this times the moving ion's longest bond of the band, and the ligands bonded to those."""
+REACH_WITHOUT_LIGANDS_A = 4.0
 PROFILE_POINTS = 81
 ATOM_SCALE = 0.32
 """Radius of a drawn atom over its atomic radius."""
@@ -44,12 +45,14 @@ class Scene:
     bonds: NDArray[np.int64]
 
 
-def scene(path: MigrationPath, reach: float = REACH_A) -> Scene:
+def scene(path: MigrationPath) -> Scene:
     """The surroundings of a band, seen from where the atoms hide each other least."""
     from pymatgen.core.lattice import Lattice
 
     band = path.band_frac_coords @ path.lattice
     middle = (band[0] + band[-1]) / 2
+    reach = REACH * max(bond_limit(path.mobile_ion, element) for element in path.host_species)
+    reach = reach or REACH_WITHOUT_LIGANDS_A
     longest = max(bond_limit(a, b) for a in path.host_species for b in LIGANDS)
     found: Any = Lattice(path.lattice).get_points_in_sphere(
         path.host_frac_coords, middle, path.hop_length / 2 + reach + longest, zip_results=False

@@ -56,7 +56,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Mended:
-    """A value that curation changed: what the source has, what the record has, and why."""
+    """A value that curation changed: what the source or a rule gave, what the record has, and why."""
 
     field: str
     source: str
@@ -135,7 +135,7 @@ def of(path_id: str, data: Dataset) -> Record:
         facts=facts,
         flags={flag: {**FLAGS, **LABEL_FLAGS}[flag] for flag in (*facts.flags, *facts.label_flags)},
         doubts=tuple(reason for reason in doubts if reason),
-        mended=_mended(facts),
+        mended=mended(facts),
         sides={split: _side(labels, split, path_id) for split in splits.SPLITS},
         limits_a={e: bond_limit(path.mobile_ion, e) for e in sorted(set(path.host_species) & LIGANDS)},
         images=images(path),
@@ -170,7 +170,7 @@ def _image(path: MigrationPath, k: int, along: float, reach: float) -> Image:
     around: Any = lattice.get_points_in_sphere(path.host_frac_coords, centre, reach, zip_results=False)
     _, distances, indices, _ = around
     found = sorted((round(float(d), 6), path.host_species[int(i)]) for d, i in zip(distances, indices, strict=True))
-    bonded = Counter(element for distance, element in found if distance <= bond_limit(path.mobile_ion, element))
+    bonded = Counter(element for distance, element in found if distance < bond_limit(path.mobile_ion, element))
     nearest = tuple(Neighbour(element, distance) for distance, element in found[:N_NEAREST])
     return Image(round(along, 6), nearest, dict(sorted(bonded.items())))
 
@@ -178,7 +178,8 @@ def _image(path: MigrationPath, k: int, along: float, reach: float) -> Image:
 # --- What the dataset says about it
 
 
-def _mended(facts: Facts) -> tuple[Mended, ...]:
+def mended(facts: Facts) -> tuple[Mended, ...]:
+    """The values of a path that curation changed, in the order of the fields."""
     decisions = corrections.read()
     found = []
     for field in ("structural_group", "composition", "space_group", "crystal_system", "state"):
@@ -244,8 +245,8 @@ def in_words(record: Record) -> str:
     if record.doubts:
         parts.append("Doubts:\n" + "\n".join(f"  {doubt}" for doubt in record.doubts))
     if record.mended:
-        mended = (f"  {m.field}: {m.source!r} became {m.value!r}: {m.reason}" for m in record.mended)
-        parts.append("Mended:\n" + "\n".join(mended))
+        changes = (f"  {m.field}: {m.source!r} became {m.value!r}: {m.reason}" for m in record.mended)
+        parts.append("Mended:\n" + "\n".join(changes))
     parts.append(_images_in_words(record))
     if record.relatives:
         rows = [
