@@ -20,7 +20,7 @@ from emigbench.datasets import catalogue, labels, rows
 from emigbench.datasets.catalogue import DatasetInfo
 from emigbench.datasets.hashing import dataset_hash
 from emigbench.datasets.labels import Labels
-from emigbench.errors import EmigbenchError, in_words
+from emigbench.errors import EmigbenchError, in_words, on_one_line
 from emigbench.records import LabelledPath, MigrationPath
 from emigbench.storage import read_text
 
@@ -164,7 +164,7 @@ def _downloaded(info: DatasetInfo) -> Dataset:
             tried = str(error)
         if hub.is_offline():
             raise _not_at_hand(info, tried)
-        LOG.warning("%s Going on to the authors' files.", tried)
+        LOG.warning("%s Going on to the authors' files.", on_one_line(tried))  # may quote a server
     folder = cache_folder() / "sources"
     try:
         sources.download(folder)

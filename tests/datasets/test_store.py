@@ -388,6 +388,16 @@ def test_going_on_to_the_authors_files_is_said(small, curated, monkeypatch, capl
     assert caplog.messages == ["The Hub cannot be reached. Going on to the authors' files."]
 
 
+def test_what_a_server_says_does_nothing_to_a_terminal(small, curated, monkeypatch, caplog):
+    def rude(info):
+        raise EmigbenchError("The Hub answered \x1b[2J.")
+
+    monkeypatch.setattr(sources, "download", lambda folder: None)
+    monkeypatch.setattr(hub, "fetch", rude)
+    load()
+    assert caplog.messages == [r"The Hub answered \x1b[2J. Going on to the authors' files."]
+
+
 def test_other_content_on_the_hub_is_not_taken(small, curated, monkeypatch, caplog):
     monkeypatch.setattr(sources, "download", lambda folder: None)
     monkeypatch.setattr(hub, "fetch", lambda info: small_entries("B"))
