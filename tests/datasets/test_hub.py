@@ -176,6 +176,18 @@ def test_the_hubs_own_cache_is_enough_offline(server, held, env):
     assert server.seen == []
 
 
+def test_what_the_server_still_has_is_not_fetched_again(server, held, env):
+    """The ETag says that a file in the Hub's cache is the one of another commit: its headers are asked for alone."""
+    client(env, "get")
+    shutil.rmtree(env["EMIGBENCH_CACHE"])
+    for name in ("snapshots", "refs"):
+        shutil.rmtree(next(Path(env["HF_HOME"]).rglob(name)))
+    held.main = held.tags[TAG] = held.commit(held.trees[held.main] | {"README.md": b"another card"}, "a better card")
+    assert client(env, "get") == (0, GOT, "")
+    assert ("HEAD", f"/datasets/{REPO}/resolve/{TAG}/{TRAIN}") in server.seen
+    assert downloads(server) == downloads(server, TEST) == 1
+
+
 def test_offline_with_empty_caches(server, held, env):
     text = said(client(env | {"HF_HUB_OFFLINE": "1"}, "get"))
     assert "HF_HUB_OFFLINE" in text
