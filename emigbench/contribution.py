@@ -15,11 +15,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from emigbench import comparison, provenance, scoring, splits, submission
+from emigbench import comparison, provenance, scoring, splits, submission, transport
 from emigbench.comparison import Comparison
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.labels import Labels
-from emigbench.errors import EmigbenchError, in_words, quoted
+from emigbench.errors import EmigbenchError, quoted
 from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predictions, write_predictions
 from emigbench.provenance import RUN_FILE
 from emigbench.scoring import Score
@@ -249,11 +249,10 @@ def pull_request(folder: Path, slug: str, repo_id: str) -> str:
         EmigbenchError: one sentence about a missing token, no network or a refusal.
     """
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
 
     if huggingface_hub.get_token() is None:
         raise EmigbenchError("There is no Hub token; run hf auth login, or set HF_TOKEN to a token that may write.")
-    try:
+    with transport.one_sentence(repo_id, "open pull requests of"):
         done = huggingface_hub.HfApi().create_commit(
             repo_id,
             [huggingface_hub.CommitOperationAdd(f"submissions/{slug}/{name}", folder / name) for name in FILES],
@@ -261,32 +260,4 @@ def pull_request(folder: Path, slug: str, repo_id: str) -> str:
             commit_message=f"Submission: {slug}",
             create_pr=True,
         )
-    except HFValidationError as error:
-        raise EmigbenchError(f"{repo_id!r} is no name of a Hub repository, such as group/name.") from error
-    except RepositoryNotFoundError as error:
-        raise EmigbenchError(_refusal(404, repo_id, error)) from error
-    except HfHubHTTPError as error:
-        raise EmigbenchError(_refusal(error.response.status_code, repo_id, error)) from error
-    except OfflineModeIsEnabled as error:
-        raise EmigbenchError("HF_HUB_OFFLINE is set; unset it to open a pull request, or use git.") from error
-    except OSError as error:
-        raise EmigbenchError(_unreachable(error)) from error
-    except Exception as error:
-        if not type(error).__module__.startswith("http"):  # the Hub's client has changed from httpx to httpx2
-            raise
-        raise EmigbenchError(_unreachable(error)) from error
     return str(done.pr_url or done.commit_url)
-
-
-def _refusal(status: int, repo_id: str, error: Exception) -> str:
-    if status == 401:
-        return "The Hub does not know your token; run hf auth login, or set HF_TOKEN to a valid one."
-    if status == 404:
-        return f"There is no dataset repository {repo_id} on the Hub that your token can see."
-    if status == 403:
-        return f"Your Hub token may not open pull requests of {repo_id}; take one with the permission to write."
-    return f"The Hub answered {status} for {repo_id} ({in_words(error)}); try again later, or use git."
-
-
-def _unreachable(error: Exception) -> str:
-    return f"The Hub cannot be reached ({in_words(error)}); try again with a network, or use git."

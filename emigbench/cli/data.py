@@ -23,7 +23,7 @@ app = typer.Typer(help="Get, check and build the datasets.", no_args_is_help=Tru
 
 @app.command("get")
 def get(name: Annotated[str, typer.Argument(help="full or spinels.")] = "full") -> None:
-    """Download, curate, check and cache a dataset (once)."""
+    """Download, check and cache a dataset (once): from the Hub, or from the authors' files."""
     from emigbench.datasets import store
 
     data = store.load(name)
@@ -156,3 +156,29 @@ def _write_picture(file: Path, path: MigrationPath, found: Record) -> None:
         write_text(file, path_picture.html(path, found))
     else:
         write_bytes(file, path_picture.png(path, found))
+
+
+@app.command("publish")
+def publish(
+    repo: Annotated[str, typer.Option(help="Dataset repository on the Hub, such as group/name.")],
+    dry_run: Annotated[
+        Path | None, typer.Option("--dry-run", help="Write the repository into this folder and reach for no network.")
+    ] = None,
+    pull_request: Annotated[
+        bool, typer.Option("--pull-request", help="Open a pull request instead of committing.")
+    ] = False,
+    source: SourceOption = None,
+) -> None:
+    """Publish the full dataset on the Hub: Parquet tables, splits, card, metadata, in one commit with a tag."""
+    from emigbench.datasets import catalogue, product
+    from emigbench.datasets import publish as hub
+
+    files = product.files(load_dataset("full", source), repo)
+    if dry_run is not None:
+        product.write(files, dry_run)
+        print(f"{len(files)} files, {sum(map(len, files.values())) / 1e6:.1f} MB, in {dry_run}")
+        return
+    done = hub.publish(files, repo, catalogue.info("full"), as_pull_request=pull_request)
+    print(done.url or f"Nothing to publish: {repo} holds these files already.")
+    if done.tag:
+        print(f"Tagged {done.tag}.", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
@@ -26,6 +27,15 @@ class DatasetInfo:
     n_paths: int
     description: str
 
+    @property
+    def revision(self) -> str:
+        """The tag of this version in the dataset's repository on the Hub; the hash decides what is behind it."""
+        return f"v{self.version}"
+
+
+HUB_REPO = "emigbench/emigbench"
+"""The dataset's repository on the Hub. The maintainers have yet to create it with `emigbench data publish`; until
+then `load` goes on to the authors' files."""
 
 CATALOGUE = {
     info.name: info
@@ -57,6 +67,11 @@ def info(name: str) -> DatasetInfo:
     if name not in CATALOGUE:
         raise EmigbenchError(f"There is no dataset {name!r}; there are {', '.join(CATALOGUE)}.")
     return CATALOGUE[name]
+
+
+def hub_repo() -> str:
+    """The repository to load from: EMIGBENCH_HUB_REPO, or `HUB_REPO`; empty where the Hub is to be left out."""
+    return os.environ.get("EMIGBENCH_HUB_REPO", HUB_REPO)
 
 
 def check_version(name: str, version: str, where: str) -> None:

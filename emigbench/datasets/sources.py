@@ -10,11 +10,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from emigbench.errors import EmigbenchError, in_words
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COMMIT = "577fbc45d8edb081a7b67b82f135c55ad0a4a256"
 BASE_URL = f"https://raw.githubusercontent.com/sai-mat-group/predicting-migration-barriers/{COMMIT}"
@@ -197,6 +198,8 @@ def read(folder: Path) -> Sources:
 
 def read_sheet(file: Path, sheet: str, index: str) -> pd.DataFrame:
     """One sheet of the authors' table, indexed by the column that holds the ids."""
+    import pandas as pd
+
     table = pd.read_excel(file, sheet_name=sheet)
     return table.set_index(index)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,14 +16,15 @@ from typing import Any
 import numpy as np
 
 from emigbench import splits
-from emigbench.datasets import catalogue, labels
+from emigbench.datasets import catalogue, labels, rows
 from emigbench.datasets.catalogue import DatasetInfo
 from emigbench.datasets.hashing import dataset_hash
 from emigbench.datasets.labels import Labels
-from emigbench.errors import EmigbenchError, in_words
+from emigbench.errors import EmigbenchError, in_words, on_one_line
 from emigbench.records import LabelledPath, MigrationPath
 from emigbench.storage import read_text
 
+LOG = logging.getLogger(__name__)
 PATHS_FILE = "paths.parquet"
 INFO_FILE = "dataset.json"
 LARGEST_INFO = 100_000
@@ -89,8 +92,9 @@ def load(name: str = "full", path: str | os.PathLike[str] | None = None) -> Data
     """Load a dataset and check that its content is the pinned one.
 
     `spinels` is part of the package. `full` is looked for in this order: `path` or the folder in
-    EMIGBENCH_DATA (both made by `emigbench data build`); the source files in the folder EMIGBENCH_SOURCE,
-    curated on the spot; the user cache; the source files at their pinned commit, downloaded into the cache.
+    EMIGBENCH_DATA (made by `emigbench data build`, or a copy of the Hub's repository); the source files in the
+    folder EMIGBENCH_SOURCE, curated on the spot; the user cache; the dataset's repository on the Hub at the tag of
+    this version; the source files at their pinned commit. What comes over the network is kept in the user cache.
 
     Raises:
         EmigbenchError: if it is found nowhere, or what is found is not the pinned content.
@@ -103,35 +107,82 @@ def load(name: str = "full", path: str | os.PathLike[str] | None = None) -> Data
         return _checked(info, read_built(Path(built)), str(built))
     if source := os.environ.get("EMIGBENCH_SOURCE"):
         return _checked(info, _curate(Path(source)), source)
-    cached = cache_folder() / f"{name}-{info.version}"
-    if (cached / PATHS_FILE).is_file():
-        return _checked(info, read_built(cached), str(cached))
-    return fetch(name)
+    cached = _cached(info)
+    return fetch(name) if cached is None else cached
 
 
 def fetch(name: str = "full") -> Dataset:
-    """Download the source files, curate them and keep the result in the user cache.
+    """Get a dataset from the Hub or, where that fails, from the authors' files, and keep it in the user cache.
+
+    Processes that do so at the same time wait for each other, and only the first one asks the network. A damaged
+    copy in the cache is replaced.
 
     Raises:
-        EmigbenchError: if the files cannot be had; it says what was tried and what to do.
+        EmigbenchError: if it cannot be had; it says what was tried and what to do.
     """
-    from emigbench.datasets import sources
+    import filelock
 
     info = catalogue.info(name)
     if name == "spinels":
         return load(name)
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / f"{name}-{info.version}.lock"):
+            data = _cached(info)
+            if data is None:
+                if _cache_of(info).exists():
+                    LOG.warning("The copy in %s is damaged and is fetched again.", _cache_of(info))
+                    shutil.rmtree(_cache_of(info), ignore_errors=True)
+                data = _downloaded(info)
+                write_built(data, _cache_of(info))
+    except OSError as error:
+        raise EmigbenchError(f"Cannot write to the cache {folder}: {error.strerror or error}.") from error
+    return data
+
+
+def _cached(info: DatasetInfo) -> Dataset | None:
+    """The dataset in the user cache, where it is there and whole."""
+    folder = _cache_of(info)
+    if not (folder / PATHS_FILE).is_file():
+        return None
+    try:
+        return _checked(info, read_built(folder), str(folder))
+    except EmigbenchError:
+        return None
+
+
+def _downloaded(info: DatasetInfo) -> Dataset:
+    """The dataset from the Hub, or else from the authors' files."""
+    from emigbench.datasets import hub, sources
+
+    tried = "EMIGBENCH_HUB_REPO is empty, so the Hub was not asked."
+    if catalogue.hub_repo():
+        try:
+            return _checked(info, hub.fetch(info), "the Hub")
+        except EmigbenchError as error:
+            tried = str(error)
+        if hub.is_offline():
+            raise _not_at_hand(info, tried)
+        LOG.warning("%s Going on to the authors' files.", on_one_line(tried))  # may quote a server
     folder = cache_folder() / "sources"
     try:
         sources.download(folder)
     except EmigbenchError as error:
-        raise EmigbenchError(
-            f"Dataset {name!r} is not at hand: EMIGBENCH_DATA and EMIGBENCH_SOURCE are not set, the cache "
-            f"{cache_folder()} does not hold it, and the download failed: {error} Connect to the network, point "
-            f"EMIGBENCH_SOURCE at the source files, or use the embedded set with --dataset spinels."
-        ) from error
-    data = _checked(info, _curate(folder), str(folder))
-    write_built(data, cache_folder() / f"{name}-{info.version}")
-    return data
+        raise _not_at_hand(info, f"{tried} {error}") from error
+    return _checked(info, _curate(folder), str(folder))
+
+
+def _not_at_hand(info: DatasetInfo, tried: str) -> EmigbenchError:
+    return EmigbenchError(
+        f"Dataset {info.name!r} is not at hand: EMIGBENCH_DATA and EMIGBENCH_SOURCE are not set, the cache "
+        f"{cache_folder()} does not hold it, and the download failed: {tried} Connect to the network, point "
+        f"EMIGBENCH_SOURCE at the source files, or use the embedded set with --dataset spinels."
+    )
+
+
+def _cache_of(info: DatasetInfo) -> Path:
+    return cache_folder() / f"{info.name}-{info.version}"
 
 
 def build(source: Path, out: Path) -> Dataset:
@@ -155,29 +206,7 @@ def embedded_spinels() -> tuple[LabelledPath, ...]:
     from emigbench.datasets import spinels
 
     facts = labels.read("full").by_id
-    entries = []
-    for row in spinels.read_table():
-        fact, shape = facts[row.id], spinels.geometry(row)
-        path = MigrationPath(
-            id=fact.id,
-            material_id=fact.material_id,
-            structural_group=fact.structural_group,
-            mobile_ion=fact.mobile_ion,
-            composition=fact.composition,
-            state=fact.state,  # type: ignore[arg-type]
-            lattice=shape.lattice,
-            host_species=shape.host_species,
-            host_frac_coords=shape.host_frac_coords,
-            band_frac_coords=shape.band_frac_coords,
-            xc=fact.xc,
-            space_group=fact.space_group,
-            crystal_system=fact.crystal_system,
-            path_label=fact.path_label,
-            flags=fact.flags,
-            raw=fact.raw,
-        )
-        entries.append(LabelledPath(path, fact.e_m_ev, fact.split, fact.label_flags, fact.duplicate_of))
-    return tuple(entries)
+    return tuple(rows.from_facts(facts[figures.id], *spinels.geometry(figures)) for figures in spinels.read_table())
 
 
 def _curate(folder: Path) -> tuple[LabelledPath, ...]:
@@ -201,18 +230,22 @@ _LABEL = ("e_m", "split", "label_flags", "duplicate_of")
 _ARRAYS = ("lattice", "host_frac_coords", "band_frac_coords", "final_lattice", "final_host_frac_coords")
 
 
+def description(data: Dataset) -> dict[str, Any]:
+    """What stands beside a copy of the dataset for people and programs; a copy is proven by its content alone."""
+    return {"name": data.name, "version": data.version, "sha256": data.sha256, "n_paths": len(data)}
+
+
 def write_built(data: Dataset, folder: Path) -> None:
     """Write a dataset as one Parquet file and a description, each replaced only when whole."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pa.Table.from_pylist([_to_row(entry) for entry in data])
-    info = {"name": data.name, "version": data.version, "sha256": data.sha256, "n_paths": len(data)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             pq.write_table(table, Path(scratch) / PATHS_FILE, compression="zstd")
-            (Path(scratch) / INFO_FILE).write_text(json.dumps(info, indent=2) + "\n")
+            (Path(scratch) / INFO_FILE).write_text(json.dumps(description(data), indent=2) + "\n")
             for name in (PATHS_FILE, INFO_FILE):
                 (Path(scratch) / name).replace(folder / name)
     except OSError as error:
@@ -220,7 +253,7 @@ def write_built(data: Dataset, folder: Path) -> None:
 
 
 def read_built(folder: Path) -> tuple[LabelledPath, ...]:
-    """Read what `write_built` wrote.
+    """Read what `write_built` wrote, or a copy of the dataset's repository on the Hub.
 
     Raises:
         EmigbenchError: if the folder holds no built dataset, a damaged one or one of another version.
@@ -228,12 +261,14 @@ def read_built(folder: Path) -> tuple[LabelledPath, ...]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = folder / PATHS_FILE
-    if not file.is_file():
+    file, tables = folder / PATHS_FILE, [folder / table for table in rows.OFFICIAL]
+    if not file.is_file() and not all(table.is_file() for table in tables):
         raise EmigbenchError(f"There is no {PATHS_FILE} in {folder}; make one with emigbench data build.")
     _check_version(folder)
+    if not file.is_file():
+        return tuple(entry for table in tables for entry in rows.read(table))
     try:
-        return tuple(_from_row(row) for row in pq.read_table(file).to_pylist())
+        return tuple(_from_row(row) for row in pq.ParquetFile(file).read().to_pylist())
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise EmigbenchError(f"{file} is damaged ({in_words(error)}); get it again with emigbench data get.") from error
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import emigbench
-from emigbench.datasets import catalogue, sources, store
+from emigbench.datasets import catalogue, hub, sources, store
 from emigbench.datasets.hashing import dataset_hash
 from emigbench.datasets.store import INFO_FILE, PATHS_FILE, Dataset, fetch, load, read_built, write_built
 from emigbench.errors import EmigbenchError
@@ -54,7 +54,8 @@ def small(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch, tmp_path):
-    """No dataset anywhere: no environment, an empty cache, and a download that must not happen."""
+    """No dataset anywhere: no environment, an empty cache, and downloads that must not happen."""
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.delenv("EMIGBENCH_DATA", raising=False)
     monkeypatch.delenv("EMIGBENCH_SOURCE", raising=False)
     monkeypatch.setenv("EMIGBENCH_CACHE", str(tmp_path / "cache"))
@@ -62,7 +63,11 @@ def nowhere(monkeypatch, tmp_path):
     def no_network(folder):
         raise EmigbenchError("Could not download X: no connection.")
 
+    def no_hub(info):
+        raise EmigbenchError("The Hub cannot be reached.")
+
     monkeypatch.setattr(sources, "download", no_network)
+    monkeypatch.setattr(hub, "fetch", no_hub)
 
 
 @pytest.fixture
@@ -324,13 +329,12 @@ def test_the_order_of_places(small, curated, tmp_path, monkeypatch):
     assert load().sha256 == small.sha256  # before the cache
     assert curated == [source]
     monkeypatch.delenv("EMIGBENCH_SOURCE")
-    with pytest.raises(EmigbenchError, match=str(cached)):  # before the network
-        load()
     write_built(small, cached)
-    assert load().sha256 == small.sha256
+    assert load().sha256 == small.sha256  # before the network
     shutil.rmtree(cached)
-    with pytest.raises(EmigbenchError, match="the download failed"):
-        load()
+    monkeypatch.setattr(hub, "fetch", lambda info: small.entries)  # before the authors' files
+    assert load().sha256 == small.sha256
+    assert_equal(read_built(cached), small.entries)
     assert curated == [source]
 
 
@@ -358,9 +362,47 @@ def test_what_is_downloaded_is_kept(small, curated, tmp_path, monkeypatch):
     assert downloads == curated == [tmp_path / "cache" / "sources"]
     assert_equal(read_built(tmp_path / "cache" / VERSIONED), small.entries)
     assert_equal(load().entries, small.entries)
+    assert_equal(fetch().entries, small.entries)
     assert len(downloads) == 1
-    assert_equal(fetch().entries, small.entries)  # asked for, it is made anew
-    assert len(downloads) == 2
+
+
+@pytest.mark.parametrize("spoil", [lambda folder: None, lambda folder: (folder / PATHS_FILE).write_bytes(b"PAR1")])
+def test_a_copy_in_the_cache_that_is_not_the_dataset_is_fetched_again(small, tmp_path, monkeypatch, caplog, spoil):
+    cached = tmp_path / "cache" / VERSIONED
+    wrong(small, cached)
+    spoil(cached)
+    with pytest.raises(EmigbenchError, match="the download failed"):
+        load()
+    assert not cached.exists()
+    wrong(small, cached)
+    spoil(cached)
+    monkeypatch.setattr(hub, "fetch", lambda info: small.entries)
+    assert load().sha256 == small.sha256
+    assert_equal(read_built(cached), small.entries)
+    assert f"The copy in {cached} is damaged" in caplog.text
+
+
+def test_going_on_to_the_authors_files_is_said(small, curated, monkeypatch, caplog):
+    monkeypatch.setattr(sources, "download", lambda folder: None)
+    assert load().sha256 == small.sha256
+    assert caplog.messages == ["The Hub cannot be reached. Going on to the authors' files."]
+
+
+def test_what_a_server_says_does_nothing_to_a_terminal(small, curated, monkeypatch, caplog):
+    def rude(info):
+        raise EmigbenchError("The Hub answered \x1b[2J.")
+
+    monkeypatch.setattr(sources, "download", lambda folder: None)
+    monkeypatch.setattr(hub, "fetch", rude)
+    load()
+    assert caplog.messages == [r"The Hub answered \x1b[2J. Going on to the authors' files."]
+
+
+def test_other_content_on_the_hub_is_not_taken(small, curated, monkeypatch, caplog):
+    monkeypatch.setattr(sources, "download", lambda folder: None)
+    monkeypatch.setattr(hub, "fetch", lambda info: small_entries("B"))
+    assert load().sha256 == small.sha256
+    assert "content hash" in caplog.text
 
 
 def test_a_failed_download_says_what_was_tried_and_what_to_do(small, tmp_path):
@@ -368,7 +410,15 @@ def test_a_failed_download_says_what_was_tried_and_what_to_do(small, tmp_path):
         load()
     text = str(error.value)
     assert "\n" not in text
-    for part in ("EMIGBENCH_DATA", "EMIGBENCH_SOURCE", str(tmp_path / "cache"), "no connection", "--dataset spinels"):
+    parts = (
+        "EMIGBENCH_DATA",
+        "EMIGBENCH_SOURCE",
+        str(tmp_path / "cache"),
+        "The Hub cannot",
+        "no connection",
+        "spinels",
+    )
+    for part in parts:
         assert part in text
     assert not (tmp_path / "cache" / VERSIONED).exists()
 
@@ -379,7 +429,7 @@ def test_a_cache_that_cannot_be(small, tmp_path, monkeypatch):
     monkeypatch.delenv("EMIGBENCH_SOURCE", raising=False)
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("EMIGBENCH_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(EmigbenchError, match="Cannot create the folder") as error:
+    with pytest.raises(EmigbenchError, match="Cannot write to the cache") as error:
         load()
     assert "\n" not in str(error.value)
 
