@@ -1,0 +1,155 @@
+"""NEBs in the registry: one potential each, nothing is fitted."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
+from emigbench.errors import in_words
+from emigbench_baselines.neb import potentials, store
+from emigbench_baselines.neb.band import NebResult, PathFailedError, run_neb, single_points
+from emigbench_baselines.neb.endpoints import band, endpoints
+from emigbench_baselines.neb.potentials import Potential
+from emigbench_baselines.neb.settings import NebSettings
+
+log = logging.getLogger(__name__)
+
+
+class _PotentialModel:
+    """What both sorts of model share: a potential, made when it is first needed, and the cache before it.
+
+    Args:
+        potential: makes the potential.
+    """
+
+    kind = "interatomic-potential"
+    one_by_one = True
+
+    def __init__(self, potential: Callable[[], Potential]) -> None:
+        self._make_potential = potential
+        self._potential: Potential | None = None
+
+    @property
+    def potential(self) -> Potential:
+        """The potential, made once.
+
+        Raises:
+            EmigbenchError: if it is not installed or its weights are not there.
+        """
+        if self._potential is None:
+            self._potential = self._make_potential()
+        return self._potential
+
+    def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
+        """Do nothing: the potential is as its authors trained it."""
+
+    def predict(self, paths: Sequence[MigrationPath]) -> list[Prediction]:
+        """The forward barrier of each path. A path that fails does not stop the others."""
+        return [prediction(path, self.result(path)) for path in paths]
+
+    def result(self, path: MigrationPath) -> NebResult:
+        """The band of one path, from the cache if it is there.
+
+        Raises:
+            EmigbenchError: if the potential is not there, or the cache cannot be written to.
+        """
+        file = store.result_file(path, self.potential, self._how())
+        if (kept := store.read_result(file)) is not None:
+            return kept
+        started = time.perf_counter()
+        try:
+            result = self._compute(path)
+        except PathFailedError as error:
+            result = NebResult("failed", str(error), seconds=time.perf_counter() - started)
+        except EmigbenchError:
+            raise
+        except Exception as error:  # not kept: it may lie in the machine, so the next run tries again
+            return NebResult("failed", in_words(error), seconds=time.perf_counter() - started)
+        store.write_result(file, result, path, self.potential, self._how())
+        return result
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """For the record: the potential, its weights, and how it is used."""
+        facts = (
+            {}
+            if self._potential is None
+            else {
+                "potential": self._potential.name,
+                "fingerprint": self._potential.fingerprint,
+                "versions": list(self._potential.versions),
+            }
+        )
+        return {**facts, "settings": self._how()}
+
+    def _how(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _compute(self, path: MigrationPath) -> NebResult:
+        raise NotImplementedError
+
+
+class NebModel(_PotentialModel):
+    """NEB between the ends of the path.
+
+    Args:
+        potential: makes the potential.
+        settings: how the NEB is run.
+    """
+
+    def __init__(self, potential: Callable[[], Potential], settings: NebSettings | None = None) -> None:
+        super().__init__(potential)
+        self.settings = settings or NebSettings()
+
+    def _how(self) -> dict[str, Any]:
+        return asdict(self.settings)
+
+    def _compute(self, path: MigrationPath) -> NebResult:
+        return run_neb(endpoints(path), self.potential, self.settings, store.relax_once)
+
+
+class PathEnergyModel(_PotentialModel):
+    """Single points on the dataset's own five images: the ion on a straight line through a frozen host."""
+
+    def _how(self) -> dict[str, Any]:
+        return {"single_points": True}
+
+    def _compute(self, path: MigrationPath) -> NebResult:
+        return single_points(band(path), self.potential)
+
+
+def prediction(path: MigrationPath, result: NebResult) -> Prediction:
+    """A band's answer as a prediction: the forward barrier in eV, whatever its size."""
+    if result.status != "ok":
+        log.warning("%s: %s: %s.", path.id, result.status.replace("_", " "), result.reason)
+    barrier = None if result.status == "failed" else result.forward
+    return Prediction(path.id, barrier, status=result.status, seconds=result.seconds)
+
+
+def chgnet_neb() -> NebModel:
+    """NEB with CHGNet 0.3.0."""
+    return NebModel(potentials.chgnet)
+
+
+def chgnet_neb_no_relax() -> NebModel:
+    """NEB with CHGNet 0.3.0 between the ends as the dataset has them."""
+    return NebModel(potentials.chgnet, replace(NebSettings(), relax_endpoints=False))
+
+
+def chgnet_path_energy() -> PathEnergyModel:
+    """Single points with CHGNet 0.3.0 on the dataset's own band."""
+    return PathEnergyModel(potentials.chgnet)
+
+
+def sevennet_neb() -> NebModel:
+    """NEB with SevenNet-0."""
+    return NebModel(potentials.sevennet)
+
+
+def sevennet_path_energy() -> PathEnergyModel:
+    """Single points with SevenNet-0 on the dataset's own band."""
+    return PathEnergyModel(potentials.sevennet)
