@@ -17,7 +17,7 @@ from ase.mep import NEB
 
 from emigbench.records import Status
 from emigbench_baselines.neb.endpoints import Endpoints
-from emigbench_baselines.neb.idpp import idpp, linear
+from emigbench_baselines.neb.interpolation import idpp, linear
 from emigbench_baselines.neb.potentials import EnergyAndForces, Potential
 from emigbench_baselines.neb.settings import NebSettings
 
