@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from emigbench.cli.console import DatasetOption, SourceOption, load_dataset
+from emigbench.cli.console import DatasetOption, JsonOption, SourceOption, load_dataset, print_json
 from emigbench.errors import EmigbenchError
 
 app = typer.Typer(help="Run nudged elastic bands and look at them.", no_args_is_help=True)
@@ -33,23 +35,74 @@ def run(
     from emigbench.model import create
 
     data = load_dataset(dataset, source)
-    wanted = ids or [entry.id for entry in data if entry.split == side]
-    if unknown := [path_id for path_id in wanted if path_id not in data.by_id]:
-        raise EmigbenchError(f"The dataset {dataset} has no path {unknown[0]!r}.")
+    wanted = _entries(data, ids) if ids else [entry for entry in data if entry.split == side]
     bands: Any = create(model)
     if not hasattr(bands, "result"):
         raise EmigbenchError(f"Model {model!r} runs no bands; name one of emigbench_baselines.neb.")
-    paths = sorted((data.by_id[path_id].path for path_id in wanted), key=lambda path: (path.n_atoms, path.id))
+    paths = sorted((entry.path for entry in wanted), key=lambda path: (path.n_atoms, path.id))
     for number, path in enumerate(paths, 1):
-        result = bands.result(path)
-        barrier = f"{result.forward:.3f} eV" if result.images else "no barrier"
-        reason = f" ({result.reason})" if result.reason else ""
-        steps = ", ".join(f"{name} {count}" for name, count in result.steps.items())
-        print(
-            f"{number}/{len(paths)} {path.id}: {path.n_atoms} atoms, {result.status}{reason}, {barrier}, "
-            f"{result.seconds:.0f} s, steps {steps or 'none'}",
-            flush=True,
-        )
+        print(f"{number}/{len(paths)} {path.id}: {path.n_atoms} atoms; {_line(bands.result(path))}", flush=True)
+
+
+@app.command("show")
+def show(
+    path_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a path.")],
+    out: Annotated[Path | None, typer.Option(help="Picture to write (.png, .svg, .pdf); ID.png if not given.")] = None,
+    dataset: DatasetOption = "full",
+    source: SourceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw the energy profile and the path of every band that is kept of a path, and print what is known of each.
+
+    Example: emigbench neb show Cr2O4_Mg --out Cr2O4_Mg.svg
+    """
+    from emigbench_baselines.neb.picture import draw
+    from emigbench_baselines.neb.store import kept_results
+
+    entry = _entries(load_dataset(dataset, source), [path_id])[0]
+    results = kept_results(entry.path)
+    if not results:
+        raise EmigbenchError(f"No band of {path_id!r} is kept; run one with emigbench neb run MODEL {path_id}.")
+    if as_json:
+        print_json({name: _facts(result) for name, result in results.items()})
+    else:
+        print(f"{path_id}: {entry.path.n_atoms} atoms, DFT barrier {entry.e_m:.3f} eV")
+        for name, result in results.items():
+            print(f"{name}: {_line(result)}")
+    if drawn := {name: result for name, result in results.items() if result.images}:
+        file = out or Path(f"{path_id}.png")
+        draw(path_id, drawn, entry.e_m, file)
+        print(f"The picture is in {file}.", file=sys.stderr)
+
+
+def _entries(data: Any, ids: list[str]) -> list[Any]:
+    if unknown := [path_id for path_id in ids if path_id not in data.by_id]:
+        raise EmigbenchError(f"The dataset {data.name} has no path {unknown[0]!r}.")
+    return [data.by_id[path_id] for path_id in ids]
+
+
+def _line(result: Any) -> str:
+    """What came of a band, on one line."""
+    barriers = f"forward {result.forward:.3f} eV, reverse {result.reverse:.3f} eV" if result.images else "no barrier"
+    reason = f" ({result.reason})" if result.reason else ""
+    steps = ", ".join(f"{name} {count}" for name, count in result.steps.items())
+    parts = [f"{result.status}{reason}", barriers, f"{result.seconds:.0f} s", f"steps {steps or 'none'}", *result.notes]
+    return "; ".join(parts)
+
+
+def _facts(result: Any) -> dict[str, Any]:
+    """The same for programs; energies in eV."""
+    return {
+        "status": result.status,
+        "reason": result.reason,
+        "forward_ev": result.forward if result.images else None,
+        "reverse_ev": result.reverse if result.images else None,
+        "span_ev": result.span if result.images else None,
+        "energies_ev": result.energies,
+        "steps": result.steps,
+        "notes": list(result.notes),
+        "seconds": result.seconds,
+    }
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
@@ -130,6 +131,9 @@ def prediction(path: MigrationPath, result: NebResult) -> Prediction:
     return Prediction(path.id, barrier, status=result.status, seconds=result.seconds)
 
 
+NO_RELAX = NebSettings(relax_endpoints=False)
+
+
 def chgnet_neb() -> NebModel:
     """NEB with CHGNet 0.3.0."""
     return NebModel(potentials.chgnet)
@@ -137,7 +141,7 @@ def chgnet_neb() -> NebModel:
 
 def chgnet_neb_no_relax() -> NebModel:
     """NEB with CHGNet 0.3.0 between the ends as the dataset has them."""
-    return NebModel(potentials.chgnet, replace(NebSettings(), relax_endpoints=False))
+    return NebModel(potentials.chgnet, NO_RELAX)
 
 
 def chgnet_path_energy() -> PathEnergyModel:
@@ -150,6 +154,26 @@ def sevennet_neb() -> NebModel:
     return NebModel(potentials.sevennet)
 
 
+def sevennet_l3i5_neb() -> NebModel:
+    """NEB with SevenNet-l3i5."""
+    return NebModel(partial(potentials.sevennet, "7net-l3i5"))
+
+
 def sevennet_path_energy() -> PathEnergyModel:
     """Single points with SevenNet-0 on the dataset's own band."""
     return PathEnergyModel(potentials.sevennet)
+
+
+def mace_neb() -> NebModel:
+    """NEB with MACE: MACE-MP-0 "large", or what EMIGBENCH_MACE names."""
+    return NebModel(potentials.mace)
+
+
+def mace_neb_no_relax() -> NebModel:
+    """NEB with MACE between the ends as the dataset has them."""
+    return NebModel(potentials.mace, NO_RELAX)
+
+
+def from_factory(spec: str) -> NebModel:
+    """NEB with the ASE calculator that `MODULE:FACTORY` makes; in the registry as `neb:MODULE:FACTORY`."""
+    return NebModel(partial(potentials.from_factory, spec))

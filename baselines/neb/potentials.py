@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,6 +18,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from emigbench import EmigbenchError
+from emigbench.errors import in_words
+from emigbench.model import load_object
 
 EnergyAndForces = tuple[float, NDArray[np.float64]]
 """Energy in eV and (n, 3) forces in eV/Å."""
@@ -49,11 +53,38 @@ def from_calculator(name: str, calculator: Any, fingerprint: str, **facts: Any) 
     def evaluate(cells: Sequence[Atoms]) -> list[EnergyAndForces]:
         answers = []
         for atoms in cells:
-            calculator.calculate(atoms, ["energy", "forces"])
-            answers.append((float(calculator.results["energy"]), np.array(calculator.results["forces"], dtype=float)))
+            asked = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+            asked.calc = calculator
+            answers.append((float(asked.get_potential_energy()), np.array(asked.get_forces(), dtype=float)))
         return answers
 
     return Potential(name, fingerprint, evaluate, **facts)
+
+
+def from_factory(spec: str) -> Potential:
+    """The ASE calculator that a function or class makes, named as `package.module:NAME` or `file.py:NAME`.
+
+    Its results are kept under that name and the content of the file that it is written in. Change that file, or the
+    name, when the weights change.
+
+    Raises:
+        EmigbenchError: if there is no such function, or it makes no calculator.
+    """
+    try:
+        make = load_object(spec)
+        calculator = make()
+    except EmigbenchError:
+        raise
+    except Exception as error:
+        raise EmigbenchError(f"{spec} makes no ASE calculator ({in_words(error)}).") from error
+    if not (hasattr(calculator, "get_potential_energy") and hasattr(calculator, "get_forces")):
+        raise EmigbenchError(f"{spec} makes a {type(calculator).__name__}, not an ASE calculator.")
+    try:
+        source = inspect.getsourcefile(make)
+    except TypeError:  # made by compiled code
+        source = None
+    fingerprint = hash_of_file(Path(source)) if source else ""
+    return from_calculator(spec, calculator, fingerprint, versions=_versions("ase"))
 
 
 def chgnet(version: str = "0.3.0") -> Potential:
@@ -105,13 +136,15 @@ def sevennet(name: str = "7net-0") -> Potential:
     """SevenNet with weights of its package: "7net-0" (11 July 2024) or "7net-l3i5" (Park et al., JCTC 2024).
 
     Raises:
-        EmigbenchError: if the package is not installed, or has no such weights.
+        EmigbenchError: if the package is not installed.
     """
     try:
         from sevenn.calculator import SevenNetCalculator
     except ImportError as error:
         raise _not_installed("sevennet", error) from error
-    calculator = SevenNetCalculator(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about accelerators for GPUs
+        calculator = SevenNetCalculator(name)
     calculator.model.requires_grad_(False)
     return from_calculator(
         f"sevennet-{name}",
@@ -120,6 +153,63 @@ def sevennet(name: str = "7net-0") -> Potential:
         elements=frozenset(calculator.type_map),
         versions=_versions("sevenn", "e3nn", "torch", "ase"),
     )
+
+
+def mace() -> Potential:
+    """MACE, without dispersion, in double precision: the model or file in EMIGBENCH_MACE, else MACE-MP-0 "large".
+
+    A name is one of mace_torch's own (Batatia et al., arXiv 2401.00096), which downloads it once from its authors.
+    A file of MACE is a pickled program that can do anything when it is read, so a file is only read where
+    EMIGBENCH_MACE_SHA256 says what it must contain.
+
+    Raises:
+        EmigbenchError: if the package is not installed, the weights cannot be had, or the file is not vouched for.
+    """
+    try:
+        import torch
+        from mace.calculators import MACECalculator
+    except ImportError as error:
+        raise _not_installed("mace", error) from error
+    chosen = os.environ.get("EMIGBENCH_MACE") or "large"
+    file = _mace_file(chosen)
+    try:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        calculator = MACECalculator(model_paths=str(file), device=device, default_dtype="float64")
+    except Exception as error:
+        raise EmigbenchError(f"{file} is no MACE model ({in_words(error)}).") from error
+    return from_calculator(
+        f"mace-{Path(chosen).stem}",
+        calculator,
+        hash_of_file(file),
+        elements=frozenset(int(number) for number in calculator.z_table.zs),
+        versions=_versions("mace-torch", "e3nn", "torch", "ase"),
+    )
+
+
+def _mace_file(chosen: str) -> Path:
+    """The file of a named model, downloaded if need be, or the file itself, vouched for."""
+    from mace.calculators.foundations_models import download_mace_mp_checkpoint, mace_mp_urls
+
+    if chosen in mace_mp_urls:
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                return Path(download_mace_mp_checkpoint(chosen))
+        except Exception as error:
+            raise EmigbenchError(
+                f"The MACE model {chosen!r} cannot be downloaded ({in_words(error)}); "
+                f"get its file elsewhere and name it in EMIGBENCH_MACE."
+            ) from error
+    file = Path(chosen)
+    if not file.is_file():
+        raise EmigbenchError(
+            f"EMIGBENCH_MACE is {chosen!r}, which is neither a file nor one of {', '.join(mace_mp_urls)}."
+        )
+    if (found := hash_of_file(file)) != os.environ.get("EMIGBENCH_MACE_SHA256", "").lower():
+        raise EmigbenchError(
+            f"{file} is a pickled program and is not read unless you vouch for it: "
+            f"if it is the file that its authors published, set EMIGBENCH_MACE_SHA256={found}."
+        )
+    return file
 
 
 def _not_installed(extra: str, error: ImportError) -> EmigbenchError:

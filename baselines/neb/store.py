@@ -19,6 +19,7 @@ from typing import Any
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from numpy.typing import NDArray
 
 from emigbench import EmigbenchError, MigrationPath, cache_folder
@@ -30,6 +31,9 @@ from emigbench_baselines.neb.settings import NebSettings
 
 STORE_VERSION = 1
 """Part of every key: raise it whenever results change, and older ones are never read again."""
+
+_DAMAGED = (EmigbenchError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError)
+"""What reading a file that is not there, cut short or of something else may raise."""
 
 _GRID = 1e-5
 """Structures are one if their wrapped fractional coordinates agree on this grid."""
@@ -49,23 +53,50 @@ def result_file(path: MigrationPath, potential: Potential, settings: Mapping[str
 def read_result(file: Path) -> NebResult | None:
     """What is kept, or None where nothing is, or it is damaged: then it is computed again."""
     try:
-        content = json.loads(read_text(file))
-        images = read_images(file.with_suffix(".xyz")) if content["energies_ev"] else []
-        if not np.allclose(
-            [image.get_potential_energy() for image in images], content["energies_ev"], rtol=0, atol=1e-6
-        ):
-            return None
-        return NebResult(
-            status=content["status"],
-            reason=content["reason"],
-            images=tuple(images),
-            steps=content["steps"],
-            fmax=content["fmax_ev_per_angstrom"],
-            notes=tuple(content["notes"]),
-            seconds=content["seconds"],
-        )
-    except (EmigbenchError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
+        return _read(json.loads(read_text(file)), file)
+    except _DAMAGED:
         return None
+
+
+def kept_results(path: MigrationPath) -> dict[str, NebResult]:
+    """Every result that is kept of a path, by potential and what was done with it, sorted."""
+    found, geometry = {}, geometry_hash(path)
+    for file in (cache_folder() / "neb").glob("*/*.json"):
+        try:
+            content = json.loads(read_text(file))
+            if content["geometry"] == geometry:
+                found[f"{content['potential']}, {_in_words(content['settings'])}"] = _read(content, file)
+        except _DAMAGED:
+            continue
+    return dict(sorted(found.items()))
+
+
+def _in_words(settings: Mapping[str, Any]) -> str:
+    """What sets these settings apart from the usual ones."""
+    usual = asdict(NebSettings())
+    other = [f"{name} {value}".replace("_", " ") for name, value in settings.items() if usual.get(name) != value]
+    return ", ".join(["NEB", *other]) if "single_points" not in settings else "single points"
+
+
+def _read(content: Mapping[str, Any], file: Path) -> NebResult:
+    """The result of which a JSON was read from a file.
+
+    Raises:
+        ValueError: if the images beside it are not those that it speaks of.
+    """
+    energies = content["energies_ev"]
+    images = read_images(file.with_suffix(".xyz")) if energies else []
+    if not np.allclose([image.get_potential_energy() for image in images], energies, rtol=0, atol=1e-6):
+        raise ValueError("the images are of another result")
+    return NebResult(
+        status=content["status"],
+        reason=content["reason"],
+        images=tuple(images),
+        steps=content["steps"],
+        fmax=content["fmax_ev_per_angstrom"],
+        notes=tuple(content["notes"]),
+        seconds=content["seconds"],
+    )
 
 
 def write_result(
@@ -130,8 +161,6 @@ def relax_once(atoms: Atoms, potential: Potential, settings: NebSettings) -> Rel
 
 
 def _read_relaxed(file: Path, atoms: Atoms, order: NDArray[np.int64]) -> Relaxed | None:
-    from ase.calculators.singlepoint import SinglePointCalculator
-
     try:
         (kept,) = read_images(file)
         relaxed, forces = atoms.copy(), np.empty((len(atoms), 3))
@@ -140,7 +169,7 @@ def _read_relaxed(file: Path, atoms: Atoms, order: NDArray[np.int64]) -> Relaxed
         energy = float(kept.info["relaxed_energy"])
         relaxed.calc = SinglePointCalculator(relaxed, energy=energy, forces=forces)
         return Relaxed(relaxed, int(kept.info["steps"]), bool(kept.info["converged"]))
-    except (EmigbenchError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
+    except _DAMAGED:
         return None
 
 
