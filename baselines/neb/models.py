@@ -11,7 +11,7 @@ from typing import Any
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
 from emigbench.errors import in_words
-from emigbench_baselines.neb import potentials, store
+from emigbench_baselines.neb import foundation, potentials, store
 from emigbench_baselines.neb.band import NebResult, PathFailedError, run_neb, single_points
 from emigbench_baselines.neb.endpoints import band, endpoints
 from emigbench_baselines.neb.potentials import Potential
@@ -136,42 +136,42 @@ NO_RELAX = NebSettings(relax_endpoints=False)
 
 def chgnet_neb() -> NebModel:
     """NEB with CHGNet 0.3.0."""
-    return NebModel(potentials.chgnet)
+    return NebModel(foundation.chgnet)
 
 
 def chgnet_neb_no_relax() -> NebModel:
     """NEB with CHGNet 0.3.0 between the ends as the dataset has them."""
-    return NebModel(potentials.chgnet, NO_RELAX)
+    return NebModel(foundation.chgnet, NO_RELAX)
 
 
 def chgnet_path_energy() -> PathEnergyModel:
     """Single points with CHGNet 0.3.0 on the dataset's own band."""
-    return PathEnergyModel(potentials.chgnet)
+    return PathEnergyModel(foundation.chgnet)
 
 
 def sevennet_neb() -> NebModel:
     """NEB with SevenNet-0."""
-    return NebModel(potentials.sevennet)
+    return NebModel(foundation.sevennet)
 
 
 def sevennet_l3i5_neb() -> NebModel:
     """NEB with SevenNet-l3i5."""
-    return NebModel(partial(potentials.sevennet, "7net-l3i5"))
+    return NebModel(partial(foundation.sevennet, "7net-l3i5"))
 
 
 def sevennet_path_energy() -> PathEnergyModel:
     """Single points with SevenNet-0 on the dataset's own band."""
-    return PathEnergyModel(potentials.sevennet)
+    return PathEnergyModel(foundation.sevennet)
 
 
 def mace_neb() -> NebModel:
     """NEB with MACE: MACE-MP-0 "large", or what EMIGBENCH_MACE names."""
-    return NebModel(potentials.mace)
+    return NebModel(foundation.mace)
 
 
 def mace_neb_no_relax() -> NebModel:
     """NEB with MACE between the ends as the dataset has them."""
-    return NebModel(potentials.mace, NO_RELAX)
+    return NebModel(foundation.mace, NO_RELAX)
 
 
 def from_factory(spec: str) -> NebModel:

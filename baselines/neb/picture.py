@@ -44,7 +44,7 @@ def draw(title: str, bands: Mapping[str, NebResult], e_m: float, file: Path) -> 
         _profile(energies, name, result)
     energies.axhline(e_m, color="0.4", linestyle="--", linewidth=1, label=f"DFT barrier {e_m:.2f} eV")
     energies.set(xlabel="length of the band (Å)", ylabel="energy above the initial state (eV)")
-    energies.legend(fontsize="small")
+    energies.legend(fontsize="small", framealpha=0.6)
     name, result = next(iter(bands.items()))
     _place(place, result.images)
     place.set_title(name, fontsize="medium")
@@ -74,7 +74,7 @@ def _place(axes: Any, images: tuple[Atoms, ...]) -> None:
     for index in np.argsort(host[:, 2]):
         number = numbers[index]
         spot = (host[index, 0], host[index, 1])
-        axes.scatter(*spot, s=900 * covalent_radii[number] ** 2, color=jmol_colors[number], edgecolor="0.3", alpha=0.7)
+        axes.scatter(*spot, s=600 * covalent_radii[number] ** 2, color=jmol_colors[number], edgecolor="0.3", alpha=0.7)
     axes.plot(ion[:, 0], ion[:, 1], "-", color="black", linewidth=1, zorder=9)
     number = int(images[0].numbers[0])
     axes.scatter(
