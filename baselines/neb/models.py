@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -70,6 +70,7 @@ class _PotentialModel:
             raise
         except Exception as error:  # not kept: it may lie in the machine, so the next run tries again
             return NebResult("failed", in_words(error), seconds=time.perf_counter() - started)
+        result = replace(result, seconds=round(result.seconds, 2))  # as it will be read
         store.write_result(file, result, path, self.potential, self._how())
         return result
 

@@ -125,7 +125,7 @@ def write_result(
         "steps": result.steps,
         "fmax_ev_per_angstrom": result.fmax,
         "notes": list(result.notes),
-        "seconds": round(result.seconds, 2),
+        "seconds": result.seconds,
     }
     write_text(file, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
