@@ -33,6 +33,7 @@ class _PotentialModel:
     def __init__(self, potential: Callable[[], Potential]) -> None:
         self._make_potential = potential
         self._potential: Potential | None = None
+        self._remarks: dict[str, str] = {}
 
     @property
     def potential(self) -> Potential:
@@ -50,7 +51,16 @@ class _PotentialModel:
 
     def predict(self, paths: Sequence[MigrationPath]) -> list[Prediction]:
         """The forward barrier of each path. A path that fails does not stop the others."""
-        return [prediction(path, self.result(path)) for path in paths]
+        return [self._predict(path) for path in paths]
+
+    def _predict(self, path: MigrationPath) -> Prediction:
+        result = self.result(path)
+        if remarks := [text for text in (result.reason, *result.notes) if text]:
+            self._remarks[path.id] = "; ".join(remarks)
+        if result.status != "ok":
+            log.warning("%s: %s: %s.", path.id, result.status.replace("_", " "), result.reason)
+        barrier = None if result.status == "failed" else result.forward
+        return Prediction(path.id, barrier, status=result.status, seconds=result.seconds)
 
     def result(self, path: MigrationPath) -> NebResult:
         """The band of one path, from the cache if it is there.
@@ -76,7 +86,7 @@ class _PotentialModel:
 
     @property
     def details(self) -> dict[str, Any]:
-        """For the record: the potential, its weights, and how it is used."""
+        """For the record: the potential, its weights, how it is used, and what to know of single paths."""
         facts = (
             {}
             if self._potential is None
@@ -86,7 +96,7 @@ class _PotentialModel:
                 "versions": list(self._potential.versions),
             }
         )
-        return {**facts, "settings": self._how()}
+        return {**facts, "settings": self._how(), "remarks": dict(self._remarks)}
 
     def _how(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -122,14 +132,6 @@ class PathEnergyModel(_PotentialModel):
 
     def _compute(self, path: MigrationPath) -> NebResult:
         return single_points(band(path), self.potential)
-
-
-def prediction(path: MigrationPath, result: NebResult) -> Prediction:
-    """A band's answer as a prediction: the forward barrier in eV, whatever its size."""
-    if result.status != "ok":
-        log.warning("%s: %s: %s.", path.id, result.status.replace("_", " "), result.reason)
-    barrier = None if result.status == "failed" else result.forward
-    return Prediction(path.id, barrier, status=result.status, seconds=result.seconds)
 
 
 NO_RELAX = NebSettings(relax_endpoints=False)

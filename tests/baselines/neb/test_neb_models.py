@@ -162,6 +162,7 @@ def test_a_path_that_fails_does_not_stop_the_others():
     assert reasons["Mg"] == "moody does not know the element Mg"
     assert reasons["K"] == "RuntimeError: the network is confused. Really"
     assert not any("\n" in reason for reason in reasons.values())
+    assert model.details["remarks"] == {path_id: reason for path_id, reason in reasons.items() if reason}
 
 
 def test_a_failure_of_the_path_is_kept_and_one_of_the_machine_is_tried_again(cache):
