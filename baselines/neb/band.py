@@ -30,8 +30,6 @@ MAX_BARRIER = 20.0
 MIN_HOP = 0.3
 """An ion whose ends relax to within this, in Å, has not hopped."""
 
-SAME_SPECIES = "its ends hold different atoms"
-
 
 class PathFailedError(Exception):
     """A path that this potential can say nothing about; the message is the reason, for a reader."""
@@ -236,9 +234,11 @@ def _guarded(images: Sequence[Atoms], potential: Potential) -> list[EnergyAndFor
 
 
 def _check(ends: Endpoints, potential: Potential) -> None:
-    if sorted(ends.initial.numbers) != sorted(ends.final.numbers) or (ends.initial.numbers != ends.final.numbers).any():
-        raise PathFailedError(SAME_SPECIES)
-    unknown = set(ends.initial.numbers.tolist()) - (potential.elements or set(range(len(chemical_symbols))))
-    if unknown:
+    initial, final = ends.initial, ends.final
+    if len(initial) != len(final) or (initial.numbers != final.numbers).any():
+        raise PathFailedError("its ends hold different atoms")
+    if not np.allclose(initial.cell, final.cell, rtol=0, atol=1e-8):
+        raise PathFailedError("its ends have different cells")
+    if unknown := set(initial.numbers.tolist()) - (potential.elements or set(range(len(chemical_symbols)))):
         names = ", ".join(chemical_symbols[number] for number in sorted(unknown))
         raise PathFailedError(f"{potential.name} does not know the element {names}")

@@ -36,6 +36,8 @@ def run(
 
     data = load_dataset(dataset, source)
     wanted = _entries(data, ids) if ids else [entry for entry in data if entry.split == side]
+    if not wanted:
+        raise EmigbenchError(f"The dataset {data.name} has no side {side!r}; there are test and train.")
     bands: Any = create(model)
     if not hasattr(bands, "result"):
         raise EmigbenchError(f"Model {model!r} runs no bands; name one of emigbench_baselines.neb.")
@@ -56,8 +58,11 @@ def show(
 
     Example: emigbench neb show Cr2O4_Mg --out Cr2O4_Mg.svg
     """
-    from emigbench_baselines.neb.picture import draw
-    from emigbench_baselines.neb.store import kept_results
+    try:
+        from emigbench_baselines.neb.picture import draw
+        from emigbench_baselines.neb.store import kept_results
+    except ImportError as error:
+        raise EmigbenchError(f"{error.name} is not installed; pip install 'emigbench[neb]' brings it.") from error
 
     entry = _entries(load_dataset(dataset, source), [path_id])[0]
     results = kept_results(entry.path)

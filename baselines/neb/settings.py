@@ -11,8 +11,8 @@ class NebSettings:
     """Settings of a NEB. Every one of them is part of what a result is stored under.
 
     The defaults are those of the paper's authors as far as known (relaxed ends at fixed cell, five images, IDPP, the
-    full spring force with 5 eV/Å², no climbing image, 0.05 eV/Å), but for the optimiser: LBFGS in place of BFGS, whose
-    dense Hessian costs as much as the forces where a band has a thousand coordinates.
+    full spring force with 5 eV/Å², no climbing image, 0.05 eV/Å), but for the optimiser: LBFGS takes the steps of BFGS
+    without its dense Hessian, which costs as much as the forces in bands of a few thousand coordinates.
 
     Attributes:
         n_images: images of the band, the two ends among them.

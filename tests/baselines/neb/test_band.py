@@ -205,3 +205,6 @@ def test_what_a_potential_can_say_nothing_about_fails_with_a_reason():
     swapped.numbers = swapped.numbers[::-1]
     assert "different atoms" in reason(Endpoints(ends.initial, swapped), emt())
     assert "different atoms" in reason(Endpoints(ends.initial, ends.final[:1]), emt())
+    wider = ends.final.copy()
+    wider.cell[0, 0] += 0.1
+    assert "different cells" in reason(Endpoints(ends.initial, wider), emt())

@@ -71,6 +71,7 @@ def refused(*arguments) -> str:
 def test_bad_input_is_one_sentence(model_file):
     path_id = a_spinel()
     assert "'nobody'" in refused("run", f"{model_file}:quick", "nobody", "--dataset", "spinels")
+    assert "'left'" in refused("run", f"{model_file}:quick", "--side", "left", "--dataset", "spinels")
     assert "runs no bands" in refused("run", f"{model_file}:NoBands", path_id, "--dataset", "spinels")
     assert f"neb run MODEL {path_id}" in refused("show", path_id, "--dataset", "spinels")
     call("run", f"{model_file}:static", path_id, "--dataset", "spinels")
