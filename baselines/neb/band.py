@@ -117,33 +117,36 @@ def run_neb(ends: Endpoints, potential: Potential, settings: NebSettings, relaxi
     """
     started = time.perf_counter()
     _check(ends, potential)
-    doubts, steps, notes = [], {}, list(ends.notes)
-    if settings.relax_endpoints:
-        relaxed = {"initial": relaxing(ends.initial, potential, settings)}
-        relaxed["final"] = relaxing(ends.final, potential, settings)
-        for name, end in relaxed.items():
-            steps[name] = end.steps
-            if not end.converged:
-                doubts.append(f"the {name} state did not relax in {end.steps} steps")
-        initial, final = relaxed["initial"].atoms, relaxed["final"].atoms
-    else:
-        initial, final = _with_answer(ends.initial, potential), _with_answer(ends.final, potential)
-    images = (idpp if settings.interpolation == "idpp" else linear)(initial, final, settings.n_images)
-    images[0], images[-1] = initial, final
-    hop = float(np.linalg.norm(final.positions[0] - initial.positions[0]))
-    fmax = None
-    if hop < MIN_HOP:
+    relaxing = relaxing if settings.relax_endpoints else _as_it_is
+    first, last = (relaxing(end, potential, settings) for end in (ends.initial, ends.final))
+    lay = idpp if settings.interpolation == "idpp" else linear
+    images = [first.atoms, *lay(first.atoms, last.atoms, settings.n_images)[1:-1], last.atoms]
+    doubts = [
+        f"the {name} state did not relax in {end.steps} steps"
+        for name, end in (("initial", first), ("final", last))
+        if not end.converged
+    ]
+    steps, fmax = {"initial": first.steps, "final": last.steps}, None
+    if (hop := float(np.linalg.norm(last.atoms.positions[0] - first.atoms.positions[0]))) < MIN_HOP:
         doubts.append(f"both ends relax to one site ({hop:.2f} Å apart)")
         _answer(images[1:-1], potential)
     else:
-        neb = BatchNEB(images, potential, settings)
-        optimiser = _optimiser(settings, neb)
-        converged = optimiser.run(fmax=settings.fmax, steps=settings.band_steps)
-        steps["band"] = optimiser.nsteps
-        fmax = float(np.linalg.norm(neb.get_forces(), axis=1).max())
-        if not converged:
-            doubts.append(f"the band did not converge in {optimiser.nsteps} steps ({fmax:.2f} eV/Å left)")
-    return _judged(images, doubts, steps=steps, fmax=fmax, notes=tuple(notes), seconds=time.perf_counter() - started)
+        steps["band"], fmax = _relax_band(images, potential, settings)
+        if fmax >= settings.fmax:
+            doubts.append(f"the band did not converge in {steps['band']} steps ({fmax:.2f} eV/Å left)")
+    return _judged(images, doubts, steps=steps, fmax=fmax, notes=ends.notes, seconds=time.perf_counter() - started)
+
+
+def _as_it_is(atoms: Atoms, potential: Potential, settings: NebSettings) -> Relaxed:
+    return Relaxed(_with_answer(atoms, potential), steps=0, converged=True)
+
+
+def _relax_band(images: list[Atoms], potential: Potential, settings: NebSettings) -> tuple[int, float]:
+    """Relax the images between the ends; give the steps taken and the largest NEB force left, in eV/Å."""
+    neb = BatchNEB(images, potential, settings)
+    optimiser = _optimiser(settings, neb)
+    optimiser.run(fmax=settings.fmax, steps=settings.band_steps)
+    return optimiser.nsteps, float(np.linalg.norm(neb.get_forces(), axis=1).max())
 
 
 def single_points(images: Sequence[Atoms], potential: Potential) -> NebResult:

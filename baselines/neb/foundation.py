@@ -26,12 +26,16 @@ from emigbench_baselines.neb.potentials import (
     versions_of,
 )
 
-BATCH = 16
-"""Most cells that a GPU is given at once."""
+ON_GPU, ON_CPU = 16, 1
+"""Cells that are asked for at once; on a CPU a batch is slower than its cells one by one (`benchmarks.neb`)."""
 
 
-def chgnet(version: str = "0.3.0") -> Potential:
+def chgnet(version: str = "0.3.0", batch: int | None = None) -> Potential:
     """CHGNet with the weights of its package (Deng et al., Nat. Mach. Intell. 2023).
+
+    Args:
+        version: of the weights: "0.3.0", "0.2.0" or "r2scan".
+        batch: cells that are asked for at once, as suits the device if not given.
 
     Raises:
         EmigbenchError: if the package is not installed.
@@ -46,14 +50,14 @@ def chgnet(version: str = "0.3.0") -> Potential:
     with contextlib.redirect_stdout(sys.stderr):
         model = CHGNet.load(model_name=version, use_device=device, verbose=False).eval()
     model.requires_grad_(False)
-    batch = 1 if device == "cpu" else BATCH  # on a CPU a batch is slower than its cells one by one
+    at_once = batch or (ON_CPU if device == "cpu" else ON_GPU)
 
     def evaluate(cells: Sequence[Atoms]) -> list[EnergyAndForces]:
         answers: list[EnergyAndForces] = []
-        for first in range(0, len(cells), batch):
+        for first in range(0, len(cells), at_once):
             graphs = [
                 model.graph_converter(AseAtomsAdaptor.get_structure(atoms)).to(device)
-                for atoms in cells[first : first + batch]
+                for atoms in cells[first : first + at_once]
             ]
             # The package's own forces keep what a second derivative would need, which costs time and memory.
             n_atoms = torch.tensor([len(graph.atomic_number) for graph in graphs], device=device)
@@ -75,8 +79,12 @@ def chgnet(version: str = "0.3.0") -> Potential:
     )
 
 
-def sevennet(name: str = "7net-0") -> Potential:
-    """SevenNet with weights of its package: "7net-0" (11 July 2024) or "7net-l3i5" (Park et al., JCTC 2024).
+def sevennet(name: str = "7net-0", batch: int | None = None) -> Potential:
+    """SevenNet with weights of its package (Park et al., JCTC 2024).
+
+    Args:
+        name: of the weights: "7net-0" (11 July 2024) or "7net-l3i5".
+        batch: cells that are asked for at once, as suits the device if not given.
 
     Raises:
         EmigbenchError: if the package is not installed.
@@ -96,11 +104,11 @@ def sevennet(name: str = "7net-0") -> Potential:
         elements=frozenset(calculator.type_map),
         versions=versions_of("sevenn", "e3nn", "torch", "ase"),
     )
-    on_gpu = calculator.device.type == "cuda"  # on a CPU a batch is slower than its cells one by one
-    return replace(potential, evaluate=sevennet_batches(calculator)) if on_gpu else potential
+    at_once = batch or (ON_CPU if calculator.device.type == "cpu" else ON_GPU)
+    return potential if at_once == 1 else replace(potential, evaluate=_sevennet_batches(calculator, at_once))
 
 
-def sevennet_batches(calculator: Any) -> Evaluate:
+def _sevennet_batches(calculator: Any, at_once: int) -> Evaluate:
     """Ask the network of a SevenNet calculator for several cells at once. The calculator itself is spoilt by it."""
     import sevenn._keys as keys
     import torch
@@ -113,14 +121,14 @@ def sevennet_batches(calculator: Any) -> Evaluate:
 
     def evaluate(cells: Sequence[Atoms]) -> list[EnergyAndForces]:
         answers: list[EnergyAndForces] = []
-        for first in range(0, len(cells), BATCH):
+        for first in range(0, len(cells), at_once):
             graphs = [
                 AtomGraphData.from_numpy_dict(unlabeled_atoms_to_graph(atoms, calculator.cutoff))
-                for atoms in cells[first : first + BATCH]
+                for atoms in cells[first : first + at_once]
             ]
             output = calculator.model(collate(graphs).to(calculator.device))
             energies = output[keys.PRED_TOTAL_ENERGY].detach().reshape(-1).tolist()
-            sizes = [len(atoms) for atoms in cells[first : first + BATCH]]
+            sizes = [len(atoms) for atoms in cells[first : first + at_once]]
             forces = torch.split(output[keys.PRED_FORCE].detach().cpu().double(), sizes)
             answers += [(energy, part.numpy()) for energy, part in zip(energies, forces, strict=True)]
         return answers

@@ -9,6 +9,8 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
 from emigbench.errors import in_words
 from emigbench_baselines.neb import foundation, potentials, store
@@ -18,6 +20,9 @@ from emigbench_baselines.neb.potentials import Potential
 from emigbench_baselines.neb.settings import NebSettings
 
 log = logging.getLogger(__name__)
+
+WANDERED = 1.0
+"""An ion that relaxes further than this from its site, in Å, is remarked on."""
 
 
 class _PotentialModel:
@@ -55,7 +60,7 @@ class _PotentialModel:
 
     def _predict(self, path: MigrationPath) -> Prediction:
         result = self.result(path)
-        if remarks := [text for text in (result.reason, *result.notes) if text]:
+        if remarks := [text for text in (result.reason, *result.notes, *_wandered(path, result)) if text]:
             self._remarks[path.id] = "; ".join(remarks)
         if result.status != "ok":
             log.warning("%s: %s: %s.", path.id, result.status.replace("_", " "), result.reason)
@@ -103,6 +108,16 @@ class _PotentialModel:
 
     def _compute(self, path: MigrationPath) -> NebResult:
         raise NotImplementedError
+
+
+def _wandered(path: MigrationPath, result: NebResult) -> list[str]:
+    """Which sites the ion left while the ends relaxed: then the barrier may be that of another hop."""
+    remarks = []
+    for name, end in (("initial", 0), ("final", -1)) if result.images else ():
+        way = result.images[end].positions[0] - path.band_frac_coords[end] @ path.lattice
+        if (length := float(np.linalg.norm(way))) > WANDERED:
+            remarks.append(f"the ion leaves its {name} site by {length:.1f} Å as it relaxes")
+    return remarks
 
 
 class NebModel(_PotentialModel):

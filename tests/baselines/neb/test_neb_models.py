@@ -165,6 +165,19 @@ def test_a_path_that_fails_does_not_stop_the_others():
     assert model.details["remarks"] == {path_id: reason for path_id, reason in reasons.items() if reason}
 
 
+def test_an_ion_that_wanders_off_is_remarked_on():
+    valley = Curved(bend=0.0)
+    model = NebModel(lambda: surface(lambda x, y: valley(x, y - 1.2)))
+    (prediction,) = model.predict([path := a_path()])
+    assert prediction.status == "ok"
+    remark = model.details["remarks"][path.id]
+    assert "leaves its initial site by 1.2 Å" in remark
+    assert "leaves its final site by 1.2 Å" in remark
+    near = NebModel(lambda: replace(surface(lambda x, y: valley(x, y - 0.8)), fingerprint="near"))
+    near.predict([path])
+    assert near.details["remarks"] == {}
+
+
 def test_a_failure_of_the_path_is_kept_and_one_of_the_machine_is_tried_again(cache):
     for error, kept in ((RuntimeError("out of memory"), 0), (None, 1)):
 

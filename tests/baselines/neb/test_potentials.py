@@ -1,5 +1,4 @@
 import hashlib
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +68,7 @@ def test_chgnet_gives_the_energies_and_forces_of_its_package():
         assert energy == pytest.approx(float(theirs["e"]) * len(atoms), abs=1e-4)
         assert forces == pytest.approx(theirs["f"], abs=1e-4)
     agrees_with_itself(potential)
+    agrees_with_itself(foundation.chgnet(batch=2))
     assert potential.fingerprint == foundation.chgnet().fingerprint
     assert potential.fingerprint != foundation.chgnet("r2scan").fingerprint
 
@@ -81,11 +81,8 @@ def test_chgnet_runs_a_band():
 @pytest.mark.parametrize("name", ["7net-0", "7net-l3i5"])
 def test_sevennet_agrees_with_itself_alone_and_in_batches(name):
     pytest.importorskip("sevenn")
-    from sevenn.calculator import SevenNetCalculator
-
-    potential = foundation.sevennet(name)
+    potential, in_batches = foundation.sevennet(name), foundation.sevennet(name, batch=2)
     agrees_with_itself(potential)
-    in_batches = replace(potential, evaluate=foundation.sevennet_batches(SevenNetCalculator(name)))
     for alone, together in zip(potential.evaluate(cells()), in_batches.evaluate(cells()), strict=True):
         assert together[0] == pytest.approx(alone[0], abs=1e-4)
         assert together[1] == pytest.approx(alone[1], abs=1e-4)
