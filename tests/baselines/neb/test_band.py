@@ -9,7 +9,7 @@ from ase.optimize import BFGS
 from neb_cases import Counted, Curved, a_path, emt, pair_repulsion, surface, vacancy_hop
 
 from emigbench_baselines.neb.band import PathFailedError, run_neb, single_points
-from emigbench_baselines.neb.endpoints import DIFFERENT_CELLS, Endpoints, band, endpoints
+from emigbench_baselines.neb.endpoints import Endpoints, band, endpoints
 from emigbench_baselines.neb.potentials import Potential
 from emigbench_baselines.neb.settings import NebSettings
 
@@ -139,29 +139,6 @@ def test_records_that_the_source_wraps_give_one_barrier_however_they_are_wrapped
     ways = np.linalg.norm(ends.final.positions - ends.initial.positions, axis=1)
     assert ways[0] == pytest.approx(path.hop_length)
     assert ways[1:].max() < 1.5
-
-
-def test_an_ion_goes_the_way_of_the_band_where_two_ways_are_equally_long():
-    for sign in (1, -1):
-        sites = np.full((5, 3), 0.5)
-        sites[:, 0] += sign * np.linspace(0, 0.5, 5)
-        ends = endpoints(a_path(band_frac_coords=sites))
-        assert (ends.final.positions - ends.initial.positions)[0] == pytest.approx([sign * 6, 0, 0])
-
-
-def test_a_final_host_follows_at_its_nearest_image_and_another_cell_is_noted():
-    host = {"host_species": ("O", "O"), "host_frac_coords": [[0.02, 0.0, 0.0], [0.5, 0.5, 0.9]]}
-    final = np.array([[0.98, 0.0, 1.0], [0.5, 0.5, 0.91]])
-    same = endpoints(a_path(**host, final_lattice=12 * np.eye(3), final_host_frac_coords=final))
-    assert (same.final.positions - same.initial.positions)[1:] == pytest.approx(
-        12 * np.array([[-0.04, 0, 0], [0, 0, 0.01]])
-    )
-    assert same.notes == ()
-    other = endpoints(a_path(**host, final_lattice=12.1 * np.eye(3), final_host_frac_coords=final))
-    assert other.notes == (DIFFERENT_CELLS,)
-    assert (other.final.cell == other.initial.cell).all()
-    assert (other.final.positions == same.final.positions).all()
-    assert run_neb(other, surface(Curved()), NebSettings()).notes == (DIFFERENT_CELLS,)
 
 
 def test_steps_that_ran_out_are_not_passed_off_as_a_result():
