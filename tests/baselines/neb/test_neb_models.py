@@ -1,6 +1,10 @@
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -86,6 +90,38 @@ def test_a_run_that_was_stopped_goes_on_after_what_is_done():
     idle = Counted(emt(), stop_after=0)
     assert NebModel(idle).predict(paths) == predictions
     assert idle.cells == 0
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {folder!r})
+from dataclasses import replace
+from neb_cases import emt, vacancy_hop
+from emigbench_baselines.neb.models import NebModel
+
+def evaluate(cells, asked=[0]):
+    asked[0] += 1
+    if asked[0] > {calls}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return emt().evaluate(cells)
+
+NebModel(lambda: replace(emt(), evaluate=evaluate)).predict([vacancy_hop("Cu", hopping) for hopping in range(3)])
+"""
+
+
+def test_a_killed_process_loses_its_own_path_alone(cache):
+    alone = Counted(replace(emt(), fingerprint="2"))
+    NebModel(alone).result(hops()[0])
+    script = KILLED.format(folder=str(Path(__file__).parent), calls=len(alone.batches) + 5)
+    killed = subprocess.run([sys.executable, "-c", script], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    kept = [file for file in cache.glob("emt/*.json") if json.loads(file.read_text())["fingerprint"] == "1"]
+    assert len(kept) == 1
+    idle = Counted(emt(), stop_after=0)
+    assert NebModel(idle).result(hops()[0]).status == "ok"
+    predictions = NebModel(emt).predict(hops())
+    assert [p.status for p in predictions] == ["ok"] * 3
+    assert not [file for file in cache.rglob(".*")]
 
 
 def test_another_setting_potential_or_path_is_another_result(cache):
