@@ -1,14 +1,16 @@
 # make evaluate   the random forest on the embedded spinels, scored beside every submission
 # make test       the whole suite (tests of the full structures need ../shared/upstream or EMIGBENCH_SOURCE)
 # make test-graphs  the tests of the graph models, in an environment of their own with torch
+# make test-neb     the tests of the interatomic potentials, in an environment for each of CHGNet, SevenNet and MACE
 # make lint       ruff and mypy
 # make benchmark  the times that the project watches
 
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/random-forest-spinels
+POTENTIALS := chgnet sevennet mace
 
-.PHONY: evaluate test test-graphs lint benchmark install clean
+.PHONY: evaluate test test-graphs test-neb lint benchmark install clean
 
 evaluate: install
 	@rm -rf $(RUN)
@@ -21,6 +23,10 @@ test: install
 
 test-graphs: .venv-graphs/installed
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE .venv-graphs/bin/python -m pytest -n 2 tests/baselines/alignn
+
+test-neb: $(POTENTIALS:%=.venv-%/installed)
+	for potential in $(POTENTIALS); do OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+		.venv-$$potential/bin/python -m pytest tests/baselines/neb/test_potentials.py || exit 1; done
 
 lint: install
 	$(BIN)/ruff check .
@@ -44,5 +50,10 @@ install: .venv/installed
 	.venv-graphs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[alignn,dev]'
 	@touch $@
 
+$(POTENTIALS:%=.venv-%/installed): .venv-%/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*,dev]'
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-graphs runs build *.egg-info
+	rm -rf .venv .venv-graphs $(POTENTIALS:%=.venv-%) runs build *.egg-info

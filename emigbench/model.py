@@ -17,6 +17,9 @@ from emigbench.records import LabelledPath, MigrationPath, Prediction
 
 ENTRY_POINT_GROUP = "emigbench.models"
 
+PREFIX_GROUP = "emigbench.model_prefixes"
+"""Entry points for families of models: of `prefix:MODULE:NAME`, the one called `prefix` is given `MODULE:NAME`."""
+
 
 @runtime_checkable
 class BarrierModel(Protocol):
@@ -49,15 +52,14 @@ def registered() -> dict[str, EntryPoint]:
 
 
 def create(spec: str) -> BarrierModel:
-    """Build a fresh model from a registry name, `package.module:Class` or `file.py:Class`.
+    """Build a fresh model from a registry name, `package.module:Class`, `file.py:Class` or `prefix:MODULE:NAME`.
 
     Raises:
         EmigbenchError: if there is no such model, or it cannot be imported or built.
     """
     models = registered()
     try:
-        factory = models[spec].load() if spec in models else _load_object(spec, list(models))
-        model = factory()
+        model = models[spec].load()() if spec in models else _build(spec, list(models))
     except EmigbenchError:
         raise
     except ImportError as error:
@@ -78,17 +80,31 @@ def is_in_file(spec: str) -> bool:
     return spec not in registered() and spec.rpartition(":")[0].endswith(".py")
 
 
-def _load_object(spec: str, known: list[str]) -> Callable[[], object]:
-    """The class (or function) that `package.module:Class` or `file.py:Class` names."""
-    where, separator, name = spec.rpartition(":")
-    if not separator or not where or not name:
+def _build(spec: str, known: list[str]) -> object:
+    """The model that a prefix makes of the rest, or that a class or function gives."""
+    prefix, _, rest = spec.partition(":")
+    if ":" in rest and (families := entry_points(group=PREFIX_GROUP, name=prefix)):
+        return next(iter(families)).load()(rest)
+    where, _, name = spec.rpartition(":")
+    if not where or not name:
         raise EmigbenchError(
             f"There is no model {spec!r}; registered are {', '.join(known)}, "
             f"or name your own as package.module:Class or file.py:Class."
         )
+    return load_object(spec)()
+
+
+def load_object(spec: str) -> Callable[[], object]:
+    """The class or function that `package.module:Class` or `file.py:Class` names.
+
+    Raises:
+        EmigbenchError: if there is no such file, or nothing of that name in it.
+        ImportError: if the module cannot be imported.
+    """
+    where, _, name = spec.rpartition(":")
     module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
     if not hasattr(module, name):
-        raise EmigbenchError(f"{where} has no {name!r}, so there is no model {spec!r}.")
+        raise EmigbenchError(f"{where} has no {name!r}, so there is no {spec!r}.")
     return getattr(module, name)  # type: ignore[no-any-return]
 
 

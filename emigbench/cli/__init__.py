@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
 
 from emigbench.cli import contribute, data, leaderboard, run
 from emigbench.errors import EmigbenchError, in_words, on_one_line
+
+COMMAND_GROUP = "emigbench.commands"
+"""Entry points for groups of commands that other packages bring: a typer app each, under the entry point's name."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +25,26 @@ app.add_typer(run.app)
 app.add_typer(contribute.app)
 app.add_typer(data.app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")
+
+
+def _add_plug_ins() -> None:
+    """Add the commands of other packages; what cannot be imported says so when it is called."""
+    for entry_point in sorted(entry_points(group=COMMAND_GROUP), key=lambda e: e.name):
+        try:
+            app.add_typer(entry_point.load(), name=entry_point.name)
+        except Exception as error:
+            _add_stand_in(entry_point.name, in_words(error))
+
+
+def _add_stand_in(name: str, why: str) -> None:
+    takes_anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+    @app.command(name, help=f"Not available here ({why}).", context_settings=takes_anything)
+    def refuse() -> None:
+        raise EmigbenchError(f"The command {name!r} cannot be imported ({why}); install what is missing.")
+
+
+_add_plug_ins()
 
 
 def main() -> None:

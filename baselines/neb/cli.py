@@ -1,0 +1,114 @@
+"""`emigbench neb`: run bands one path after the other, and look at them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from emigbench.cli.console import DatasetOption, JsonOption, SourceOption, load_dataset, print_json
+from emigbench.errors import EmigbenchError
+
+app = typer.Typer(help="Run nudged elastic bands and look at them.", no_args_is_help=True)
+
+
+@app.callback()
+def neb() -> None:
+    """Run nudged elastic bands and look at them."""
+
+
+@app.command("run")
+def run(
+    model: Annotated[str, typer.Argument(help="Registry name, package.module:Class or file.py:Class.")],
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids of paths; those of --side if not given.")] = None,
+    side: Annotated[str, typer.Option(help="test or train: which side of the official split.")] = "test",
+    dataset: DatasetOption = "full",
+    source: SourceOption = None,
+) -> None:
+    """Run the band of one path after the other, smallest cells first, and keep each in the cache as it is done.
+
+    What is kept is not run again, so a run that was stopped goes on where it was; several runs may share the work if
+    they are given other ids. `emigbench evaluate MODEL` then finds all of it done.
+    """
+    from emigbench.model import create
+
+    data = load_dataset(dataset, source)
+    wanted = _entries(data, ids) if ids else [entry for entry in data if entry.split == side]
+    if not wanted:
+        raise EmigbenchError(f"The dataset {data.name} has no side {side!r}; there are test and train.")
+    bands: Any = create(model)
+    if not hasattr(bands, "result"):
+        raise EmigbenchError(f"Model {model!r} runs no bands; name one of emigbench_baselines.neb.")
+    paths = sorted((entry.path for entry in wanted), key=lambda path: (path.n_atoms, path.id))
+    for number, path in enumerate(paths, 1):
+        print(f"{number}/{len(paths)} {path.id}: {path.n_atoms} atoms; {_line(bands.result(path))}", flush=True)
+
+
+@app.command("show")
+def show(
+    path_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a path.")],
+    out: Annotated[Path | None, typer.Option(help="Picture to write (.png, .svg, .pdf); ID.png if not given.")] = None,
+    dataset: DatasetOption = "full",
+    source: SourceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw the energy profile and the path of every band that is kept of a path, and print what is known of each.
+
+    Example: emigbench neb show Cr2O4_Mg --out Cr2O4_Mg.svg
+    """
+    try:
+        from emigbench_baselines.neb.picture import draw
+        from emigbench_baselines.neb.store import kept_results
+    except ImportError as error:
+        raise EmigbenchError(f"{error.name} is not installed; pip install 'emigbench[neb]' brings it.") from error
+
+    entry = _entries(load_dataset(dataset, source), [path_id])[0]
+    results = kept_results(entry.path)
+    if not results:
+        raise EmigbenchError(f"No band of {path_id!r} is kept; run one with emigbench neb run MODEL {path_id}.")
+    if as_json:
+        print_json({name: _facts(result) for name, result in results.items()})
+    else:
+        print(f"{path_id}: {entry.path.n_atoms} atoms, DFT barrier {entry.e_m:.3f} eV")
+        for name, result in results.items():
+            print(f"{name}: {_line(result)}")
+    if drawn := {name: result for name, result in results.items() if result.images}:
+        file = out or Path(f"{path_id}.png")
+        draw(path_id, drawn, entry.e_m, file)
+        print(f"The picture is in {file}.", file=sys.stderr)
+
+
+def _entries(data: Any, ids: list[str]) -> list[Any]:
+    if unknown := [path_id for path_id in ids if path_id not in data.by_id]:
+        raise EmigbenchError(f"The dataset {data.name} has no path {unknown[0]!r}.")
+    return [data.by_id[path_id] for path_id in ids]
+
+
+def _line(result: Any) -> str:
+    """What came of a band, on one line."""
+    barriers = f"forward {result.forward:.3f} eV, reverse {result.reverse:.3f} eV" if result.images else "no barrier"
+    reason = f" ({result.reason})" if result.reason else ""
+    steps = ", ".join(f"{name} {count}" for name, count in result.steps.items())
+    parts = [f"{result.status}{reason}", barriers, f"{result.seconds:.0f} s", f"steps {steps or 'none'}", *result.notes]
+    return "; ".join(parts)
+
+
+def _facts(result: Any) -> dict[str, Any]:
+    """The same for programs; energies in eV."""
+    return {
+        "status": result.status,
+        "reason": result.reason,
+        "forward_ev": result.forward if result.images else None,
+        "reverse_ev": result.reverse if result.images else None,
+        "span_ev": result.span if result.images else None,
+        "energies_ev": result.energies,
+        "steps": result.steps,
+        "notes": list(result.notes),
+        "seconds": result.seconds,
+    }
+
+
+if __name__ == "__main__":
+    app()
