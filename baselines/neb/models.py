@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
+from emigbench import LabelledPath, MigrationPath, Prediction
 from emigbench_baselines.neb import foundation, potentials, store
 from emigbench_baselines.neb.band import NebResult, PathFailedError, run_neb, single_points
 from emigbench_baselines.neb.endpoints import band, endpoints

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from emigbench import comparison, scoring, splits, statistics
+from emigbench import comparison, intervals, scoring, splits, statistics
 from emigbench.comparison import Contender
 from emigbench.datasets.labels import Labels
 from emigbench.metrics import BY_NAME
-from emigbench.report import pages
+from emigbench.report import cells
 from emigbench.report.leaderboard import Entry
 from emigbench.scoring import Figure
 
@@ -144,7 +144,7 @@ def _difference(model: Contender, inside: Any) -> Figure:
     weights = scoring.resampling(material)
     drawn = [statistics.resampled(mae, model.samples, weights * chosen) for chosen in (~inside, inside)]
     value = [float(np.mean([mae(sample, 1.0 * chosen) for sample in model.samples])) for chosen in (~inside, inside)]
-    low, high = statistics.difference_interval(drawn[0] - drawn[1], len(np.unique(material)))
+    low, high = intervals.percentile_interval(drawn[0] - drawn[1], len(np.unique(material)))
     return Figure(value[0] - value[1], low, high, mae.unit)
 
 
@@ -239,7 +239,7 @@ def _scores(found: Leakage, crossing: Crossing) -> str:
 
 
 def _cell(metric: str, figure: Figure) -> str:
-    cell = pages.cell(metric, figure)
+    cell = cells.cell(metric, figure)
     return f"{cell.text} {cell.interval_text}".strip()
 
 
