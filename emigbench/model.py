@@ -26,6 +26,10 @@ class BarrierModel(Protocol):
     there. The same seed and training paths must give the same model. `predict` returns one `Prediction` for
     each path, in any order. Two attributes are recorded in `run.json` where a model has them: `kind`, one of
     `emigbench.submission.Kind`, and `details`, a dictionary of what it has to tell about its fit.
+
+    A model that ships with weights may have `load_trained(self) -> None`, which fills a fresh model with them. The
+    commands `predict` and `screen` then use it in place of `fit`. Weights are of a format that nothing is executed
+    from (safetensors, JSON, arrays without objects).
     """
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
