@@ -188,7 +188,6 @@ class Prediction:
         for name in ("e_m", "std", "seconds", "low", "high"):  # plain floats, whatever a model computes with
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, float(value))
-        object.__setattr__(self, "cautions", (self.cautions,) if isinstance(self.cautions, str) else self.cautions)
         object.__setattr__(self, "cautions", tuple(str(caution) for caution in self.cautions))
         if self.status not in get_args(Status):
             raise ValueError(f"{self.id}: unknown status {self.status!r}, expected one of {get_args(Status)}.")

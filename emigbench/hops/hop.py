@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +46,29 @@ class Hop:
     host_moved: float
     host_moved_atom: str
     notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What was understood, as plain values; sites are counted from 1, coordinates are fractional."""
+        path = self.path
+        numbers = (self.site + 1, self.final_site + 1)
+        ends = [
+            {"number": number, "frac_coords": path.band_frac_coords[image].tolist()}
+            for number, image in zip(numbers, (0, -1), strict=True)
+        ]
+        return {
+            "id": path.id,
+            "formula": path.composition,
+            "n_atoms": path.n_atoms,
+            "space_group": path.space_group,
+            "structural_group": path.structural_group,
+            "mobile_ion": path.mobile_ion,
+            "initial_site": ends[0],
+            "final_site": ends[1],
+            "hop_length_a": path.hop_length,
+            "host_moved_a": self.host_moved,
+            "flags": list(path.flags),
+            "notes": list(self.notes),
+        }
 
 
 def read_path(
@@ -87,7 +111,12 @@ def read_hop(
         raise EmigbenchError(f"{initial} holds one structure; name a second file with the final state.")
     a, b = (first[0], first[-1]) if final is None else (first[-1], read(Path(final))[-1])
     return hop_between(
-        a, b, path_id=_name(Path(initial), final and Path(final)), ion=ion, site=site and site - 1, group=group
+        a,
+        b,
+        path_id=_name(Path(initial), None if final is None else Path(final)),
+        ion=ion,
+        site=site and site - 1,
+        group=group,
     )
 
 
@@ -145,8 +174,11 @@ def _clearest_image(a: Crystal, found: Match) -> tuple[FloatArray, int]:
     others = np.arange(len(a)) != found.moving
     host = replace(a, species=(), frac_coords=a.frac_coords[others])
     start = a.frac_coords[found.moving]
-    best = max(steps, key=lambda step: (round(clearance(start, step, host), 2), *np.round(step, 3).tolist()))
-    return best, len(steps)
+
+    def order(step: FloatArray) -> tuple[float, list[float]]:
+        return round(clearance(start, step, host), 2), np.round(step, 3).tolist()
+
+    return max(steps, key=order), len(steps)
 
 
 def _notes(a: Crystal, b: Crystal, found: Match, path: MigrationPath, n_ties: int) -> Iterator[str]:
@@ -162,7 +194,7 @@ def _notes(a: Crystal, b: Crystal, found: Match, path: MigrationPath, n_ties: in
     if (np.floor(ends + 1e-9) != 0).any():
         yield "The ion leaves the cell: its final site is that of a neighbouring cell."
     if n_ties > 1:
-        yield f"{n_ties} images of the final site are equally near; the line that stays farthest from the host is taken."
+        yield f"{n_ties} images of the final site are equally near; the line farthest from the host is taken."
     strain = float(np.abs(np.linalg.eigvalsh(stretch(a.lattice, b.lattice))).max())
     if strain > SAME_STRAIN:
         yield f"The cells differ by up to {strain:.1%} in a direction; each state keeps its own."

@@ -78,9 +78,8 @@ def match(a: Crystal, b: Crystal, ion: str | None = None, site: int | None = Non
     found = _assign(a, b, np.zeros(3), site)
     movers = _movers(a, found, ion, site)
     drift = float(np.linalg.norm(images.shortest(found.shift[None], a.lattice) @ a.lattice))
-    if len(movers) > 1 or drift > MOST_DRIFT_A:
-        if better := _at_other_origins(a, b, ion, site):
-            return better
+    if (len(movers) > 1 or drift > MOST_DRIFT_A) and (better := _at_other_origins(a, b, ion, site)):
+        return better
     return _with_moving_ion(a, b, found, ion, site)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -41,8 +42,6 @@ def new_path(
         material_id: the material, if known; else the path's own id.
         final: lattice and host (n, 3) of the final state, if relaxed apart.
     """
-    from pymatgen.core.composition import Composition
-
     fractions = np.linspace(0, 1, N_IMAGES)[:, None]
     band = ends[0] + fractions * (ends[1] - ends[0])
     symbol, system = _symmetry(lattice, (ion, ion, *host_species), np.vstack([band[[0, -1]], host]))
@@ -51,7 +50,7 @@ def new_path(
         material_id=material_id or path_id,
         structural_group=group,
         mobile_ion=ion,
-        composition=Composition("".join((ion, *host_species))).reduced_formula,
+        composition=reduced_formula((ion, *host_species)),
         state="unknown",
         lattice=lattice,
         host_species=host_species,
@@ -63,6 +62,13 @@ def new_path(
         crystal_system=system,
     )
     return replace(path, flags=tuple(findings.geometry_flags(path))) if host_species else path
+
+
+def reduced_formula(species: Sequence[str]) -> str:
+    """The reduced formula of a list of element symbols."""
+    from pymatgen.core.composition import Composition
+
+    return str(Composition(Counter(species)).reduced_formula)
 
 
 _LAST_GROUPS = {
@@ -87,7 +93,9 @@ def _symmetry(lattice: FloatArray, species: Sequence[str], coords: FloatArray) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = spglib.get_symmetry_dataset((lattice, coords, numbers), symprec=SYMPREC_A)
+            found = spglib.get_symmetry_dataset(
+                (lattice.tolist(), coords.tolist(), numbers.tolist()), symprec=SYMPREC_A
+            )
         except Exception:  # it gives up in its own ways; nothing found is an answer here
             found = None
     if found is None:

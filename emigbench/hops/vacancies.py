@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from emigbench.datasets.symmetry import SYMPREC_A
 from emigbench.errors import EmigbenchError
-from emigbench.hops.files import MOST_ATOMS, OVERLAP_A, Crystal, check_size
+from emigbench.hops.files import OVERLAP_A, Crystal, check_size
 from emigbench.hops.hop import clearance
 from emigbench.hops.paths import new_path
-from emigbench.records import FloatArray, MigrationPath
+from emigbench.records import MigrationPath
 
 SHORTEST_HOP_A = 1.0
 SMALLEST_CELL_A = 7.0
@@ -131,8 +131,9 @@ def _operations(crystal: Crystal) -> list[_Operation]:
     import spglib
 
     numbers = np.unique(crystal.species, return_inverse=True)[1]
+    cell = (crystal.lattice.tolist(), crystal.frac_coords.tolist(), numbers.tolist())
     try:
-        found = spglib.get_symmetry((crystal.lattice, crystal.frac_coords, numbers), symprec=SYMPREC_A)
+        found = spglib.get_symmetry(cell, symprec=SYMPREC_A)
     except Exception:  # it gives up in its own ways; without symmetry every hop is distinct
         found = None
     if found is None:
