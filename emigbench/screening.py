@@ -11,13 +11,16 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from emigbench.errors import EmigbenchError, in_words
 from emigbench.hops.files import elements, read
 from emigbench.hops.paths import reduced_formula
 from emigbench.hops.percolation import percolation_barriers
-from emigbench.hops.vacancies import vacancy_hops, vacancy_path
+from emigbench.hops.vacancies import primitive, vacancy_hops, vacancy_path
 from emigbench.inference import predict, ready_model
 from emigbench.model import create
+from emigbench.records import FloatArray, MigrationPath
 from emigbench.storage import write_text
 
 UNFINISHED = ".unfinished"
@@ -50,9 +53,10 @@ class HopBarrier:
 
     Attributes:
         id: name of the file and number of the hop, shortest first.
-        sites: numbers of the two sites in the file, counted from 1.
+        start: fractional coordinates of the initial site in the cell of the file.
+        end: those of the final site.
         length: Å.
-        multiplicity: number of equivalent hops in the cell of the file.
+        multiplicity: number of equivalent hops in the primitive cell.
         e_m: eV; None where the model failed.
         low: lower end of the 90% interval in eV, if the model gives one.
         high: upper end.
@@ -60,7 +64,8 @@ class HopBarrier:
     """
 
     id: str
-    sites: tuple[int, int]
+    start: tuple[float, float, float]
+    end: tuple[float, float, float]
     length: float
     multiplicity: int
     e_m: float | None
@@ -161,7 +166,8 @@ def screen_file(folder: Path, file: str, plan: Plan) -> Screened:
     model = _ready(plan.model, plan.dataset)
     digest = _sha256(folder / file)
     try:
-        crystal = read(folder / file)[-1]
+        given = read(folder / file)[-1]
+        crystal = primitive(given)
         hops = vacancy_hops(crystal, plan.ion, plan.max_hop)
         paths = [vacancy_path(crystal, hop, f"{file}#{number}") for number, hop in enumerate(hops, start=1)]
         predictions = predict(model, paths)
@@ -173,12 +179,13 @@ def screen_file(folder: Path, file: str, plan: Plan) -> Screened:
     return Screened(
         file,
         digest,
-        formula=reduced_formula(crystal.species),
-        n_atoms=len(crystal),
+        formula=reduced_formula(given.species),
+        n_atoms=len(given),
         hops=tuple(
             HopBarrier(
                 id=p.id,
-                sites=(hop.edge[0] + 1, hop.edge[1] + 1),
+                start=_in_cell(path, 0, given.lattice),
+                end=_in_cell(path, -1, given.lattice),
                 length=hop.length,
                 multiplicity=len(hop.equivalents),
                 e_m=p.e_m,
@@ -186,7 +193,7 @@ def screen_file(folder: Path, file: str, plan: Plan) -> Screened:
                 high=p.high,
                 cautions=p.cautions,
             )
-            for p, hop in zip(predictions, hops, strict=True)
+            for p, hop, path in zip(predictions, hops, paths, strict=True)
         ),
         percolation=percolation_barriers((e_m, edge) for e_m, edge in barriers if e_m is not None),
     )
@@ -195,6 +202,11 @@ def screen_file(folder: Path, file: str, plan: Plan) -> Screened:
 def forget(out: Path) -> None:
     """Drop the results that `screen` kept, once they are written elsewhere."""
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+
+
+def _in_cell(path: MigrationPath, image: int, lattice: FloatArray) -> tuple[float, float, float]:
+    x, y, z = (path.band_frac_coords[image] @ path.lattice @ np.linalg.inv(lattice)).tolist()
+    return x, y, z
 
 
 _ready = cache(ready_model)  # once in each process
@@ -266,7 +278,7 @@ def _kept(out: Path, folder: Path, file: str) -> Screened | None:
     try:
         content = json.loads(_kept_file(out, file).read_text(encoding="utf-8"))
         content["hops"] = tuple(
-            HopBarrier(**{**hop, "sites": tuple(hop["sites"]), "cautions": tuple(hop["cautions"])})
+            HopBarrier(**{**hop, **{name: tuple(hop[name]) for name in ("start", "end", "cautions")}})
             for hop in content["hops"]
         )
         content["percolation"] = tuple(content["percolation"])

@@ -31,7 +31,7 @@ LARGEST_FILE = 50_000_000
 OVERLAP_A = 0.5
 """Atoms nearer than this are one atom written twice, or a wrong cell."""
 ASE_FORMATS = frozenset(
-    "aims castep-cell cfg espresso-in espresso-out extxyz gen res vasp-out vasp-xdatcar vasp-xml xsd xsf".split()
+    "aims cfg espresso-in espresso-out extxyz gen res vasp-out vasp-xdatcar vasp-xml xsd xsf".split()
 )
 """Text formats with a cell. ASE reads more, but some of the others are unpickled or reach for a database."""
 
@@ -159,10 +159,10 @@ def near_pairs(
 
 @cache
 def elements() -> frozenset[str]:
-    """The symbols of the elements; isotopes (D, T) are none."""
+    """The symbols of the elements. Isotopes of hydrogen (D, T) are read as H."""
     from pymatgen.core.periodic_table import Element
 
-    return frozenset(element.value for element in Element) - {"D", "T"}
+    return frozenset(element.symbol for element in Element)
 
 
 # --- Formats
@@ -176,7 +176,7 @@ def _parse(file: Path, text: str) -> list[Crystal]:
         return [_parse_json(file, text)]
     if "poscar" in name or "contcar" in name or name.endswith(".vasp") or not file.suffix:
         return [_parse_poscar(file, text)]
-    return _parse_with_ase(file, text)
+    return _parse_with_ase(file)
 
 
 def _parse_poscar(file: Path, text: str) -> Crystal:
@@ -213,7 +213,7 @@ def _parse_json(file: Path, text: str) -> Crystal:
     return crystal(str(file), Lattice(content["lattice"]["matrix"]).matrix, species, [site["abc"] for site in sites])
 
 
-def _parse_with_ase(file: Path, text: str) -> list[Crystal]:
+def _parse_with_ase(file: Path) -> list[Crystal]:
     try:
         from ase.io import read as read_atoms
         from ase.io.formats import UnknownFileTypeError, filetype
@@ -230,7 +230,7 @@ def _parse_with_ase(file: Path, text: str) -> list[Crystal]:
         raise EmigbenchError(
             f"{file} is of a format that is not read here; write it as POSCAR, CIF or extended XYZ (name.extxyz)."
         )
-    frames = read_atoms(io.StringIO(text), index=":", format=kind)
+    frames = read_atoms(str(file), index=":", format=kind, do_not_split_by_at_sign=True)
     for atoms in frames:
         if atoms.cell.rank < 3 or not atoms.pbc.all():
             raise EmigbenchError(f"{file} has no periodic cell; a hop needs the three cell vectors of a crystal.")

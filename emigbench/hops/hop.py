@@ -115,7 +115,7 @@ def read_hop(
         b,
         path_id=_name(Path(initial), None if final is None else Path(final)),
         ion=ion,
-        site=site and site - 1,
+        site=None if site is None else site - 1,
         group=group,
     )
 

@@ -38,6 +38,24 @@ class VacancyHop:
     length: float
 
 
+def primitive(crystal: Crystal) -> Crystal:
+    """The smallest cell of a crystal, in the same place and orientation; the crystal itself where none is found.
+
+    A supercell hides the symmetry operations that do not keep its shape, so hops are counted in this cell.
+    """
+    import spglib
+
+    elements, numbers = np.unique(crystal.species, return_inverse=True)
+    try:
+        found = spglib.standardize_cell(_as_spglib(crystal), to_primitive=True, no_idealize=True, symprec=SYMPREC_A)
+    except Exception:  # it gives up in its own ways
+        found = None
+    if found is None or len(found[2]) >= len(numbers):
+        return crystal
+    species = tuple(str(elements[number]) for number in found[2])
+    return replace(crystal, lattice=np.array(found[0]), species=species, frac_coords=np.array(found[1]) % 1.0)
+
+
 def vacancy_hops(crystal: Crystal, ion: str, max_hop: float) -> list[VacancyHop]:
     """The symmetry-distinct hops between sites of an ion, shortest first.
 
@@ -45,7 +63,7 @@ def vacancy_hops(crystal: Crystal, ion: str, max_hop: float) -> list[VacancyHop]
     ion would have to pass through another one, so that these are several hops.
 
     Args:
-        crystal: with every site of the ion occupied.
+        crystal: in its primitive cell, with every site of the ion occupied.
         ion: element.
         max_hop: longest hop in Å.
 
@@ -131,9 +149,8 @@ def _operations(crystal: Crystal) -> list[_Operation]:
     import spglib
 
     numbers = np.unique(crystal.species, return_inverse=True)[1]
-    cell = (crystal.lattice.tolist(), crystal.frac_coords.tolist(), numbers.tolist())
     try:
-        found = spglib.get_symmetry(cell, symprec=SYMPREC_A)
+        found = spglib.get_symmetry(_as_spglib(crystal), symprec=SYMPREC_A)
     except Exception:  # it gives up in its own ways; without symmetry every hop is distinct
         found = None
     if found is None:
@@ -148,6 +165,11 @@ def _operations(crystal: Crystal) -> list[_Operation]:
         target = distances.argmin(axis=1)
         operations.append((rotation, target, cells[np.arange(len(target)), target].astype(int)))
     return operations
+
+
+def _as_spglib(crystal: Crystal) -> tuple[list[list[float]], list[list[float]], list[int]]:
+    numbers = np.unique(crystal.species, return_inverse=True)[1]
+    return crystal.lattice.tolist(), crystal.frac_coords.tolist(), numbers.tolist()
 
 
 def _images(edge: Edge, operations: list[_Operation]) -> Iterator[Edge]:

@@ -50,12 +50,12 @@ def structures_csv(found: Iterable[Screened]) -> str:
 
 def hops_csv(found: Iterable[Screened]) -> str:
     """One row a symmetry-distinct hop, in the order of the structures."""
-    header = ["id", "file", "site_from", "site_to", "length_a", "multiplicity", "e_m_ev", "low_ev", "high_ev"]
+    header = ["id", "file", "from", "to", "length_a", "multiplicity", "e_m_ev", "low_ev", "high_ev"]
     rows = [
         [
             hop.id,
             each.file,
-            *hop.sites,
+            *(" ".join(f"{x:.5f}" for x in place) for place in (hop.start, hop.end)),
             _number(hop.length),
             hop.multiplicity,
             _number(hop.e_m),
