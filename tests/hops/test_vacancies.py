@@ -13,7 +13,7 @@ from emigbench import EmigbenchError, load
 from emigbench.datasets import spinels
 from emigbench.hops.files import crystal, from_structure
 from emigbench.hops.percolation import percolation_barriers
-from emigbench.hops.vacancies import vacancy_hops, vacancy_path
+from emigbench.hops.vacancies import primitive, vacancy_hops, vacancy_path
 
 CSCL = crystal("CsCl", np.eye(3) * 4.0, ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 ROCK_SALT = from_structure(
@@ -40,11 +40,11 @@ def test_rock_salt_sites():
 
 
 def test_the_cell_that_describes_a_crystal_does_not_matter():
-    primitive = from_structure(
+    small = from_structure(
         Structure(Lattice([[0, 2.8, 2.8], [2.8, 0, 2.8], [2.8, 2.8, 0]]), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3]), "x"
     )
-    for x in (primitive, supercell(primitive, (2, 1, 1)), supercell(ROCK_SALT, (1, 2, 1))):
-        x = primitive(x)
+    for cell in (small, supercell(small, (2, 1, 1)), supercell(ROCK_SALT, (1, 2, 1))):
+        x = primitive(cell)
         assert len(x) == 2
         (hop,) = vacancy_hops(x, "Na", max_hop=5.0)
         assert len(hop.equivalents) == 6
