@@ -6,7 +6,6 @@ POSCAR, CIF and pymatgen's JSON are read by pymatgen; extended XYZ and other tex
 
 from __future__ import annotations
 
-import io
 import json
 import warnings
 from collections.abc import Sequence
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
 MOST_ATOMS = 20_000
-LARGEST_FILE = 50_000_000
+MOST_CIF_SITES = 5_000
+"""pymatgen compares all sites of a CIF with each other, so that more would take minutes."""
+LARGEST_FILE = 20_000_000
 """Bytes; a POSCAR of the largest cell has 2 MB, but a CIF or a trajectory says more."""
 OVERLAP_A = 0.5
 """Atoms nearer than this are one atom written twice, or a wrong cell."""
@@ -195,9 +196,15 @@ def _parse_poscar(file: Path, text: str) -> Crystal:
 
 
 def _parse_cif(file: Path, text: str) -> list[Crystal]:
-    from pymatgen.io.cif import CifParser
+    from pymatgen.io.cif import CifFile, CifParser
 
-    structures = CifParser(io.StringIO(text)).parse_structures(primitive=False)
+    listed = max(len(block.data.get("_atom_site_fract_x", [])) for block in CifFile.from_str(text).data.values())
+    if listed > MOST_CIF_SITES:
+        raise EmigbenchError(
+            f"{file} lists {listed:,} sites, more than the {MOST_CIF_SITES:,} that are read from a CIF; write it as "
+            f"POSCAR."
+        )
+    structures = CifParser.from_str(text).parse_structures(primitive=False)
     return [from_structure(structure, str(file)) for structure in structures]
 
 

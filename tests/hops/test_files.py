@@ -99,6 +99,12 @@ def test_what_is_wrong_is_said(tmp_path, text, name, says):
     assert says in refused(written(tmp_path, text, name))
 
 
+def test_a_cif_with_too_many_sites_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_CIF_SITES", 7)
+    NACL.to(tmp_path / "x.cif", symprec=None)
+    assert "lists 8 sites" in refused(tmp_path / "x.cif")
+
+
 def test_folders_and_missing_files(tmp_path):
     assert "is a folder" in refused(tmp_path)
     assert "no file" in refused(tmp_path / "nothing.cif")
