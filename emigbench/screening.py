@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -221,6 +221,11 @@ def _run(folder: Path, files: Sequence[str], plan: Plan, executor: Executor | No
     try:
         for future in as_completed(futures):
             yield future.result()
+    except BrokenExecutor as error:
+        raise EmigbenchError(
+            "A worker process died, perhaps for lack of memory; finished files are kept, go on with --resume and "
+            "fewer --workers."
+        ) from error
     finally:
         for future in futures:
             future.cancel()

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from html.parser import HTMLParser
 
 import pytest
@@ -131,6 +131,18 @@ def test_a_damaged_result_is_made_again(folder):
         if file.name != screening.PLAN_FILE:
             file.write_text(file.read_text()[:40])
     assert screen(folder, plan_of(folder), out, resume=True) == whole
+
+
+class DeadWorkers(ThreadPoolExecutor):
+    def submit(self, *arguments, **options):
+        future = Future()
+        future.set_exception(BrokenExecutor("died"))
+        return future
+
+
+def test_workers_that_die_are_told(folder):
+    with DeadWorkers() as executor:
+        assert "worker process died" in refused(folder, plan_of(folder), folder.parent / "out", executor=executor)
 
 
 def test_files_side_by_side_give_the_same(folder):

@@ -29,8 +29,8 @@ MOST_DRIFT_A = 0.5
 """Two states drift apart by less than this while they relax; what lies farther apart was given another origin."""
 SAME_FIT_A = 0.03
 """Origins whose mean host displacements differ by less fit equally well."""
-MOST_SHIFTS = 500
-"""Origins that are tried."""
+MOST_TRIES = 200_000
+"""Origins that are tried, times the atoms that have to be matched at each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,8 @@ def match(a: Crystal, b: Crystal, ion: str | None = None, site: int | None = Non
     found = _assign(a, b, np.zeros(3), site)
     movers = _movers(a, found, ion, site)
     drift = float(np.linalg.norm(images.shortest(found.shift[None], a.lattice) @ a.lattice))
-    if (len(movers) > 1 or drift > MOST_DRIFT_A) and (better := _at_other_origins(a, b, ion, site)):
+    misfit = len(movers) > max(1, len(a) // 20) or drift > MOST_DRIFT_A
+    if misfit and (better := _at_other_origins(a, b, ion, site)):
         return better
     return _with_moving_ion(a, b, found, ion, site)
 
@@ -145,7 +146,7 @@ def _assign(a: Crystal, b: Crystal, shift: FloatArray, site: int | None) -> _Ass
     found = _assign_at(a, b, shift, site)
     for _ in range(2):
         kept = found.partner >= 0
-        if kept.sum() < 3:  # no telling what is the host
+        if kept.sum() < max(3, len(a) // 2):  # no telling what is the host, or the wrong origin
             break
         common = np.median(found.moved[kept], axis=0)
         found = _assign_at(a, b, found.shift + common, site)
@@ -284,6 +285,17 @@ def _shifts(a: Crystal, b: Crystal) -> Iterator[FloatArray]:
     count = Counter(a.species)
     anchors = sorted(range(len(a)), key=lambda i: (count[a.species[i]], a.species[i]))[:2]
     pairs = [(i, j) for i in anchors for j in range(len(b)) if b.species[j] == a.species[i]]
-    if len(pairs) <= MOST_SHIFTS:
+    if len(pairs) * len(a) <= MOST_TRIES:
+        some = np.arange(0, len(a), -(-len(a) // 50))
         for i, j in pairs:
-            yield b.frac_coords[j] - a.frac_coords[i]
+            shift = b.frac_coords[j] - a.frac_coords[i]
+            if _share_nearby(a, b, shift, some) >= 0.5:
+                yield shift
+
+
+def _share_nearby(a: Crystal, b: Crystal, shift: FloatArray, some: NDArray[np.int64]) -> float:
+    """Share of some atoms of `a` with one of their kind of `b` within `ION_MOVES_A`, the origin of `b` moved back."""
+    sample = replace(a, species=tuple(a.species[i] for i in some), frac_coords=a.frac_coords[some])
+    first, second, _ = near_pairs(sample, replace(b, frac_coords=b.frac_coords - shift), ION_MOVES_A)
+    alike = np.array(sample.species)[first] == np.array(b.species)[second]
+    return len(set(first[alike].tolist())) / len(some)
