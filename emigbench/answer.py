@@ -18,6 +18,8 @@ CORRELATION_FACTOR = 1.0
 GEOMETRIC_FACTOR = 1.0
 """z / 2d for z equivalent hops in d dimensions: 1 in a chain, a square and a simple cubic network of sites."""
 N_KNOWN = 5
+SAME_HOST, SAME_HOP_A = 0.01, 0.03
+"""A known path whose host and hop differ by less may be the very path that is asked for."""
 _SD_OF_INTERVAL = NormalDist().inv_cdf(0.95)
 """Half the width of a 90% interval in standard deviations, if errors are normal."""
 
@@ -99,13 +101,19 @@ class Answer:
     @property
     def cautions(self) -> tuple[str, ...]:
         """Why to doubt the answer: what the model says, what the geometry says, what the dataset lacks."""
-        said = list(self.prediction.cautions)
+        said = [*self.prediction.cautions]
         if self.prediction.status == "not_converged":
-            said.append("The model itself does not trust this value: its calculation did not converge.")
-        said += [f"{text[0].upper()}{text[1:]}." for text in map(findings.FLAGS.__getitem__, self.path.flags)]
+            said.append("the model itself does not trust this value: its calculation did not converge")
+        said += [findings.FLAGS[flag] for flag in self.path.flags]
         if not self.known:
-            said.append(f"The dataset has no path of {self.path.mobile_ion}.")
-        return tuple(said)
+            said.append(f"the dataset has no path of {self.path.mobile_ion}")
+        for k in self.known[:1]:
+            if k.host_difference < SAME_HOST and k.hop_difference < SAME_HOP_A:
+                said.append(
+                    f"{k.facts.id} of the dataset is the same hop or one much like it; a model fitted to it knows the "
+                    f"answer, so that its interval is too narrow"
+                )
+        return tuple(f"{text[:1].upper()}{text[1:].removesuffix('.')}." for text in said)
 
     def to_json(self) -> dict[str, Any]:
         """The answer as plain values; lengths in Å, barriers in eV, diffusivities in cm²/s."""

@@ -67,6 +67,14 @@ def test_cautions_are_those_of_the_model_and_of_the_geometry():
     assert found.cautions[2] == "The hop is longer than 6 Å."
 
 
+def test_a_path_that_the_dataset_knows_is_a_caution():
+    known = answer(PATH, Prediction(PATH.id, 0.5)).cautions[-1]
+    assert known.startswith(PATH.id)
+    assert "knows the answer" in known
+    stretched = replace(PATH, lattice=PATH.lattice * 1.05)
+    assert "knows the answer" not in " ".join(answer(stretched, Prediction(PATH.id, 0.5)).cautions)
+
+
 def test_json_is_stable():
     content = about(0.5, low=0.3, high=0.9).to_json()
     assert json.loads(json.dumps(content, allow_nan=False)) == content

@@ -209,15 +209,13 @@ def _parse_cif(file: Path, text: str) -> list[Crystal]:
 
 
 def _parse_json(file: Path, text: str) -> Crystal:
-    from pymatgen.core.lattice import Lattice
-
     content = json.loads(text)  # read here: pymatgen would build any class that the file names
     sites = content["sites"]
     check_size(str(file), len(sites))
     if any(len(site["species"]) != 1 or site["species"][0].get("occu", 1) != 1 for site in sites):
         raise EmigbenchError(f"{file} has partly occupied sites; order it first.")
     species = [str(site["species"][0]["element"]) for site in sites]
-    return crystal(str(file), Lattice(content["lattice"]["matrix"]).matrix, species, [site["abc"] for site in sites])
+    return crystal(str(file), content["lattice"]["matrix"], species, [site["abc"] for site in sites])
 
 
 def _parse_with_ase(file: Path) -> list[Crystal]:
