@@ -36,7 +36,7 @@ class Hop:
         site: index of the moving ion in the initial structure.
         final_site: its index in the final structure.
         host_moved: how far the host atom moves that moves most, in Å.
-        host_moved_atom: the element and number, counted from 1, of that atom; "" without a host.
+        host_moved_atom: the element and number, counted from 1, of that atom.
         notes: what the two structures had to be read through, in plain sentences.
     """
 
@@ -131,13 +131,15 @@ def hop_between(
     Raises:
         EmigbenchError: if not exactly one ion hops.
     """
+    if len(a) < 2:
+        raise EmigbenchError(f"{a.name} has one atom; a hop needs a host.")
     found = match(a, b, ion, site)
     host = [i for i in range(len(a)) if i != found.moving]
     start = a.frac_coords[found.moving]
     step, n_ties = _clearest_image(a, found)
     strain = stretch(a.lattice, b.lattice)
     host_moved = found.lengths[host]
-    relaxed = max(np.abs(a.lattice @ strain).max(), host_moved.max(initial=0.0)) >= SAME_A
+    relaxed = max(np.abs(a.lattice @ strain).max(), host_moved.max()) >= SAME_A
     path = new_path(
         path_id,
         a.species[found.moving],
@@ -148,13 +150,13 @@ def hop_between(
         group=group,
         final=(a.lattice + a.lattice @ strain, a.frac_coords[host] + found.moved[host]) if relaxed else None,
     )
-    most = int(host_moved.argmax()) if host else 0
+    most = int(host_moved.argmax())
     return Hop(
         path,
         site=found.moving,
         final_site=int(found.partner[found.moving]),
-        host_moved=float(host_moved.max(initial=0.0)),
-        host_moved_atom=f"{a.species[host[most]]} {host[most] + 1}" if host else "",
+        host_moved=float(host_moved[most]),
+        host_moved_atom=f"{a.species[host[most]]} {host[most] + 1}",
         notes=tuple(_notes(a, b, found, path, n_ties)),
     )
 

@@ -61,7 +61,7 @@ def new_path(
         space_group=symbol,
         crystal_system=system,
     )
-    return replace(path, flags=tuple(findings.geometry_flags(path))) if host_species else path
+    return replace(path, flags=tuple(findings.geometry_flags(path)))
 
 
 def reduced_formula(species: Sequence[str]) -> str:

@@ -190,6 +190,12 @@ def test_one_structure_is_no_path(ends, tmp_path):
         read_hop(tmp_path / "one.vasp")
 
 
+def test_a_hop_needs_a_host():
+    one, other = (crystal("x", np.eye(3) * 6, ["Li"], [[at, 0, 0]]) for at in (0, 0.4))
+    with pytest.raises(EmigbenchError, match="needs a host"):
+        path_of(one, other)
+
+
 def test_sites_are_counted_from_one(ends, tmp_path):
     for structure, name in zip(ends, ("a.vasp", "b.vasp"), strict=True):
         structure.to(tmp_path / name)
