@@ -1,7 +1,7 @@
 """Structure files -> crystals, whatever the format. Nothing in a file is executed or unpickled.
 
-POSCAR, CIF and pymatgen's JSON are read by pymatgen; extended XYZ and other text formats by ASE, which the extra
-`ase` brings.
+CIF and pymatgen's JSON are read by pymatgen; extended XYZ and other text formats by ASE, which the extra `ase`
+brings.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emigbench.errors import EmigbenchError, in_words, quoted
+from emigbench.hops import poscar
 from emigbench.records import FloatArray
 from emigbench.storage import read_text
 
@@ -93,8 +94,9 @@ def from_structure(structure: Structure, name: str) -> Crystal:
             f"{name} has partly occupied sites ({quoted(site.species_string)}); order it first, so that each site "
             f"has one atom or none."
         )
-    species = [site.specie.symbol if hasattr(site.specie, "symbol") else str(site.specie) for site in structure]
-    return crystal(name, structure.lattice.matrix, species, structure.frac_coords)
+    species = [getattr(site.specie, "element", site.specie) for site in structure]  # without an oxidation state
+    symbols = [getattr(each, "name", str(each)) for each in species]  # the symbol of deuterium is that of hydrogen
+    return crystal(name, structure.lattice.matrix, symbols, structure.frac_coords)
 
 
 def crystal(name: str, lattice: Any, species: Sequence[str], frac_coords: Any) -> Crystal:
@@ -160,7 +162,7 @@ def near_pairs(
 
 @cache
 def elements() -> frozenset[str]:
-    """The symbols of the elements. Isotopes of hydrogen (D, T) are read as H."""
+    """The symbols of the elements; isotopes (D, T) are none."""
     from pymatgen.core.periodic_table import Element
 
     return frozenset(element.symbol for element in Element)
@@ -176,23 +178,8 @@ def _parse(file: Path, text: str) -> list[Crystal]:
     if name.endswith(".json"):
         return [_parse_json(file, text)]
     if "poscar" in name or "contcar" in name or name.endswith(".vasp") or not file.suffix:
-        return [_parse_poscar(file, text)]
+        return [crystal(str(file), *poscar.parse(text, str(file), check_size))]
     return _parse_with_ase(file)
-
-
-def _parse_poscar(file: Path, text: str) -> Crystal:
-    from pymatgen.io.vasp.inputs import BadPoscarWarning, Poscar
-
-    counts = [line.split() for line in text.splitlines()[5:60]]
-    stated = [int(word) for words in counts if words and all(w.isdigit() for w in words) for word in words]
-    if stated:  # before a list of so many symbols is made
-        check_size(str(file), sum(stated))
-    warnings.simplefilter("error", BadPoscarWarning)
-    try:
-        structure = Poscar.from_str(text, read_velocities=False).structure
-    except BadPoscarWarning:
-        raise EmigbenchError(f"{file} does not name its elements; add their symbols above the counts.") from None
-    return from_structure(structure, str(file))
 
 
 def _parse_cif(file: Path, text: str) -> list[Crystal]:
