@@ -52,6 +52,19 @@ started = time.perf_counter()
 assert len(feature_table(paths, workers=2)) == 619
 print(time.perf_counter() - started)
 """
+ENDS = """
+import sys
+import emigbench
+path = emigbench.load("spinels")[0].path
+for name, image in (("initial", 0), ("final", -1)):
+    path.structure(image).to(f"{sys.argv[1]}/{name}.vasp", fmt="poscar")
+"""
+PREDICT = """
+from emigbench.cli import main
+import sys
+ends = [f"{sys.argv[1]}/{name}.vasp" for name in ("initial", "final")]
+sys.argv = ["emigbench", "predict", "path-forest", *ends, "--json"]; main()
+"""
 
 
 def seconds(code: str, *arguments: str, **environment: str) -> float:
@@ -88,6 +101,9 @@ def main() -> None:
         paired("import emigbench", "0.5 s", "import emigbench", runs),
         paired("score 60 predictions, 10,000 resamples", "3 s", SCORE, runs),
     ]
+    with tempfile.TemporaryDirectory() as folder:
+        seconds(ENDS, folder)
+        rows.append(paired("predict by path-forest, from two POSCARs", "3 s", PREDICT, runs, folder))
     if SOURCE.is_dir():
         rows.append(paired("curate 619 paths", "60 s", CURATE, 1))
         with tempfile.TemporaryDirectory() as folder:

@@ -6,6 +6,9 @@ data = emigbench.load("full")
 train, test = data.split("official")
 model.fit(train, seed=0)
 report = emigbench.score(model.predict(test), data, split="official")
+
+path = emigbench.read_path("initial.vasp", "final.vasp")
+emigbench.predict("path-forest", [path])
 ```
 """
 
@@ -13,6 +16,8 @@ from emigbench.datasets.labels import Labels
 from emigbench.datasets.labels import read as load_labels
 from emigbench.datasets.store import Dataset, cache_folder, load
 from emigbench.errors import EmigbenchError
+from emigbench.hops.hop import read_path
+from emigbench.inference import predict
 from emigbench.model import BarrierModel
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 from emigbench.scoring import Score, score
@@ -29,5 +34,7 @@ __all__ = [
     "cache_folder",
     "load",
     "load_labels",
+    "predict",
+    "read_path",
     "score",
 ]

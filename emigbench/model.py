@@ -37,6 +37,10 @@ class BarrierModel(Protocol):
     `predict` raises is `failed` and the others go on, but for an `EmigbenchError`, which ends the run: something
     is wrong that no path can help, such as missing weights. The `details` of all paths are joined, dictionaries key
     by key; what is told of a single path belongs under its id in `{"remarks": {path.id: "no convergence"}}`.
+
+    A model that ships with weights may have `load_trained(self) -> None`, which fills a fresh model with them. The
+    commands `predict` and `screen` then use it in place of `fit`. Weights are of a format that nothing is executed
+    from (safetensors, JSON, arrays without objects).
     """
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:

@@ -193,3 +193,34 @@ def test_any_finite_prediction_is_taken(e_m, std, status):
 
 def test_a_failure_carries_no_barrier():
     assert Prediction("X_1", None, status="failed").e_m is None
+
+
+# --- Intervals and cautions
+
+
+def test_a_prediction_may_have_an_interval_and_cautions():
+    found = Prediction("x", 0.5, low=np.float32(0.25), high=1, cautions=["Far from all that it has seen."])
+    assert (found.low, found.high) == (0.25, 1.0)
+    assert found.cautions == ("Far from all that it has seen.",)
+    assert (Prediction("x", 0.5).low, Prediction("x", 0.5).cautions) == (None, ())
+
+
+@pytest.mark.parametrize(
+    "interval",
+    [
+        {"low": 0.3},
+        {"high": 0.7},
+        {"low": 0.6, "high": 0.7},
+        {"low": 0.3, "high": 0.4},
+        {"low": 0.3, "high": float("nan")},
+        {"low": float("-inf"), "high": 0.7},
+    ],
+)
+def test_an_interval_that_is_none_is_refused(interval):
+    with pytest.raises(ValueError, match=r"^x: "):
+        Prediction("x", 0.5, **interval)
+
+
+def test_a_failed_prediction_has_no_interval():
+    with pytest.raises(ValueError, match="interval"):
+        Prediction("x", None, status="failed", low=0.1, high=0.9)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from emigbench.cli import contribute, data, leaderboard, run
+from emigbench.cli import contribute, data, leaderboard, predict, run
 from emigbench.errors import EmigbenchError, in_words, on_one_line
 
 COMMAND_GROUP = "emigbench.commands"
@@ -22,6 +22,7 @@ app = typer.Typer(
     epilog="With --debug, any command shows the traceback of an error.",
 )
 app.add_typer(run.app)
+app.add_typer(predict.app)
 app.add_typer(contribute.app)
 app.add_typer(data.app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")

@@ -14,10 +14,15 @@ from typing import Annotated, Any
 
 import typer
 
+from emigbench.errors import EmigbenchError
+
 DatasetOption = Annotated[str, typer.Option("--dataset", help="full (619 paths) or spinels (82, in the package).")]
 SourceOption = Annotated[
     Path | None,
     typer.Option("--source", help="Folder with the source files, curated on the spot (or EMIGBENCH_SOURCE)."),
+]
+DaskOption = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Scheduler of a Dask cluster that does it, see docs/scale.md.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -87,3 +92,32 @@ def _log_lines(title: str) -> Callable[[str, int, int], None]:
             )
 
     return progress
+
+
+def check_cluster(model: str, workers: int, dask: str | None) -> None:
+    from emigbench.model import is_in_file
+
+    if dask is None:
+        return
+    if workers > 1:
+        raise EmigbenchError("--workers and --dask exclude each other: a cluster has its own workers.")
+    if is_in_file(model):
+        raise EmigbenchError(
+            f"Model {model!r} is a file of this machine, which the workers of --dask do not have; install it there as "
+            f"a package and name it as package.module:Class."
+        )
+
+
+@contextmanager
+def executor_of(workers: int, dask: str | None) -> Iterator[Any]:
+    """What spreads the work: a cluster, processes, or None for this process alone."""
+    from emigbench import workers as executors
+
+    if dask is not None:
+        with executors.dask(dask) as executor:
+            yield executor
+    elif workers > 1:
+        with executors.processes(workers) as executor:
+            yield executor
+    else:
+        yield None

@@ -14,7 +14,17 @@ from typing import Annotated, Any
 import typer
 
 from emigbench import splits
-from emigbench.cli.console import DatasetOption, JsonOption, SourceOption, load_dataset, print_json, progress_on_stderr
+from emigbench.cli.console import (
+    DaskOption,
+    DatasetOption,
+    JsonOption,
+    SourceOption,
+    check_cluster,
+    executor_of,
+    load_dataset,
+    print_json,
+    progress_on_stderr,
+)
 from emigbench.datasets import catalogue, labels
 from emigbench.errors import EmigbenchError, in_words
 
@@ -56,9 +66,7 @@ def evaluate(
     source: SourceOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes; each takes a fold and a seed, or one path.")] = 1,
-    dask: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Scheduler of a Dask cluster that does it, see docs/scale.md.")
-    ] = None,
+    dask: DaskOption = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Try the whole way in seconds: spinels, official, one seed; keeps nothing.")
     ] = False,
@@ -75,7 +83,7 @@ def evaluate(
     """
     from emigbench import evaluation
 
-    _check_cluster(model, workers, dask)
+    check_cluster(model, workers, dask)
     if smoke:
         dataset, seeds, split = "spinels", 1, ["official"]
     data = load_dataset(dataset, source)
@@ -83,7 +91,7 @@ def evaluate(
     with (
         _result_folder(out or Path("runs") / _file_name(f"{model}-{dataset}"), smoke) as folder,
         nullcontext() if smoke else _told_when_stopped(folder),
-        _executor(workers, dask) as executor,
+        executor_of(workers, dask) as executor,
         progress_on_stderr(f"{model.rpartition('/')[2]} on {dataset}") as progress,
     ):
         predictions = evaluation.evaluate(
@@ -196,31 +204,3 @@ def _told_when_stopped(folder: Path) -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _check_cluster(model: str, workers: int, dask: str | None) -> None:
-    from emigbench.model import is_in_file
-
-    if dask is None:
-        return
-    if workers > 1:
-        raise EmigbenchError("--workers and --dask exclude each other: a cluster has its own workers.")
-    if is_in_file(model):
-        raise EmigbenchError(
-            f"Model {model!r} is a file of this machine, which the workers of --dask do not have; install it there as "
-            f"a package and name it as package.module:Class."
-        )
-
-
-@contextmanager
-def _executor(workers: int, dask: str | None) -> Iterator[Any]:
-    from emigbench import workers as executors
-
-    if dask is not None:
-        with executors.dask(dask) as executor:
-            yield executor
-    elif workers > 1:
-        with executors.processes(workers) as executor:
-            yield executor
-    else:
-        yield None

@@ -180,23 +180,19 @@ def test_a_path_that_fails_does_not_stop_the_others():
 
     def evaluate(cells):
         (first, *_) = cells
-        match first.symbols[0]:
-            case "Na":
-                return [(0.0, np.full((len(atoms), 3), 1e4)) for atoms in cells]
-            case "K":
-                raise RuntimeError("the network is confused.\nReally.")
+        if first.symbols[0] == "Na":
+            return [(0.0, np.full((len(atoms), 3), 1e4)) for atoms in cells]
         return calm.evaluate(cells)
 
     potential = Potential("moody", "1", evaluate, elements=frozenset({3, 8, 11, 19}))
-    paths = [a_path(id=ion, mobile_ion=ion) for ion in ("Na", "Mg", "K", "Li")]
+    paths = [a_path(id=ion, mobile_ion=ion) for ion in ("Na", "Mg", "Li")]
     model = NebModel(lambda: potential)
     predictions = {p.id: p for p in model.predict(paths)}
-    assert {i: p.status for i, p in predictions.items()} == {"Na": "failed", "Mg": "failed", "K": "failed", "Li": "ok"}
+    assert {i: p.status for i, p in predictions.items()} == {"Na": "failed", "Mg": "failed", "Li": "ok"}
     assert predictions["Na"].e_m is None
     reasons = {path.id: model.result(path).reason for path in paths}
     assert "explodes" in reasons["Na"]
     assert reasons["Mg"] == "moody does not know the element Mg"
-    assert reasons["K"] == "RuntimeError: the network is confused. Really"
     assert not any("\n" in reason for reason in reasons.values())
     assert model.details["remarks"] == {path_id: reason for path_id, reason in reasons.items() if reason}
 
@@ -214,17 +210,15 @@ def test_an_ion_that_wanders_off_is_remarked_on():
     assert near.details["remarks"] == {}
 
 
-def test_a_failure_of_the_path_is_kept_and_one_of_the_machine_is_tried_again(cache):
-    for error, kept in ((RuntimeError("out of memory"), 0), (None, 1)):
-
-        def evaluate(cells, error=error):
-            if error:
-                raise error
-            return [(np.nan, np.zeros((len(atoms), 3))) for atoms in cells]
-
-        potential = Potential("weak", "1", evaluate)
-        assert NebModel(lambda potential=potential: potential).result(a_path()).status == "failed"
-        assert len(list(cache.glob("weak/*.json"))) == kept
+def test_a_failure_of_the_path_is_kept_and_one_of_the_machine_is_not(cache):
+    """The run goes on after the latter too: `evaluate` notes it as failed, and tries it again when it resumes."""
+    failing = Potential("weak", "1", lambda cells: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        NebModel(lambda: failing).result(a_path())
+    assert list(cache.glob("weak/*.json")) == []
+    potential = Potential("weak", "1", lambda cells: [(np.nan, np.zeros((len(atoms), 3))) for atoms in cells])
+    assert NebModel(lambda: potential).result(a_path()).status == "failed"
+    assert len(list(cache.glob("weak/*.json"))) == 1
     assert NebModel(lambda: potential).result(a_path()).reason == "weak gives an energy or force that is not a number"
 
 

@@ -1,0 +1,203 @@
+"""What a predicted barrier means: good or bad conductor, jump diffusivity, and what is known of like paths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+from emigbench.datasets import findings, labels
+from emigbench.datasets.labels import Facts
+from emigbench.records import MigrationPath, Prediction
+
+BOLTZMANN_EV_PER_K = 8.617333262e-5
+ATTEMPT_FREQUENCY_HZ = 1e13
+CORRELATION_FACTOR = 1.0
+GEOMETRIC_FACTOR = 1.0
+"""z / 2d for z equivalent hops in d dimensions: 1 in a chain, a square and a simple cubic network of sites."""
+N_KNOWN = 5
+SAME_HOST, SAME_HOP_A = 0.01, 0.03
+"""A known path whose host and hop differ by less may be the very path that is asked for."""
+_SD_OF_INTERVAL = NormalDist().inv_cdf(0.95)
+"""Half the width of a 90% interval in standard deviations, if errors are normal."""
+
+
+@dataclass(frozen=True)
+class KnownPath:
+    """A path of the dataset that is like another one.
+
+    Attributes:
+        facts: what `labels.csv` says about it.
+        host_difference: share of the host's atoms that are of other elements, 0 (the same formula) to 1.
+        hop_difference: difference of the hop lengths in Å.
+    """
+
+    facts: Facts
+    host_difference: float
+    hop_difference: float
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A prediction for one path, and what follows from it.
+
+    Attributes:
+        path: the path.
+        prediction: the model's answer.
+        threshold: barrier in eV up to which a conductor is good.
+        temperature: in K.
+        known: the most similar paths of the dataset.
+    """
+
+    path: MigrationPath
+    prediction: Prediction
+    threshold: float
+    temperature: float
+    known: tuple[KnownPath, ...]
+
+    @property
+    def e_m(self) -> float:
+        """The predicted barrier in eV."""
+        assert self.prediction.e_m is not None, "an answer is made of a barrier"
+        return self.prediction.e_m
+
+    @property
+    def good(self) -> bool:
+        """Whether the predicted barrier is at most the threshold."""
+        return self.e_m <= self.threshold
+
+    @property
+    def chance_good(self) -> float | None:
+        """Chance that the barrier is at most the threshold; None where the model gives no uncertainty.
+
+        Errors are taken to be normal, with the width of the 90% interval on the side of the threshold, or else
+        with the predicted standard deviation.
+        """
+        low, high = self.prediction.low, self.prediction.high
+        if low is not None and high is not None:
+            sd = (high - self.e_m if self.threshold > self.e_m else self.e_m - low) / _SD_OF_INTERVAL
+        elif self.prediction.std is not None:
+            sd = self.prediction.std
+        else:
+            return None
+        return NormalDist(self.e_m, sd).cdf(self.threshold) if sd > 0 else float(self.good)
+
+    @property
+    def diffusivity(self) -> float:
+        """Jump diffusivity in cm²/s, see `jump_diffusivity`."""
+        return jump_diffusivity(self.e_m, self.path.hop_length, self.temperature)
+
+    @property
+    def diffusivity_interval(self) -> tuple[float, float] | None:
+        """The jump diffusivities in cm²/s at the upper and the lower end of the barrier's interval, if it has one."""
+        if self.prediction.low is None or self.prediction.high is None:
+            return None
+        hop = self.path.hop_length
+        high, low = self.prediction.high, self.prediction.low
+        return jump_diffusivity(high, hop, self.temperature), jump_diffusivity(low, hop, self.temperature)
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Why to doubt the answer: what the model says, what the geometry says, what the dataset lacks."""
+        said = [*self.prediction.cautions]
+        if self.prediction.status == "not_converged":
+            said.append("the model itself does not trust this value: its calculation did not converge")
+        said += [findings.FLAGS[flag] for flag in self.path.flags]
+        if not self.known:
+            said.append(f"the dataset has no path of {self.path.mobile_ion}")
+        for k in self.known[:1]:
+            if k.host_difference < SAME_HOST and k.hop_difference < SAME_HOP_A:
+                said.append(
+                    f"{k.facts.id} of the dataset is the same hop or one much like it; a model fitted to it knows the "
+                    f"answer, so that its interval is too narrow"
+                )
+        return tuple(f"{text[:1].upper()}{text[1:].removesuffix('.')}." for text in said)
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as plain values; lengths in Å, barriers in eV, diffusivities in cm²/s."""
+        p, interval = self.prediction, self.diffusivity_interval
+        return {
+            "prediction": {
+                "e_m_ev": p.e_m,
+                "low_ev": p.low,
+                "high_ev": p.high,
+                "interval_level": None if p.low is None else 0.9,
+                "std_ev": p.std,
+                "status": p.status,
+            },
+            "conductor": {"threshold_ev": self.threshold, "good": self.good, "chance_good": self.chance_good},
+            "diffusivity": {
+                "temperature_k": self.temperature,
+                "cm2_per_s": self.diffusivity,
+                "low_cm2_per_s": interval and interval[0],
+                "high_cm2_per_s": interval and interval[1],
+                "assumptions": {
+                    "correlation_factor": CORRELATION_FACTOR,
+                    "geometric_factor": GEOMETRIC_FACTOR,
+                    "attempt_frequency_hz": ATTEMPT_FREQUENCY_HZ,
+                    "hop_length_a": self.path.hop_length,
+                },
+            },
+            "known_paths": [
+                {
+                    "id": k.facts.id,
+                    "composition": k.facts.composition,
+                    "structural_group": k.facts.structural_group,
+                    "e_m_ev": k.facts.e_m_ev,
+                    "hop_length_a": k.facts.hop_length_a,
+                    "host_difference": k.host_difference,
+                    "hop_difference_a": k.hop_difference,
+                    "label_flags": list(k.facts.label_flags),
+                }
+                for k in self.known
+            ],
+            "cautions": list(self.cautions),
+        }
+
+
+def answer(path: MigrationPath, prediction: Prediction, threshold: float = 0.65, temperature: float = 300.0) -> Answer:
+    """What a prediction means for its path."""
+    return Answer(path, prediction, threshold, temperature, tuple(nearest_known(path)))
+
+
+def jump_diffusivity(e_m: float, hop_length: float, temperature: float) -> float:
+    """Jump diffusivity D = f g a² ν exp(-E_m / k_B T) in cm²/s, Equation 1 of the paper (section 1).
+
+    The correlation factor f and the geometric factor g are 1, the attempt frequency ν is 10¹³ Hz. All hops are
+    taken to be alike.
+
+    Args:
+        e_m: barrier in eV; a negative one counts as none.
+        hop_length: distance a in Å.
+        temperature: in K.
+    """
+    a_cm = hop_length * 1e-8
+    prefactor = CORRELATION_FACTOR * GEOMETRIC_FACTOR * a_cm**2 * ATTEMPT_FREQUENCY_HZ
+    return prefactor * math.exp(-max(e_m, 0.0) / (BOLTZMANN_EV_PER_K * temperature))
+
+
+def nearest_known(path: MigrationPath, n: int = N_KNOWN) -> list[KnownPath]:
+    """The `n` paths of the dataset with the same ion and the most similar host and hop, nearest first.
+
+    A host of other elements altogether counts as much as a hop longer or shorter by 1 Å. Only the table of
+    labels is needed.
+    """
+    host, hop = _fractions(findings.framework_formula(path)), path.hop_length
+    known = [
+        KnownPath(facts, _difference(host, _fractions(facts.framework)), abs(facts.hop_length_a - hop))
+        for facts in labels.read("full")
+        if facts.mobile_ion == path.mobile_ion
+    ]
+    return sorted(known, key=lambda k: (k.host_difference + k.hop_difference, k.facts.id))[:n]
+
+
+def _fractions(formula: str) -> dict[str, float]:
+    counts = findings.named_formula(formula) or {}
+    return {element: n / sum(counts.values()) for element, n in counts.items()}
+
+
+def _difference(a: Mapping[str, float], b: Mapping[str, float]) -> float:
+    """Half the sum of the absolute differences of two compositions, 0 to 1."""
+    return sum(abs(a.get(e, 0.0) - b.get(e, 0.0)) for e in {*a, *b}) / 2

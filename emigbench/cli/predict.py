@@ -1,0 +1,129 @@
+"""Commands that answer for a user's own structures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emigbench.cli.console import (
+    DaskOption,
+    DatasetOption,
+    JsonOption,
+    check_cluster,
+    executor_of,
+    print_json,
+    progress_on_stderr,
+)
+from emigbench.errors import EmigbenchError
+
+app = typer.Typer()
+
+ThresholdOption = Annotated[float, typer.Option(help="Barrier in eV up to which a conductor is good.")]
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="Registry name, package.module:Class or file.py:Class.")],
+    initial: Annotated[Path, typer.Argument(help="File of the initial state: POSCAR, CIF, extended XYZ, …")],
+    final: Annotated[
+        Path | None, typer.Argument(help="That of the final state; else first and last frame of INITIAL.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(min=1, max=5000, help="For the diffusivity, in K.")] = 300.0,
+    threshold: ThresholdOption = 0.65,
+    ion: Annotated[str | None, typer.Option(help="Element of the moving ion, where it is not clear.")] = None,
+    site: Annotated[int | None, typer.Option(min=1, help="Its number in INITIAL, counted from 1.")] = None,
+    group: Annotated[str, typer.Option(help="Structural group of the host, such as SPINEL, if known.")] = "",
+    dataset: DatasetOption = "full",
+    as_json: JsonOption = False,
+) -> None:
+    """Predict the migration barrier of an ion that hops between two structures.
+
+    The atoms may be in another order, in other periodic images and at another origin in the second structure; the
+    cell must be the same. A model that ships no weights is first fitted to the whole dataset.
+
+    Examples:
+        emigbench predict path-forest initial.vasp final.vasp --temperature 330
+
+        emigbench predict nearest-hop initial.cif final.cif --ion Li --dataset spinels --json
+    """
+    from emigbench import answer as answers
+    from emigbench.hops import hop as hops
+    from emigbench.inference import predict as predict_paths
+    from emigbench.inference import ready_model
+
+    hop = hops.read_hop(initial, final, ion=ion, site=site, group=_known_group(group))
+    (prediction,) = predict_paths(ready_model(model, dataset, tell=_say), [hop.path])
+    if prediction.e_m is None:
+        raise EmigbenchError(f"Model {model!r} failed on this path and gives no barrier.")
+    found = answers.answer(hop.path, prediction, threshold, temperature)
+    if as_json:
+        print_json({"model": model, "path": hop.to_json(), **found.to_json()})
+        return
+    from rich.console import Console
+
+    from emigbench.report import answer as report
+
+    Console(soft_wrap=not sys.stdout.isatty(), highlight=False).print(report.show(hop, found, model))
+
+
+@app.command()
+def screen(
+    folder: Annotated[Path, typer.Argument(help="Folder with structure files, also below it.")],
+    ion: Annotated[str, typer.Option(help="Element whose vacancy hops are predicted.")],
+    max_hop: Annotated[float, typer.Option(min=1, max=12, help="Longest hop in Å.")] = 5.0,
+    model: Annotated[str, typer.Option(help="Registry name, package.module:Class or file.py:Class.")] = "path-forest",
+    threshold: ThresholdOption = 0.65,
+    out: Annotated[Path | None, typer.Option(help="Folder for the result, or runs/screen-FOLDER-ION.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each takes a file.")] = 1,
+    dask: DaskOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a screening that was stopped.")] = False,
+    dataset: DatasetOption = "full",
+) -> None:
+    """Predict all vacancy hops of an ion in many structures, and rank these by the barrier of an endless path.
+
+    Every site of the ion must be occupied in the files: each hop then goes into one that is left empty. Files that
+    cannot be used are listed with the reason.
+
+    Examples:
+        emigbench screen structures --ion Li --workers 4
+
+        emigbench screen structures --ion Na --max-hop 4 --model my_model.py:MyModel
+    """
+    from emigbench import screening
+    from emigbench.report import screening as report
+    from emigbench.storage import write_text
+
+    plan = screening.Plan(model, dataset, ion, max_hop)
+    target = out or Path("runs") / f"screen-{folder.resolve().name}-{ion}"
+    check_cluster(model, workers, dask)
+    with executor_of(workers, dask) as executor, progress_on_stderr(f"{ion} hops in {folder}") as progress:
+        found = screening.screen(folder, plan, target, resume=resume, executor=executor, progress=progress)
+    for name, text in report.files(found, plan, threshold).items():
+        write_text(target / name, text)
+    screening.forget(target)
+    print(report.table(found), end="")
+    unusable = sum(bool(each.error) for each in found)
+    if unusable:
+        print(f"{unusable} of {len(found)} files gave nothing; {target / report.STRUCTURES} says why.", file=sys.stderr)
+    print(f"The tables and the page {report.PAGE} are in {target}.", file=sys.stderr)
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
+def _known_group(group: str) -> str:
+    """The group as the dataset writes it.
+
+    Raises:
+        EmigbenchError: if the dataset has no such group.
+    """
+    from emigbench.datasets import labels
+
+    known = sorted({facts.structural_group for facts in labels.read("full")})
+    if group and group.upper() not in known:
+        raise EmigbenchError(f"There is no structural group {group!r}; there are {', '.join(known)}.")
+    return group.upper()

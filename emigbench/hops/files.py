@@ -1,0 +1,232 @@
+"""Structure files -> crystals, whatever the format. Nothing in a file is executed or unpickled.
+
+CIF and pymatgen's JSON are read by pymatgen; extended XYZ and other text formats by ASE, which the extra `ase`
+brings.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emigbench.errors import EmigbenchError, in_words, quoted
+from emigbench.hops import poscar
+from emigbench.records import FloatArray
+from emigbench.storage import read_text
+
+if TYPE_CHECKING:
+    from pymatgen.core.structure import Structure
+
+MOST_ATOMS = 20_000
+MOST_CIF_SITES = 5_000
+"""pymatgen compares all sites of a CIF with each other, so that more would take minutes."""
+LARGEST_FILE = 20_000_000
+"""Bytes; a POSCAR of the largest cell has 2 MB, but a CIF or a trajectory says more."""
+OVERLAP_A = 0.5
+"""Atoms nearer than this are one atom written twice, or a wrong cell."""
+ASE_FORMATS = frozenset(
+    "aims cfg espresso-in espresso-out extxyz gen res vasp-out vasp-xdatcar vasp-xml xsd xsf".split()
+)
+"""Text formats with a cell. ASE reads more, but some of the others are unpickled or reach for a database."""
+
+
+@dataclass(frozen=True, eq=False)
+class Crystal:
+    """A periodic cell of atoms.
+
+    Attributes:
+        name: what errors call it, such as the file's name.
+        lattice: (3, 3) Å, rows are the cell vectors.
+        species: n element symbols.
+        frac_coords: (n, 3) fractional, inside [0, 1).
+    """
+
+    name: str
+    lattice: FloatArray
+    species: tuple[str, ...]
+    frac_coords: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.species)
+
+
+def read(file: Path) -> list[Crystal]:
+    """The crystals in a file, one for each frame or data block, in the file's order.
+
+    Raises:
+        EmigbenchError: if it cannot be read, or holds something else than a whole, ordered, periodic crystal.
+    """
+    if file.is_dir():
+        raise EmigbenchError(f"{file} is a folder; name a structure file.")
+    text = read_text(file, LARGEST_FILE)
+    if not text.strip():
+        raise EmigbenchError(f"{file} is empty.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = _parse(file, text)
+        except EmigbenchError:
+            raise
+        except Exception as error:  # the parsers fail in many ways of their own
+            raise EmigbenchError(f"{file} cannot be read as a structure ({in_words(error)}).") from error
+    if not found:
+        raise EmigbenchError(f"{file} holds no structure.")
+    return found
+
+
+def from_structure(structure: Structure, name: str) -> Crystal:
+    """A pymatgen Structure as a crystal.
+
+    Raises:
+        EmigbenchError: if a site is partly occupied, or the crystal is none, see `crystal`.
+    """
+    if not structure.is_ordered:
+        site = next(site for site in structure if not site.is_ordered)
+        raise EmigbenchError(
+            f"{name} has partly occupied sites ({quoted(site.species_string)}); order it first, so that each site "
+            f"has one atom or none."
+        )
+    species = [getattr(site.specie, "element", site.specie) for site in structure]  # without an oxidation state
+    symbols = [getattr(each, "name", str(each)) for each in species]  # the symbol of deuterium is that of hydrogen
+    return crystal(name, structure.lattice.matrix, symbols, structure.frac_coords)
+
+
+def crystal(name: str, lattice: Any, species: Sequence[str], frac_coords: Any) -> Crystal:
+    """A checked crystal, its atoms moved into the cell.
+
+    Raises:
+        EmigbenchError: if the cell is not periodic or too large, an element is unknown or atoms overlap.
+    """
+    cell = np.array(lattice, dtype=float).reshape(3, 3)
+    coords = np.array(frac_coords, dtype=float).reshape(-1, 3)
+    if not (np.isfinite(cell).all() and np.isfinite(coords).all()):
+        raise EmigbenchError(f"{name} has a coordinate that is not finite.")
+    if abs(np.linalg.det(cell)) < 1e-3:
+        raise EmigbenchError(f"{name} has no periodic cell; a hop needs the three cell vectors of a crystal.")
+    check_size(name, len(species))
+    if unknown := sorted(set(species) - elements()):
+        raise EmigbenchError(f"{name} has an atom of an unknown element, {quoted(unknown[0])}; use element symbols.")
+    coords -= np.floor(coords)
+    coords[coords >= 1.0] = 0.0  # -1e-17 - floor(-1e-17) is 1.0
+    found = Crystal(name, cell, tuple(species), coords)
+    first, second, length = near_pairs(found, found, OVERLAP_A)
+    for i, j, distance in zip(first, second, length, strict=True):
+        if i < j:
+            raise EmigbenchError(
+                f"{name} has overlapping atoms: {species[i]} {i + 1} and {species[j]} {j + 1} are {distance:.2f} Å "
+                f"apart."
+            )
+    return found
+
+
+def check_size(name: str, n_atoms: int) -> None:
+    """Refuse cells without atoms, and those so large that nobody meant them.
+
+    Raises:
+        EmigbenchError: if there are none or too many.
+    """
+    if n_atoms == 0:
+        raise EmigbenchError(f"{name} has no atoms.")
+    if n_atoms > MOST_ATOMS:
+        raise EmigbenchError(
+            f"{name} has {n_atoms:,} atoms, more than the {MOST_ATOMS:,} that are read; cut out a smaller cell around "
+            f"the hop."
+        )
+
+
+def near_pairs(
+    a: Crystal, b: Crystal, cutoff: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Atoms of `a` and `b` within `cutoff` Å of each other by fractional coordinates, over all images.
+
+    Lengths are those of the lattice of `a`. Exact in skewed cells.
+
+    Returns:
+        Indices into `a`, indices into `b`, and distances in Å; a pair comes once for each image.
+    """
+    from pymatgen.optimization.neighbors import find_points_in_spheres
+
+    cell = np.ascontiguousarray(a.lattice)
+    points, centres = (np.ascontiguousarray((x.frac_coords % 1.0) @ cell) for x in (b, a))
+    first, second, _, lengths = find_points_in_spheres(points, centres, cutoff, np.ones(3, dtype=np.int64), cell)
+    return first, second, lengths
+
+
+@cache
+def elements() -> frozenset[str]:
+    """The symbols of the elements; isotopes (D, T) are none."""
+    from pymatgen.core.periodic_table import Element
+
+    return frozenset(element.symbol for element in Element)
+
+
+# --- Formats
+
+
+def _parse(file: Path, text: str) -> list[Crystal]:
+    name = file.name.lower()
+    if name.endswith((".cif", ".mcif")):
+        return _parse_cif(file, text)
+    if name.endswith(".json"):
+        return [_parse_json(file, text)]
+    if "poscar" in name or "contcar" in name or name.endswith(".vasp") or not file.suffix:
+        return [crystal(str(file), *poscar.parse(text, str(file), check_size))]
+    return _parse_with_ase(file)
+
+
+def _parse_cif(file: Path, text: str) -> list[Crystal]:
+    from pymatgen.io.cif import CifFile, CifParser
+
+    listed = max(len(block.data.get("_atom_site_fract_x", [])) for block in CifFile.from_str(text).data.values())
+    if listed > MOST_CIF_SITES:
+        raise EmigbenchError(
+            f"{file} lists {listed:,} sites, more than the {MOST_CIF_SITES:,} that are read from a CIF; write it as "
+            f"POSCAR."
+        )
+    structures = CifParser.from_str(text).parse_structures(primitive=False)
+    return [from_structure(structure, str(file)) for structure in structures]
+
+
+def _parse_json(file: Path, text: str) -> Crystal:
+    content = json.loads(text)  # read here: pymatgen would build any class that the file names
+    sites = content["sites"]
+    check_size(str(file), len(sites))
+    if any(len(site["species"]) != 1 or site["species"][0].get("occu", 1) != 1 for site in sites):
+        raise EmigbenchError(f"{file} has partly occupied sites; order it first.")
+    species = [str(site["species"][0]["element"]) for site in sites]
+    return crystal(str(file), content["lattice"]["matrix"], species, [site["abc"] for site in sites])
+
+
+def _parse_with_ase(file: Path) -> list[Crystal]:
+    try:
+        from ase.io import read as read_atoms
+        from ase.io.formats import UnknownFileTypeError, filetype
+    except ImportError:
+        raise EmigbenchError(
+            f"{file} is no POSCAR, CIF or pymatgen JSON by its name, and other formats need ASE: "
+            f"pip install 'emigbench[ase]'."
+        ) from None
+    try:
+        kind = filetype(str(file))
+    except UnknownFileTypeError:
+        kind = ""
+    if kind not in ASE_FORMATS:
+        raise EmigbenchError(
+            f"{file} is of a format that is not read here; write it as POSCAR, CIF or extended XYZ (name.extxyz)."
+        )
+    frames = read_atoms(str(file), index=":", format=kind, do_not_split_by_at_sign=True)
+    for atoms in frames:
+        if atoms.cell.rank < 3 or not atoms.pbc.all():
+            raise EmigbenchError(f"{file} has no periodic cell; a hop needs the three cell vectors of a crystal.")
+    return [
+        crystal(str(file), atoms.cell.array, atoms.get_chemical_symbols(), atoms.get_scaled_positions(wrap=False))
+        for atoms in frames
+    ]

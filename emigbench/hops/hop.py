@@ -1,0 +1,213 @@
+"""Two structures -> the path of the one ion that hops between them, and what was understood."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emigbench.errors import EmigbenchError
+from emigbench.hops import images
+from emigbench.hops.files import Crystal, near_pairs, read
+from emigbench.hops.matching import Match, match, stretch
+from emigbench.hops.paths import new_path
+from emigbench.records import FloatArray, MigrationPath
+
+SAME_A = 1e-3
+"""Cells and atoms that differ by less are the same."""
+TIE_A = 0.01
+"""Images of a hop whose lengths differ by less are equally near."""
+REACH_A = 3.0
+SHIFT_A = 0.05
+"""A shift of the origin, or of a relaxation, that is worth a word."""
+SAME_STRAIN = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Hop:
+    """A path, and how it was found in two structures.
+
+    Attributes:
+        path: the path.
+        site: index of the moving ion in the initial structure.
+        final_site: its index in the final structure.
+        host_moved: how far the host atom moves that moves most, in Å.
+        host_moved_atom: the element and number, counted from 1, of that atom.
+        notes: what the two structures had to be read through, in plain sentences.
+    """
+
+    path: MigrationPath
+    site: int
+    final_site: int
+    host_moved: float
+    host_moved_atom: str
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What was understood, as plain values; sites are counted from 1, coordinates are fractional."""
+        path = self.path
+        numbers = (self.site + 1, self.final_site + 1)
+        ends = [
+            {"number": number, "frac_coords": path.band_frac_coords[image].tolist()}
+            for number, image in zip(numbers, (0, -1), strict=True)
+        ]
+        return {
+            "id": path.id,
+            "formula": path.composition,
+            "n_atoms": path.n_atoms,
+            "space_group": path.space_group,
+            "structural_group": path.structural_group,
+            "mobile_ion": path.mobile_ion,
+            "initial_site": ends[0],
+            "final_site": ends[1],
+            "hop_length_a": path.hop_length,
+            "host_moved_a": self.host_moved,
+            "flags": list(path.flags),
+            "notes": list(self.notes),
+        }
+
+
+def read_path(
+    initial: str | Path,
+    final: str | Path | None = None,
+    *,
+    ion: str | None = None,
+    site: int | None = None,
+    group: str = "",
+) -> MigrationPath:
+    """The path of the one ion that hops between two structure files; see `read_hop`."""
+    return read_hop(initial, final, ion=ion, site=site, group=group).path
+
+
+def read_hop(
+    initial: str | Path,
+    final: str | Path | None = None,
+    *,
+    ion: str | None = None,
+    site: int | None = None,
+    group: str = "",
+) -> Hop:
+    """Read a hop from two structure files (POSCAR, CIF, pymatgen JSON, and with ASE extended XYZ and others).
+
+    Of a file with several frames the last is taken, as of a relaxation.
+
+    Args:
+        initial: file of the initial state.
+        final: file of the final state; if not given, `initial` has several frames, and its first and last are
+            the two states.
+        ion: element of the moving ion, where it is not clear.
+        site: number of the moving ion in the initial structure, counted from 1, where it is not clear.
+        group: one of the 27 structural groups of the dataset, for models that use it.
+
+    Raises:
+        EmigbenchError: if a file cannot be read, or not exactly one ion hops.
+    """
+    first = read(Path(initial))
+    if final is None and len(first) < 2:
+        raise EmigbenchError(f"{initial} holds one structure; name a second file with the final state.")
+    a, b = (first[0], first[-1]) if final is None else (first[-1], read(Path(final))[-1])
+    return hop_between(
+        a,
+        b,
+        path_id=_name(Path(initial), None if final is None else Path(final)),
+        ion=ion,
+        site=None if site is None else site - 1,
+        group=group,
+    )
+
+
+def hop_between(
+    a: Crystal, b: Crystal, *, path_id: str, ion: str | None = None, site: int | None = None, group: str = ""
+) -> Hop:
+    """The hop from crystal `a` to crystal `b`: a straight band along the shortest periodic image.
+
+    Where several images are equally near, the band stays as far from the host as it can. How atoms are matched
+    and the moving ion (`ion`, or index `site` of `a`) is found: `emigbench.hops.matching.match`.
+
+    Raises:
+        EmigbenchError: if not exactly one ion hops.
+    """
+    if len(a) < 2:
+        raise EmigbenchError(f"{a.name} has one atom; a hop needs a host.")
+    found = match(a, b, ion, site)
+    host = [i for i in range(len(a)) if i != found.moving]
+    start = a.frac_coords[found.moving]
+    step, n_ties = _clearest_image(a, found)
+    strain = stretch(a.lattice, b.lattice)
+    host_moved = found.lengths[host]
+    relaxed = max(np.abs(a.lattice @ strain).max(), host_moved.max()) >= SAME_A
+    path = new_path(
+        path_id,
+        a.species[found.moving],
+        a.lattice,
+        tuple(a.species[i] for i in host),
+        a.frac_coords[host],
+        (start, start + step),
+        group=group,
+        final=(a.lattice + a.lattice @ strain, a.frac_coords[host] + found.moved[host]) if relaxed else None,
+    )
+    most = int(host_moved.argmax())
+    return Hop(
+        path,
+        site=found.moving,
+        final_site=int(found.partner[found.moving]),
+        host_moved=float(host_moved[most]),
+        host_moved_atom=f"{a.species[host[most]]} {host[most] + 1}",
+        notes=tuple(_notes(a, b, found, path, n_ties)),
+    )
+
+
+def clearance(start: FloatArray, step: FloatArray, host: Crystal) -> float:
+    """Distance in Å from a straight line to the nearest atom of the host, no more than 3 Å."""
+    line = start + np.linspace(0, 1, 21)[:, None] * step
+    _, _, lengths = near_pairs(replace(host, species=("",) * len(line), frac_coords=line), host, REACH_A)
+    return float(lengths.min(initial=REACH_A))
+
+
+def _clearest_image(a: Crystal, found: Match) -> tuple[FloatArray, int]:
+    """The shortest image of the hop, of several the one farthest from the host, and how many there are."""
+    steps = images.shortest_ones(found.moved[found.moving], a.lattice, TIE_A)
+    if len(steps) == 1:
+        return steps[0], 1
+    others = np.arange(len(a)) != found.moving
+    host = replace(a, species=(), frac_coords=a.frac_coords[others])
+    start = a.frac_coords[found.moving]
+
+    def order(step: FloatArray) -> tuple[float, list[float]]:
+        return round(clearance(start, step, host), 2), np.round(step, 3).tolist()
+
+    return max(steps, key=order), len(steps)
+
+
+def _notes(a: Crystal, b: Crystal, found: Match, path: MigrationPath, n_ties: int) -> Iterator[str]:
+    """What a user might not expect of the two structures."""
+    if (found.partner != np.arange(len(a))).any():
+        yield "The atoms stand in another order in the final structure."
+    shift = float(np.linalg.norm(images.shortest(found.shift[None], a.lattice) @ a.lattice))
+    if shift > SHIFT_A:
+        yield f"The final structure has another origin; a shift of {shift:.2f} Å common to all atoms was removed."
+    if found.other_origins:
+        yield "Other origins fit as well and give longer hops; to be sure, give both structures at one origin."
+    ends = path.band_frac_coords[-1]
+    if (np.floor(ends + 1e-9) != 0).any():
+        yield "The ion leaves the cell: its final site is that of a neighbouring cell."
+    if n_ties > 1:
+        yield f"{n_ties} images of the final site are equally near; the line farthest from the host is taken."
+    strain = float(np.abs(np.linalg.eigvalsh(stretch(a.lattice, b.lattice))).max())
+    if strain > SAME_STRAIN:
+        yield f"The cells differ by up to {strain:.1%} in a direction; each state keeps its own."
+
+
+def _name(initial: Path, final: Path | None) -> str:
+    """An id from the names of the files, with their folders where the names are equal."""
+    if final is None:
+        names = [initial.stem]
+    elif initial.name == final.name:
+        names = [f"{file.parent.name}-{file.stem}".strip("-.") for file in (initial, final)]
+    else:
+        names = [initial.stem, final.stem]
+    return re.sub(r"[^\w.+-]+", "-", "--".join(names))

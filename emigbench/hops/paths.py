@@ -1,0 +1,103 @@
+"""Migration paths from bare structures: the fields that a structure tells, and nothing made up."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from emigbench.datasets import findings
+from emigbench.datasets.symmetry import SYMPREC_A
+from emigbench.records import N_IMAGES, FloatArray, MigrationPath
+
+SYMMETRY_ATOMS = 500
+"""Larger cells get no space group: finding it takes longer than anything else here."""
+
+
+def new_path(
+    path_id: str,
+    ion: str,
+    lattice: FloatArray,
+    host_species: tuple[str, ...],
+    host: FloatArray,
+    ends: tuple[FloatArray, FloatArray],
+    *,
+    group: str = "",
+    material_id: str = "",
+    final: tuple[FloatArray, FloatArray] | None = None,
+) -> MigrationPath:
+    """A path with the fields that a structure tells: composition, space group, findings about the geometry.
+
+    Args:
+        path_id: its id.
+        ion: element of the moving ion.
+        lattice: (3, 3) Å.
+        host_species: n elements.
+        host: (n, 3) fractional.
+        ends: the fractional coordinates (3,) of the initial and final site, unwrapped.
+        group: the structural group, if known.
+        material_id: the material, if known; else the path's own id.
+        final: lattice and host (n, 3) of the final state, if relaxed apart.
+    """
+    fractions = np.linspace(0, 1, N_IMAGES)[:, None]
+    band = ends[0] + fractions * (ends[1] - ends[0])
+    symbol, system = _symmetry(lattice, (ion, ion, *host_species), np.vstack([band[[0, -1]], host]))
+    path = MigrationPath(
+        id=path_id,
+        material_id=material_id or path_id,
+        structural_group=group,
+        mobile_ion=ion,
+        composition=reduced_formula((ion, *host_species)),
+        state="unknown",
+        lattice=lattice,
+        host_species=host_species,
+        host_frac_coords=host,
+        band_frac_coords=band,
+        final_lattice=None if final is None else final[0],
+        final_host_frac_coords=None if final is None else final[1],
+        space_group=symbol,
+        crystal_system=system,
+    )
+    return replace(path, flags=tuple(findings.geometry_flags(path)))
+
+
+def reduced_formula(species: Sequence[str]) -> str:
+    """The reduced formula of a list of element symbols."""
+    from pymatgen.core.composition import Composition
+
+    return str(Composition(Counter(species)).reduced_formula)
+
+
+_LAST_GROUPS = {
+    "Triclinic": 2,
+    "Monoclinic": 15,
+    "Orthorhombic": 74,
+    "Tetragonal": 142,
+    "Trigonal": 167,
+    "Hexagonal": 194,
+    "Cubic": 230,
+}
+"""Crystal system -> the number of its last space group."""
+
+
+def _symmetry(lattice: FloatArray, species: Sequence[str], coords: FloatArray) -> tuple[str, str]:
+    """Space group and crystal system of the host with both ends of the band occupied, "" where none is found."""
+    import spglib
+
+    if len(species) > SYMMETRY_ATOMS:
+        return "", ""
+    numbers = np.unique(species, return_inverse=True)[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = spglib.get_symmetry_dataset(
+                (lattice.tolist(), coords.tolist(), numbers.tolist()), symprec=SYMPREC_A
+            )
+        except Exception:  # it gives up in its own ways; nothing found is an answer here
+            found = None
+    if found is None:
+        return "", ""
+    return str(found.international), next(name for name, last in _LAST_GROUPS.items() if found.number <= last)

@@ -1,0 +1,65 @@
+"""POSCAR files. pymatgen reads them too, but importing what it needs takes a second, most of an answer's time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from emigbench.errors import EmigbenchError
+from emigbench.records import FloatArray
+
+
+def parse(text: str, name: str, check_size: Callable[[str, int], None]) -> tuple[FloatArray, list[str], FloatArray]:
+    """The cell, the elements and the fractional coordinates in the text of a POSCAR (VASP 5 or 6).
+
+    The lines are: a comment, the scale (a negative one is the volume in Å³), three cell vectors, the symbols, how
+    many atoms there are of each, perhaps "Selective dynamics", "Direct" or "Cartesian", and the coordinates. Symbols
+    may carry the name of a potential (`Li_sv/0a1b`), and they and the counts may go on for several lines.
+
+    Args:
+        text: content of the file.
+        name: what errors call it.
+        check_size: refuses numbers of atoms that are too large, before so many are read.
+
+    Returns:
+        (3, 3) Å, n symbols, (n, 3) fractional.
+
+    Raises:
+        EmigbenchError: if the elements are not named, or by `check_size`.
+        ValueError, IndexError: if the text is something else.
+    """
+    lines = [line.replace("!", "#").partition("#")[0].split() for line in text.splitlines()]
+    lattice = np.array([[float(x) for x in line] for line in lines[2:5]]).reshape(3, 3)
+    scale = float(lines[1][0])
+    factor = scale if scale > 0 else float((-scale / abs(np.linalg.det(lattice))) ** (1 / 3))
+    rest = iter(lines[5:])
+    line = next(rest, [])
+    symbols: list[str] = []
+    while line and not line[0].isdigit():
+        symbols += (word.split("/")[0].split("_")[0] for word in line)
+        line = next(rest, [])
+    if not symbols:
+        raise EmigbenchError(f"{name} does not name its elements; add their symbols above the counts.")
+    counts: list[int] = []
+    while line and line[0].isdigit():
+        counts += map(int, line)
+        line = next(rest, [])
+    if len(counts) != len(symbols):
+        raise ValueError(f"{len(symbols)} symbols and {len(counts)} counts")
+    check_size(name, sum(counts))
+    if line[0][0] in "sS":
+        line = next(rest, [])
+    coords = np.array(list(_rows(rest, sum(counts))))
+    if line[0][0] in "cCkK":
+        coords = coords @ np.linalg.inv(lattice)  # both are to be multiplied by the scale
+    species = [symbol for symbol, count in zip(symbols, counts, strict=True) for _ in range(count)]
+    return lattice * factor, species, coords
+
+
+def _rows(lines: Iterator[list[str]], n: int) -> Iterator[list[float]]:
+    for number in range(n):
+        line = next(lines, [])
+        if len(line) < 3:
+            raise ValueError(f"{n} atoms are announced, and there are the coordinates of {number}")
+        yield [float(x) for x in line[:3]]

@@ -1,0 +1,188 @@
+"""The vacancy hops of a crystal: every pair of sites of an ion up to a distance, each once up to symmetry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emigbench.datasets.symmetry import SYMPREC_A
+from emigbench.errors import EmigbenchError
+from emigbench.hops.files import OVERLAP_A, Crystal, check_size
+from emigbench.hops.hop import clearance
+from emigbench.hops.paths import new_path
+from emigbench.records import MigrationPath
+
+SHORTEST_HOP_A = 1.0
+SMALLEST_CELL_A = 7.0
+"""A cell with lattice planes nearer than this is repeated, so that the ion does not meet its own image."""
+
+Edge = tuple[int, int, tuple[int, int, int]]
+"""A hop from a site to another site in the cell that stands so many cell vectors away."""
+
+
+@dataclass(frozen=True)
+class VacancyHop:
+    """A hop of an ion into a vacant site of its own kind, and all hops that symmetry makes of it.
+
+    Attributes:
+        edge: the hop that stands for all.
+        equivalents: every hop of the cell that is equivalent to it, in one of the two directions each.
+        length: Å.
+    """
+
+    edge: Edge
+    equivalents: tuple[Edge, ...]
+    length: float
+
+
+def primitive(crystal: Crystal) -> Crystal:
+    """The smallest cell of a crystal, in the same place and orientation; the crystal itself where none is found.
+
+    A supercell hides the symmetry operations that do not keep its shape, so hops are counted in this cell.
+    """
+    import spglib
+
+    elements, numbers = np.unique(crystal.species, return_inverse=True)
+    try:
+        found = spglib.standardize_cell(_as_spglib(crystal), to_primitive=True, no_idealize=True, symprec=SYMPREC_A)
+    except Exception:  # it gives up in its own ways
+        found = None
+    if found is None or len(found[2]) >= len(numbers):
+        return crystal
+    species = tuple(str(elements[number]) for number in found[2])
+    return replace(crystal, lattice=np.array(found[0]), species=species, frac_coords=np.array(found[1]) % 1.0)
+
+
+def vacancy_hops(crystal: Crystal, ion: str, max_hop: float) -> list[VacancyHop]:
+    """The symmetry-distinct hops between sites of an ion, shortest first.
+
+    A hop and its reverse are one. Pairs whose straight line passes within 0.5 Å of an atom are left out: such an
+    ion would have to pass through another one, so that these are several hops.
+
+    Args:
+        crystal: in its primitive cell, with every site of the ion occupied.
+        ion: element.
+        max_hop: longest hop in Å.
+
+    Raises:
+        EmigbenchError: if there is no such ion, or no two of its sites are so near.
+    """
+    if ion not in crystal.species:
+        raise EmigbenchError(f"{crystal.name} has no {ion}; it has {', '.join(sorted(set(crystal.species)))}.")
+    lengths = _edges(crystal, ion, max_hop)
+    operations = _operations(crystal)
+    distinct: list[VacancyHop] = []
+    left = dict.fromkeys(sorted(lengths, key=lambda edge: (round(lengths[edge], 3), edge)))
+    while left:
+        edge = next(iter(left))
+        orbit = {image for image in _images(edge, operations) if image in left}
+        for image in orbit | {edge}:
+            del left[image]
+        if not _passes_through_an_atom(crystal, edge):
+            distinct.append(VacancyHop(edge, tuple(sorted(orbit | {edge})), lengths[edge]))
+    if not distinct:
+        raise EmigbenchError(f"{crystal.name} has no two sites of {ion} within {max_hop:g} Å of each other.")
+    return distinct
+
+
+def vacancy_path(crystal: Crystal, hop: VacancyHop, path_id: str, group: str = "") -> MigrationPath:
+    """The path of a hop: the target site is empty, every other site of the ion is occupied.
+
+    The cell is repeated until its lattice planes are at least 7 Å apart in every direction.
+
+    Raises:
+        EmigbenchError: if that makes the cell too large.
+    """
+    start, end, cells = hop.edge
+    spacings = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
+    repeats = np.ceil(SMALLEST_CELL_A / spacings - 1e-6).astype(int)
+    check_size(crystal.name, len(crystal) * int(repeats.prod()))
+    corners = np.stack(np.meshgrid(*map(np.arange, repeats), indexing="ij"), axis=-1).reshape(-1, 3)
+    ends = (crystal.frac_coords[start] / repeats, (crystal.frac_coords[end] + cells) / repeats)
+    moving = start  # in the cell at the origin, the first of the copies
+    vacant = int(np.ravel_multi_index(tuple(np.mod(cells, repeats)), tuple(repeats))) * len(crystal) + end
+    if vacant == moving:
+        raise AssertionError("unreachable: a hop is shorter than the repeated cell")
+    coords = ((corners[:, None, :] + crystal.frac_coords) / repeats).reshape(-1, 3)
+    host = [i for i in range(len(coords)) if i not in (moving, vacant)]
+    return new_path(
+        path_id,
+        crystal.species[start],
+        crystal.lattice * repeats[:, None],
+        tuple(crystal.species[i % len(crystal)] for i in host),
+        coords[host],
+        ends,
+        group=group,
+        material_id=crystal.name,
+    )
+
+
+def _edges(crystal: Crystal, ion: str, max_hop: float) -> dict[Edge, float]:
+    """Pairs of sites of an ion and their distance in Å; of a hop and its reverse the one that sorts first."""
+    from pymatgen.optimization.neighbors import find_points_in_spheres
+
+    sites = np.flatnonzero(np.array(crystal.species) == ion)
+    cell = np.ascontiguousarray(crystal.lattice)
+    points = np.ascontiguousarray(crystal.frac_coords[sites] @ cell)
+    found = find_points_in_spheres(points, points, max_hop, np.ones(3, dtype=np.int64), cell)
+    return {
+        _undirected((int(sites[i]), int(sites[j]), tuple(int(c) for c in cells))): float(length)  # type: ignore[arg-type]
+        for i, j, cells, length in zip(*found, strict=True)
+        if length > SHORTEST_HOP_A
+    }
+
+
+def _undirected(edge: Edge) -> Edge:
+    i, j, (x, y, z) = edge
+    return min(edge, (j, i, (-x, -y, -z)))
+
+
+_Operation = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""A symmetry operation: its rotation, the site that each site goes to, and the cell that this one then stands in."""
+
+
+def _operations(crystal: Crystal) -> list[_Operation]:
+    """The symmetry operations of a crystal, as spglib finds them at 0.1 Å."""
+    import spglib
+
+    numbers = np.unique(crystal.species, return_inverse=True)[1]
+    try:
+        found = spglib.get_symmetry(_as_spglib(crystal), symprec=SYMPREC_A)
+    except Exception:  # it gives up in its own ways; without symmetry every hop is distinct
+        found = None
+    if found is None:
+        return []
+    operations = []
+    for rotation, translation in zip(found["rotations"], found["translations"], strict=True):
+        moved = crystal.frac_coords @ rotation.T + translation
+        delta = moved[:, None, :] - crystal.frac_coords
+        cells = np.round(delta)
+        distances = np.linalg.norm((delta - cells) @ crystal.lattice, axis=2)
+        distances[numbers[:, None] != numbers] = np.inf
+        target = distances.argmin(axis=1)
+        operations.append((rotation, target, cells[np.arange(len(target)), target].astype(int)))
+    return operations
+
+
+def _as_spglib(crystal: Crystal) -> tuple[list[list[float]], list[list[float]], list[int]]:
+    numbers = np.unique(crystal.species, return_inverse=True)[1]
+    return crystal.lattice.tolist(), crystal.frac_coords.tolist(), numbers.tolist()
+
+
+def _images(edge: Edge, operations: list[_Operation]) -> Iterator[Edge]:
+    """What the symmetry operations make of a hop."""
+    i, j, cells = edge
+    for rotation, target, stands_in in operations:
+        x, y, z = (rotation @ np.array(cells) + stands_in[j] - stands_in[i]).tolist()
+        yield _undirected((int(target[i]), int(target[j]), (x, y, z)))
+
+
+def _passes_through_an_atom(crystal: Crystal, edge: Edge) -> bool:
+    i, j, cells = edge
+    step = crystal.frac_coords[j] + cells - crystal.frac_coords[i]
+    ends = np.isin(np.arange(len(crystal)), (i, j))
+    host = replace(crystal, species=(), frac_coords=crystal.frac_coords[~ends])
+    return clearance(crystal.frac_coords[i], step, host) < OVERLAP_A

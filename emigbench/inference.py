@@ -1,0 +1,68 @@
+"""Models that answer for new structures: trained as they ship, or fitted here to a whole dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from emigbench.datasets import store
+from emigbench.errors import EmigbenchError, in_words
+from emigbench.model import BarrierModel, create
+from emigbench.records import MigrationPath, Prediction
+
+
+def predict(model: str | BarrierModel, paths: Sequence[MigrationPath], dataset: str = "full") -> list[Prediction]:
+    """Barriers of new paths, in the order of the paths.
+
+    Args:
+        model: name of a model, made ready by `ready_model`; or a model that is ready.
+        paths: what to predict, each id once.
+        dataset: what a model without shipped weights is fitted to.
+
+    Raises:
+        EmigbenchError: if there is no such model, or it fails, or gives no answer for a path.
+    """
+    name = model if isinstance(model, str) else type(model).__name__
+    if len({path.id for path in paths}) < len(paths):
+        raise EmigbenchError("Two paths have the same id; give each an id of its own.")
+    ready = ready_model(model, dataset) if isinstance(model, str) else model
+    try:
+        given = {prediction.id: prediction for prediction in ready.predict(paths)}
+        return [given[path.id] for path in paths]
+    except EmigbenchError:
+        raise
+    except KeyError as error:
+        raise EmigbenchError(f"Model {name!r} gave no prediction for {error.args[0]}.") from error
+    except Exception as error:
+        raise EmigbenchError(f"Model {name!r} failed on {_ids(paths)}: {in_words(error)}.") from error
+
+
+def ready_model(spec: str, dataset: str = "full", tell: Callable[[str], None] = lambda sentence: None) -> BarrierModel:
+    """A model that can predict: with the weights that it ships, or fitted to every path of a dataset.
+
+    Args:
+        spec: as `emigbench.model.create` takes it.
+        dataset: what a model without shipped weights is fitted to, as `emigbench.load` finds it.
+        tell: told in a sentence before a model is fitted, which may take long.
+
+    Raises:
+        EmigbenchError: if there is no such model, its weights are not there, or the dataset is not.
+    """
+    model = create(spec)
+    try:
+        if hasattr(model, "load_trained"):
+            model.load_trained()
+        elif getattr(model, "one_by_one", False):  # it learns nothing
+            model.fit([], seed=0)
+        else:
+            data = store.load(dataset)
+            tell(f"Model {spec!r} ships no weights; it is fitted to the {len(data)} paths of {data.name}.")
+            model.fit(list(data), seed=0)
+    except EmigbenchError:
+        raise
+    except Exception as error:
+        raise EmigbenchError(f"Model {spec!r} cannot be made ready: {in_words(error)}.") from error
+    return model
+
+
+def _ids(paths: Sequence[MigrationPath]) -> str:
+    return paths[0].id if len(paths) == 1 else f"{len(paths)} paths"

@@ -1,0 +1,125 @@
+"""Screened structures -> two tables and one page that needs no other file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from typing import Any
+
+from emigbench.errors import on_one_line
+from emigbench.report.text import clean
+from emigbench.screening import Plan, Screened
+
+STRUCTURES = "structures.csv"
+HOPS = "hops.csv"
+PAGE = "index.html"
+
+
+def files(found: Sequence[Screened], plan: Plan, threshold: float) -> dict[str, str]:
+    """Name -> content of everything that `emigbench screen` writes, the same bytes for the same results.
+
+    Args:
+        found: the structures, best first.
+        plan: what was asked.
+        threshold: barrier in eV up to which a conductor is good; the page draws it.
+    """
+    return {STRUCTURES: structures_csv(found), HOPS: hops_csv(found), PAGE: page(found, plan, threshold)}
+
+
+def structures_csv(found: Iterable[Screened]) -> str:
+    """One row a structure, in the order given."""
+    header = ["rank", "file", "formula", "n_atoms", "n_hops", "percolation_1d_ev", "percolation_2d_ev"]
+    header += ["percolation_3d_ev", "lowest_barrier_ev", "error"]
+    rows = [
+        [
+            "" if each.error else rank,
+            each.file,
+            each.formula,
+            each.n_atoms or "",
+            len(each.hops),
+            *(_number(barrier) for barrier in each.percolation),
+            _number(each.lowest),
+            each.error,
+        ]
+        for rank, each in enumerate(found, start=1)
+    ]
+    return _csv(header, rows)
+
+
+def hops_csv(found: Iterable[Screened]) -> str:
+    """One row a symmetry-distinct hop, in the order of the structures."""
+    header = ["id", "file", "from", "to", "length_a", "multiplicity", "e_m_ev", "low_ev", "high_ev"]
+    rows = [
+        [
+            hop.id,
+            each.file,
+            *(" ".join(f"{x:.5f}" for x in place) for place in (hop.start, hop.end)),
+            _number(hop.length),
+            hop.multiplicity,
+            _number(hop.e_m),
+            _number(hop.low),
+            _number(hop.high),
+            " ".join(hop.cautions),
+        ]
+        for each in found
+        for hop in each.hops
+    ]
+    return _csv([*header, "cautions"], rows)
+
+
+def page(found: Sequence[Screened], plan: Plan, threshold: float) -> str:
+    """The page. File names and errors are escaped; it runs no script and fetches nothing."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("emigbench.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"ev": _ev, "clean": clean}
+    good = [each for each in found if not each.error]
+    barriers = [hop.e_m for each in good for hop in each.hops if hop.e_m is not None]
+    style = (resources.files("emigbench.report") / "assets" / "style.css").read_text(encoding="utf-8")
+    return environment.get_template("screening.html.jinja").render(
+        found=good,
+        unusable=[each for each in found if each.error],
+        plan=plan,
+        threshold=threshold,
+        end=max([1.2 * threshold, *(min(barrier, 3.0) for barrier in barriers)]),
+        style=Markup(style),
+    )
+
+
+def table(found: Sequence[Screened], most: int = 20) -> str:
+    """The best structures as text for a terminal."""
+    from tabulate import tabulate
+
+    good = [each for each in found if not each.error]
+    rows = [
+        [rank, on_one_line(each.file), each.formula, len(each.hops), *map(_ev, (*each.percolation, each.lowest))]
+        for rank, each in enumerate(good[:most], start=1)
+    ]
+    headers = ["", "structure", "formula", "hops", "1D (eV)", "2D (eV)", "3D (eV)", "lowest (eV)"]
+    rest = f"… and {len(good) - most} more.\n" if len(good) > most else ""
+    return f"{tabulate(rows, headers=headers, disable_numparse=True, stralign='right')}\n{rest}" if rows else ""
+
+
+def _ev(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _csv(header: list[str], rows: Iterable[list[Any]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerows([header, *rows])
+    return buffer.getvalue()

@@ -1,0 +1,294 @@
+"""Many structures -> the barriers of their vacancy hops, and at which barrier these join into endless paths."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from emigbench.errors import EmigbenchError, in_words
+from emigbench.hops.files import elements, read
+from emigbench.hops.paths import reduced_formula
+from emigbench.hops.percolation import percolation_barriers
+from emigbench.hops.vacancies import primitive, vacancy_hops, vacancy_path
+from emigbench.inference import predict, ready_model
+from emigbench.model import create
+from emigbench.records import FloatArray, MigrationPath
+from emigbench.storage import write_text
+from emigbench.workers import WorkerDiedError
+
+UNFINISHED = ".unfinished"
+PLAN_FILE = "plan.json"
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a finished file, how many are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked of every structure.
+
+    Attributes:
+        model: as `emigbench.model.create` takes it.
+        dataset: what a model without shipped weights is fitted to.
+        ion: element of the moving ion.
+        max_hop: longest hop in Å.
+    """
+
+    model: str
+    dataset: str
+    ion: str
+    max_hop: float
+
+
+@dataclass(frozen=True)
+class HopBarrier:
+    """A hop and its predicted barrier.
+
+    Attributes:
+        id: name of the file and number of the hop, shortest first.
+        start: fractional coordinates of the initial site in the cell of the file.
+        end: those of the final site.
+        length: Å.
+        multiplicity: number of equivalent hops in the primitive cell.
+        e_m: eV; None where the model failed.
+        low: lower end of the 90% interval in eV, if the model gives one.
+        high: upper end.
+        cautions: why the model may be outside of its range.
+    """
+
+    id: str
+    start: tuple[float, float, float]
+    end: tuple[float, float, float]
+    length: float
+    multiplicity: int
+    e_m: float | None
+    low: float | None
+    high: float | None
+    cautions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Screened:
+    """What one file gave.
+
+    Attributes:
+        file: name below the folder.
+        sha256: of its content.
+        formula: reduced, "" where the file gave nothing.
+        n_atoms: in the cell of the file.
+        hops: the symmetry-distinct hops, shortest first.
+        percolation: barriers in eV at which the hops percolate in 1, 2 and 3 dimensions; None where they do not.
+        error: why the file gave nothing, "" if it did.
+    """
+
+    file: str
+    sha256: str
+    formula: str = ""
+    n_atoms: int = 0
+    hops: tuple[HopBarrier, ...] = ()
+    percolation: tuple[float | None, float | None, float | None] = (None, None, None)
+    error: str = ""
+
+    @property
+    def lowest(self) -> float | None:
+        """The lowest barrier of all hops in eV, None without one."""
+        return min((hop.e_m for hop in self.hops if hop.e_m is not None), default=None)
+
+
+def screen(
+    folder: Path,
+    plan: Plan,
+    out: Path,
+    *,
+    resume: bool = False,
+    executor: Executor | None = None,
+    progress: Progress = lambda name, done, total: None,
+) -> list[Screened]:
+    """Predict the vacancy hops of every structure file of a folder and those below it, best first.
+
+    The result of a file is kept in `out/.unfinished` as soon as it is there; with `resume` a run that was stopped
+    goes on after them. A file that cannot be used is one of the results, with the reason. Files that begin with
+    a dot are passed over. When all is done, `out` is the caller's to write to, and `forget` drops what is kept.
+
+    Args:
+        folder: with structure files of any format that `emigbench.hops.files` reads.
+        plan: what is asked.
+        out: folder for results.
+        resume: go on with what `out` holds.
+        executor: takes the files side by side; one after the other if None.
+        progress: called after each file.
+
+    Raises:
+        EmigbenchError: if the folder has no files, the model is not there, or `out` holds another run.
+    """
+    if plan.ion not in elements():
+        raise EmigbenchError(f"There is no element {plan.ion!r}; --ion takes a symbol such as Li.")
+    files = _files(folder, out)
+    create(plan.model)
+    _start(out, plan, resume)
+    done = {file: found for file in files if (found := _kept(out, folder, file)) is not None}
+    for found in _run(folder, [file for file in files if file not in done], plan, executor):
+        done[found.file] = found
+        write_text(_kept_file(out, found.file), json.dumps(asdict(found)))
+        progress(found.file, len(done), len(files))
+    return ranked(done.values())
+
+
+def ranked(found: Iterable[Screened]) -> list[Screened]:
+    """The structures by the barrier at which their hops percolate at all, then by their lowest one; errors last."""
+
+    def order(each: Screened) -> tuple[bool, float, float, str]:
+        percolating, lowest = each.percolation[0], each.lowest
+        infinite = float("inf")
+        return (
+            bool(each.error),
+            infinite if percolating is None else percolating,
+            infinite if lowest is None else lowest,
+            each.file,
+        )
+
+    return sorted(found, key=order)
+
+
+def screen_file(folder: Path, file: str, plan: Plan) -> Screened:
+    """What one file gives. What is wrong with the file is part of the result.
+
+    Raises:
+        EmigbenchError: if the model cannot be made ready.
+    """
+    model = _ready(plan.model, plan.dataset)
+    digest = _sha256(folder / file)
+    try:
+        given = read(folder / file)[-1]
+        crystal = primitive(given)
+        hops = vacancy_hops(crystal, plan.ion, plan.max_hop)
+        paths = [vacancy_path(crystal, hop, f"{file}#{number}") for number, hop in enumerate(hops, start=1)]
+        predictions = predict(model, paths)
+    except EmigbenchError as error:
+        return Screened(file, digest, error=str(error).replace(str(folder / file), file))
+    except Exception as error:  # one bad file never stops the others
+        return Screened(file, digest, error=f"{file}: {in_words(error)}.")
+    barriers = [(p.e_m, edge) for p, hop in zip(predictions, hops, strict=True) for edge in hop.equivalents]
+    return Screened(
+        file,
+        digest,
+        formula=reduced_formula(given.species),
+        n_atoms=len(given),
+        hops=tuple(
+            HopBarrier(
+                id=p.id,
+                start=_in_cell(path, 0, given.lattice),
+                end=_in_cell(path, -1, given.lattice),
+                length=hop.length,
+                multiplicity=len(hop.equivalents),
+                e_m=p.e_m,
+                low=p.low,
+                high=p.high,
+                cautions=p.cautions,
+            )
+            for p, hop, path in zip(predictions, hops, paths, strict=True)
+        ),
+        percolation=percolation_barriers((e_m, edge) for e_m, edge in barriers if e_m is not None),
+    )
+
+
+def forget(out: Path) -> None:
+    """Drop the results that `screen` kept, once they are written elsewhere."""
+    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+
+
+def _in_cell(path: MigrationPath, image: int, lattice: FloatArray) -> tuple[float, float, float]:
+    x, y, z = (path.band_frac_coords[image] @ path.lattice @ np.linalg.inv(lattice)).tolist()
+    return x, y, z
+
+
+_ready = cache(ready_model)  # once in each process
+
+
+def _run(folder: Path, files: Sequence[str], plan: Plan, executor: Executor | None) -> Iterator[Screened]:
+    if executor is None:
+        for file in files:
+            yield screen_file(folder, file, plan)
+        return
+    futures = [executor.submit(screen_file, folder, file, plan) for file in files]
+    try:
+        for future in as_completed(futures):
+            yield future.result()
+    except WorkerDiedError as error:
+        raise EmigbenchError(
+            "A worker process died, perhaps for lack of memory; finished files are kept, go on with --resume and "
+            "fewer --workers."
+        ) from error
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _files(folder: Path, out: Path) -> list[str]:
+    """The files below a folder, without hidden ones and without results."""
+    if not folder.is_dir():
+        raise EmigbenchError(f"There is no folder {folder}.")
+    found = [
+        file.relative_to(folder)
+        for file in folder.rglob("*")
+        if file.is_file() and not file.resolve().is_relative_to(out.resolve())
+    ]
+    names = sorted(file.as_posix() for file in found if not any(part.startswith(".") for part in file.parts))
+    if not names:
+        raise EmigbenchError(f"{folder} holds no files.")
+    return names
+
+
+def _sha256(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def _start(out: Path, plan: Plan, resume: bool) -> None:
+    """Make sure that `out` holds nothing, or results of this very plan."""
+    file = out / UNFINISHED / PLAN_FILE
+    if not file.is_file():
+        if out.is_dir() and any(out.iterdir()):
+            raise EmigbenchError(f"{out} is not empty; choose another --out.")
+        write_text(file, json.dumps(asdict(plan)))
+    elif not resume:
+        raise EmigbenchError(f"{out} holds an unfinished screening; go on with --resume or choose another --out.")
+    else:
+        try:
+            before = Plan(**json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise EmigbenchError(f"{file} is damaged ({in_words(error)}); choose another --out.") from error
+        if before != plan:
+            raise EmigbenchError(
+                f"The unfinished screening in {out} was started with other options; choose another --out."
+            )
+
+
+def _kept_file(out: Path, file: str) -> Path:
+    return out / UNFINISHED / f"{hashlib.sha256(file.encode('utf-8', 'surrogateescape')).hexdigest()}.json"
+
+
+def _kept(out: Path, folder: Path, file: str) -> Screened | None:
+    """What an earlier run kept of a file, None where nothing, or where the file has changed."""
+    try:
+        content = json.loads(_kept_file(out, file).read_text(encoding="utf-8"))
+        content["hops"] = tuple(
+            HopBarrier(**{**hop, **{name: tuple(hop[name]) for name in ("start", "end", "cautions")}})
+            for hop in content["hops"]
+        )
+        content["percolation"] = tuple(content["percolation"])
+        found = Screened(**content)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return found if found.file == file and found.sha256 == _sha256(folder / file) else None

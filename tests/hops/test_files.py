@@ -1,0 +1,224 @@
+"""Structure files of several formats, and what is wrong with others."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers import one_sentence, result_or_sentence
+from hops.crystals import distances, random_sites, skewed_lattice
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.structure import Structure
+from pymatgen.io.vasp.inputs import Poscar
+
+from emigbench import EmigbenchError
+from emigbench.hops import files
+from emigbench.hops.files import crystal, from_structure, near_pairs, read
+
+NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0, 0]])
+POSCAR = """a cell
+1.0
+5 0 0
+0 5 0
+0 0 5
+Li O
+1 1
+Direct
+0 0 0
+0.5 0.5 0.5
+"""
+
+
+def refused(file):
+    with pytest.raises(EmigbenchError) as error:
+        read(file)
+    message = one_sentence(error)
+    assert str(file) in message
+    return message
+
+
+def written(tmp_path, text, name="x.vasp"):
+    file = tmp_path / name
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return file
+
+
+@pytest.mark.parametrize("name", ["x.vasp", "POSCAR", "CONTCAR.relaxed", "x.cif", "x.json"])
+def test_formats_that_pymatgen_reads(tmp_path, name):
+    NACL.to(tmp_path / name, fmt="poscar" if name[0] in "PC" else "")
+    (found,) = read(tmp_path / name)
+    assert found.name == str(tmp_path / name)
+    assert np.linalg.norm(found.lattice, axis=1) == pytest.approx([5.6] * 3)
+    assert sorted(found.species) == sorted(site.specie.symbol for site in NACL)
+    back = Structure(found.lattice, found.species, found.frac_coords)
+    assert np.sort(back.distance_matrix, axis=None) == pytest.approx(np.sort(NACL.distance_matrix, axis=None), abs=1e-4)
+
+
+@pytest.mark.parametrize(("name", "form"), [("x.extxyz", "extxyz"), ("x.xyz", "extxyz"), ("x.gen", "gen")])
+def test_formats_that_ase_reads(tmp_path, name, form):
+    pytest.importorskip("ase")
+    from ase.io import write
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    write(tmp_path / name, AseAtomsAdaptor.get_atoms(NACL, msonable=False), format=form)
+    (found,) = read(tmp_path / name)
+    assert found.species == tuple(site.specie.symbol for site in NACL)
+    assert found.frac_coords == pytest.approx(NACL.frac_coords, abs=1e-6)
+
+
+def test_charges_of_a_cif_are_no_part_of_the_element(tmp_path):
+    NACL.copy().add_oxidation_state_by_element({"Na": 1, "Cl": -1}).to(tmp_path / "x.cif")
+    assert set(read(tmp_path / "x.cif")[0].species) == {"Na", "Cl"}
+
+
+def test_without_ase_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ase.io", None)
+    assert "emigbench[ase]" in refused(written(tmp_path, "2\n\n", "x.extxyz"))
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "says"),
+    [
+        ("", "x.vasp", "is empty"),
+        (" \n\n", "x.cif", "is empty"),
+        ("no structure at all", "x.vasp", "cannot be read"),
+        ("data_x\n_cell_length_a 5\n", "x.cif", "cannot be read"),
+        ("{}", "x.json", "cannot be read"),
+        (b"\xff\xfe\x00", "x.vasp", "not UTF-8"),
+        (POSCAR.replace("Li O", "X O"), "x.vasp", "unknown element, 'X'"),
+        (POSCAR.replace("Li O", "D O"), "x.vasp", "unknown element, 'D'"),
+        (json.dumps(NACL.as_dict()).replace('"Na"', '"D"'), "x.json", "unknown element, 'D'"),
+        (NACL.to(fmt="cif").replace("Na", "D"), "x.cif", "unknown element, 'D'"),
+        (POSCAR.replace("Li O\n", ""), "x.vasp", "does not name its elements"),
+        (POSCAR.replace("0.5 0.5 0.5", "0.02 0 0"), "x.vasp", "Li 1 and O 2 are 0.10 Å apart"),
+        (POSCAR.replace("0.5 0.5 0.5", "nan 0 0"), "x.vasp", "not finite"),
+        (POSCAR.replace("0 0 5\n", "0 5 0\n", 1), "x.vasp", "no periodic cell"),
+        (POSCAR.replace("1 1\n", "20000 1\n"), "x.vasp", "20,001 atoms"),
+        (POSCAR.replace("1 1\n", "99999999999999 1\n"), "x.vasp", "atoms, more than"),
+        (POSCAR.replace("1 1\n", "5 1\n"), "x.vasp", "cannot be read"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, text, name, says):
+    assert says in refused(written(tmp_path, text, name))
+
+
+def test_a_cif_with_too_many_sites_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_CIF_SITES", 7)
+    NACL.to(tmp_path / "x.cif", symprec=None)
+    assert "lists 8 sites" in refused(tmp_path / "x.cif")
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_poscars_against_pymatgen(tmp_path_factory, data):
+    """Any way to write a POSCAR, read by pymatgen and here."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    counts = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=4))
+    symbols = ["Li", "O", "Mn", "P"][: len(counts)]
+    lattice, n = np.diag([9.0, 10, 11]) + rng.uniform(-1, 1, (3, 3)), sum(counts)
+    cartesian, selective = data.draw(st.booleans()), data.draw(st.booleans())
+    coords = random_sites(rng, lattice, n)
+    scales = ["1.0", " 0.97 "] + ["-1000.0"] * (not cartesian)  # pymatgen takes the volume for a factor there
+    lines = ["a comment", data.draw(st.sampled_from(scales))]
+    lines += [" ".join(map(repr, row)) for row in lattice.tolist()]
+    potentials = data.draw(st.booleans())
+    lines += ["  ".join(s + "_sv/0a1b2c" * potentials for s in symbols), "   ".join(map(str, counts))]
+    lines += ["Selective dynamics"] * selective + ["Cartesian" if cartesian else "direct"]
+    rows = (coords @ lattice if cartesian else coords).tolist()
+    lines += [" ".join(map(repr, row)) + " T T F" * selective for row in rows]
+    lines += data.draw(st.sampled_from([[], [""], ["", *["0 0 0"] * n]]))
+    (found,) = read(written(tmp_path_factory.mktemp("p"), "\n".join(lines)))
+    expected = Poscar.from_str("\n".join(lines)).structure
+    assert found.lattice == pytest.approx(expected.lattice.matrix)
+    assert found.species == tuple(site.specie.symbol for site in expected)
+    assert found.frac_coords == pytest.approx(expected.frac_coords % 1, abs=1e-9)
+
+
+def test_a_negative_scale_is_the_volume(tmp_path):
+    """A cube of 5 Å with a volume of 1000 Å³ has an edge of 10 Å, and what was at 2.5 Å is at 5 Å."""
+    text = POSCAR.replace("1.0", "-1000").replace("Direct", "Cartesian").replace("0.5 0.5 0.5", "2.5 2.5 2.5")
+    (found,) = read(written(tmp_path, text))
+    assert found.lattice == pytest.approx(np.eye(3) * 10)
+    assert found.frac_coords[1] == pytest.approx([0.5] * 3)
+
+
+def test_symbols_that_go_on_for_several_lines(tmp_path):
+    text = POSCAR.replace("Li O\n1 1\n", "Li\nO\n1\n1\n")
+    assert read(written(tmp_path, text))[0].species == ("Li", "O")
+    assert read(written(tmp_path, POSCAR.replace("Li O\n", "Li O ! two elements\n")))[0].species == ("Li", "O")
+
+
+def test_folders_and_missing_files(tmp_path):
+    assert "is a folder" in refused(tmp_path)
+    assert "no file" in refused(tmp_path / "nothing.cif")
+
+
+def test_huge_files_are_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGEST_FILE", 10)
+    assert "too large" in refused(written(tmp_path, POSCAR))
+
+
+def test_partly_occupied_sites(tmp_path):
+    mixed = Structure(Lattice.cubic(4), [{"Li": 0.5, "Na": 0.5}, "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    for name in ("x.cif", "x.json"):
+        mixed.to(tmp_path / name)
+        assert "partly occupied" in refused(tmp_path / name)
+
+
+@pytest.mark.parametrize("text", ["2\n\nLi 0 0 0\nO 2 0 0\n", '1\nLattice="5 0 0 0 5 0 0 0 0" pbc="T T F"\nLi 0 0 0\n'])
+def test_a_molecule_has_no_cell(tmp_path, text):
+    pytest.importorskip("ase")
+    assert "no periodic cell" in refused(written(tmp_path, text, "x.xyz"))
+
+
+def test_formats_that_could_do_harm_are_not_read(tmp_path):
+    pytest.importorskip("ase")
+    for name in ("x.traj", "x.db", "x.py", "x.gpw", "x.unheard-of"):
+        assert "POSCAR, CIF or extended XYZ" in refused(written(tmp_path, "import os", name))
+
+
+def test_a_json_file_builds_no_class(tmp_path):
+    content = NACL.as_dict()
+    content["sites"][0]["properties"] = {"x": {"@module": "os", "@class": "system"}}
+    content["lattice"]["@module"] = "subprocess"
+    assert len(read(written(tmp_path, json.dumps(content), "x.json"))[0]) == 8
+
+
+@settings(max_examples=60)
+@given(text=st.binary(max_size=300), name=st.sampled_from(["x.vasp", "x.cif", "x.json", "x.extxyz"]))
+def test_any_bytes_are_read_or_refused(tmp_path_factory, text, name):
+    file = written(tmp_path_factory.mktemp("any"), text, name)
+    result_or_sentence(file, read, file)
+
+
+@given(data=st.data())
+def test_any_change_to_a_poscar_is_read_or_refused(tmp_path_factory, data):
+    start = data.draw(st.integers(0, len(POSCAR)))
+    end = data.draw(st.integers(start, len(POSCAR)))
+    text = POSCAR[:start] + data.draw(st.text(max_size=8)) + POSCAR[end:]
+    file = written(tmp_path_factory.mktemp("any"), text.encode("utf-8", "replace"))
+    result_or_sentence(file, read, file)
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 10_000))
+def test_near_pairs_against_brute_force(seed):
+    rng = np.random.default_rng(seed)
+    lattice, a, b = skewed_lattice(rng), rng.random((4, 3)), rng.random((6, 3)) * 3 - 1
+    one, other = files.Crystal("a", lattice, ("O",) * 4, a), files.Crystal("b", lattice, ("O",) * 6, b)
+    found = {(int(i), int(j)): d for i, j, d in zip(*near_pairs(one, other, 2.0), strict=True)}
+    expected = {(i, j): d for i in range(4) for j, d in enumerate(distances(a[i], b, lattice)) if d < 2.0}
+    assert found == pytest.approx(expected)
+
+
+def test_atoms_are_moved_into_the_cell():
+    found = crystal("x", np.eye(3) * 5, ["Li", "O"], [[-1e-17, 1.2, -0.2], [0.5, 0.5, 0.5]])
+    assert found.frac_coords[0] == pytest.approx([0, 0.2, 0.8])
+    assert (found.frac_coords < 1).all()
+
+
+def test_an_empty_crystal_is_none():
+    with pytest.raises(EmigbenchError, match="no atoms"):
+        crystal("x", np.eye(3), [], np.zeros((0, 3)))
+    assert len(from_structure(NACL, "x")) == 8

@@ -1,0 +1,207 @@
+"""One path, however its two structures are written."""
+
+import numpy as np
+import pytest
+from helpers import one_sentence
+from hops.crystals import local, random_hop, reordered, rotated, supercell_hop, translated, wrapped
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from pymatgen.core.structure import Structure
+
+from emigbench import EmigbenchError, Prediction, load, predict, read_path
+from emigbench.hops.files import crystal, from_structure
+from emigbench.hops.hop import clearance, hop_between, read_hop
+
+SEEDS = st.integers(0, 10_000)
+SPINELS = load("spinels")
+
+
+class Local:
+    """A barrier from the surroundings of the band alone."""
+
+    def fit(self, train, *, seed):
+        raise AssertionError("it ships with weights")
+
+    def load_trained(self):
+        self.weight = 1.5
+
+    def predict(self, paths):
+        return [Prediction(path.id, self.weight / local(path).min()) for path in paths]
+
+
+def path_of(a, b, **options):
+    return hop_between(a, b, path_id="p", **options).path
+
+
+def barrier(path):
+    model = Local()
+    model.load_trained()
+    return predict(model, [path])[0].e_m
+
+
+def same(one, other, abs_=1e-6):
+    """Whether two paths look the same from the band: in length, surroundings, and what a model says."""
+    assert other.mobile_ion == one.mobile_ion
+    assert other.hop_length == pytest.approx(one.hop_length, abs=abs_)
+    assert local(other) == pytest.approx(local(one), abs=abs_)
+    assert barrier(other) == pytest.approx(barrier(one), abs=abs_)
+
+
+@settings(max_examples=30)
+@given(seed=SEEDS, relaxed=st.sampled_from([0.0, 0.3]))
+def test_one_path_however_it_is_written(seed, relaxed):
+    a, b = random_hop(seed, relaxed)
+    rng = np.random.default_rng(seed)
+    plain = path_of(a, b)
+    same(plain, path_of(wrapped(a, rng), wrapped(b, rng)))
+    same(plain, path_of(reordered(a, rng), reordered(b, rng)))
+    same(plain, path_of(translated(a, rng.random(3)), translated(b, rng.random(3))))
+    same(plain, path_of(rotated(a, rng), rotated(b, rng)))
+
+
+@settings(max_examples=30)
+@given(seed=SEEDS, repeats=st.sampled_from([(2, 1, 1), (1, 2, 1), (1, 1, 3)]))
+def test_a_supercell_in_which_one_ion_hops_gives_the_same_path(seed, repeats):
+    a, b = random_hop(seed)
+    rng = np.random.default_rng(seed)
+    assume("band_direction_tied" not in path_of(a, b).flags)
+    large_a, large_b = supercell_hop(a, b, repeats)
+    same(path_of(a, b), path_of(large_a, large_b))
+    same(path_of(a, b), path_of(reordered(large_a, rng), wrapped(reordered(large_b, rng), rng)))
+
+
+@settings(max_examples=20)
+@given(seed=SEEDS)
+def test_the_reverse_hop_is_the_same_band_backwards(seed):
+    a, b = random_hop(seed)
+    forward, back = path_of(a, b), path_of(b, a)
+    assert local(back) == pytest.approx(local(forward)[::-1], abs=1e-6)
+
+
+@settings(max_examples=20)
+@given(seed=SEEDS)
+def test_the_final_state_keeps_its_own_host_and_cell(seed):
+    a, b = random_hop(seed, relaxed=0.3)
+    strained = crystal("b", b.lattice * 1.01, b.species, b.frac_coords)
+    path = path_of(a, strained)
+    assert path.final_lattice == pytest.approx(b.lattice * 1.01)
+    end, given_end = path.structure(-1), Structure(strained.lattice, strained.species, strained.frac_coords)
+    assert np.sort(end.distance_matrix, axis=None) == pytest.approx(
+        np.sort(given_end.distance_matrix, axis=None), abs=2e-3
+    )  # the final site lies on the band in the initial cell
+
+
+def test_equal_cells_and_hosts_are_not_kept_twice():
+    a, b = random_hop(1)
+    path = path_of(a, b)
+    assert path.final_lattice is None
+    assert path.final_host_frac_coords is None
+
+
+@pytest.mark.parametrize("entry", SPINELS[::9], ids=lambda entry: entry.id)
+def test_the_ends_of_a_known_path_give_the_path(entry):
+    known = entry.path
+    rng = np.random.default_rng(0)
+    a, b = (from_structure(known.structure(image), "x") for image in (0, -1))
+    found = path_of(reordered(a, rng), reordered(b, rng))
+    assert found.mobile_ion == known.mobile_ion
+    assert found.hop_length == pytest.approx(known.hop_length, abs=1e-6)
+    assert found.n_atoms == known.n_atoms
+    assert sorted(found.host_species) == sorted(known.host_species)
+    assert (found.space_group, found.crystal_system) == ("Fd-3m", "Cubic") or "R" in found.space_group
+    assert local(found) == pytest.approx(local(known), abs=1e-6)
+
+
+def test_of_equally_near_images_the_open_way_is_taken():
+    lattice = np.diag([6.0, 8.0, 8.0])
+    species = ["Li", "O", "P"]
+    a = crystal("a", lattice, species, [[0, 0, 0], [0.25, 0.1, 0], [0.5, 0.5, 0.5]])
+    b = crystal("b", lattice, species, [[0.5, 0, 0], [0.25, 0.1, 0], [0.5, 0.5, 0.5]])
+    hop = hop_between(a, b, path_id="p")
+    assert hop.path.band_frac_coords[-1] == pytest.approx([-0.5, 0, 0])  # away from the O beside x = 1/4
+    assert any("equally near" in note for note in hop.notes)
+    assert any("leaves the cell" in note for note in hop.notes)
+
+
+def test_clearance_by_hand():
+    lattice = np.eye(3) * 10.0
+    host = crystal("h", lattice, ["O", "O"], [[0.25, 0.12, 0], [0.5, 0.5, 0.9]])
+    along_x = np.array([0.5, 0, 0])
+    assert clearance(np.zeros(3), along_x, host) == pytest.approx(1.2)
+    assert clearance(np.array([0, 0, 0.5]), along_x, host) == 3.0  # nothing within reach
+
+
+def test_fields_that_a_structure_tells():
+    a, b = random_hop(5, relaxed=0.2)
+    hop = hop_between(a, b, path_id="p", group="OXIDES")
+    path = hop.path
+    assert (path.id, path.structural_group, path.state, path.xc) == ("p", "OXIDES", "unknown", "unknown")
+    assert (path.space_group, path.crystal_system) == ("P1", "Triclinic")
+    assert path.host_frac_coords.min() >= 0
+    assert path.host_frac_coords.max() < 1
+    content = hop.to_json()
+    assert content["initial_site"]["number"] == content["final_site"]["number"] == 1
+    assert content["host_moved_a"] == pytest.approx(hop.host_moved)
+    species, number = hop.host_moved_atom.split()
+    assert a.species[int(number) - 1] == species
+
+
+# --- Files
+
+
+@pytest.fixture
+def ends(tmp_path):
+    """The two states of a spinel path as pymatgen structures."""
+    path = SPINELS[0].path
+    return path.structure(0), path.structure(-1)
+
+
+def test_two_lines_from_files_to_a_barrier(ends, tmp_path):
+    for structure, name in zip(ends, ("initial.vasp", "final.cif"), strict=True):
+        structure.to(tmp_path / name)
+    path = read_path(tmp_path / "initial.vasp", tmp_path / "final.cif")
+    assert path.id == "initial--final"
+    assert path.hop_length == pytest.approx(SPINELS[0].path.hop_length, abs=1e-4)
+    assert predict("nearest-hop", [path], dataset="spinels")[0].e_m > 0
+
+
+def test_equal_names_are_told_apart_by_their_folders(ends, tmp_path):
+    for structure, name in zip(ends, ("ini", "fin"), strict=True):
+        (tmp_path / name).mkdir()
+        structure.to(tmp_path / name / "POSCAR", fmt="poscar")
+    assert read_path(tmp_path / "ini" / "POSCAR", tmp_path / "fin" / "POSCAR").id == "ini-POSCAR--fin-POSCAR"
+
+
+def test_first_and_last_frame_of_one_file(ends, tmp_path):
+    pytest.importorskip("ase")
+    from ase.io import write
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    first, last = (AseAtomsAdaptor.get_atoms(structure, msonable=False) for structure in ends)
+    write(tmp_path / "band.extxyz", [first, first, last])
+    path = read_path(tmp_path / "band.extxyz")
+    assert path.id == "band"
+    assert path.hop_length == pytest.approx(SPINELS[0].path.hop_length, abs=1e-4)
+
+
+def test_one_structure_is_no_path(ends, tmp_path):
+    ends[0].to(tmp_path / "one.vasp")
+    with pytest.raises(EmigbenchError, match="second file"):
+        read_hop(tmp_path / "one.vasp")
+
+
+def test_a_hop_needs_a_host():
+    one, other = (crystal("x", np.eye(3) * 6, ["Li"], [[at, 0, 0]]) for at in (0, 0.4))
+    with pytest.raises(EmigbenchError, match="needs a host"):
+        path_of(one, other)
+
+
+def test_sites_are_counted_from_one(ends, tmp_path):
+    for structure, name in zip(ends, ("a.vasp", "b.vasp"), strict=True):
+        structure.to(tmp_path / name)
+    files = tmp_path / "a.vasp", tmp_path / "b.vasp"
+    number = read_hop(*files).site + 1
+    assert read_hop(*files, site=number).path.hop_length == read_hop(*files).path.hop_length
+    with pytest.raises(EmigbenchError) as error:
+        read_hop(*files, site=0)
+    assert "counted from 1" in one_sentence(error)

@@ -1,0 +1,162 @@
+import numpy as np
+import pytest
+from helpers import one_sentence
+from hops.crystals import random_hop, reordered, rotated, rotation, translated
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emigbench import EmigbenchError
+from emigbench.hops.files import crystal
+from emigbench.hops.matching import match, stretch
+
+SEEDS = st.integers(0, 10_000)
+CUBE = np.eye(3) * 8.0
+
+
+def cell(species, coords, lattice=CUBE, name="b"):
+    return crystal(name, lattice, species, coords)
+
+
+SITES = np.array([[0.0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5], [0.5, 0.5, 0.5]])
+A = cell(["Li", "Li", "O", "O", "P"], SITES, name="a")
+
+
+def moved(index, step_a, x=A, also=()):
+    coords = x.frac_coords.copy()
+    for i, step in ((index, step_a), *also):
+        coords[i] += np.array(step) / 8.0
+    return cell(x.species, coords)
+
+
+def refused(*arguments, **options):
+    with pytest.raises(EmigbenchError) as error:
+        match(*arguments, **options)
+    return one_sentence(error)
+
+
+@settings(max_examples=40)
+@given(seed=SEEDS, relaxed=st.sampled_from([0.0, 0.2, 0.5]))
+def test_finds_the_ion_and_every_partner_in_random_crystals(seed, relaxed):
+    a, b = random_hop(seed, relaxed)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(b))
+    shuffled = crystal("b", b.lattice, [b.species[i] for i in order], b.frac_coords[order])
+    found = match(a, shuffled)
+    assert found.moving == 0
+    assert (order[found.partner] == np.arange(len(a))).all()
+    assert found.lengths[1:].max() <= 2 * relaxed + 1e-9  # its own move and the median of all
+
+
+@settings(max_examples=40)
+@given(seed=SEEDS, relaxed=st.sampled_from([0.0, 0.3]))
+def test_the_origin_and_the_orientation_of_a_cell_do_not_matter(seed, relaxed):
+    a, b = random_hop(seed, relaxed)
+    rng = np.random.default_rng(seed)
+    other = rotated(translated(reordered(b, rng), rng.random(3)), rng)
+    plain, found = match(a, b), match(a, other)
+    assert found.moving == plain.moving
+    assert found.lengths == pytest.approx(plain.lengths, abs=1e-6)
+    assert not found.other_origins
+
+
+def test_a_shift_common_to_all_atoms_is_no_move():
+    b = moved(0, (0, 0, 3.0), also=[(i, (0.1, -0.2, 0.1)) for i in range(5)])
+    found = match(A, b)
+    assert found.lengths == pytest.approx([3, 0, 0, 0, 0], abs=1e-9)
+    assert found.shift @ CUBE == pytest.approx([0.1, -0.2, 0.1])
+
+
+def test_as_few_ions_as_possible_move():
+    # sites at 0, 3 and 6 Å on a line; those at 0 and 3 are taken, then those at 3 and 6: one ion jumps over
+    species = ["Li", "Li", "O", "O", "P"]
+    a = cell(species, [[0, 0, 0], [0.375, 0, 0], [0, 0.5, 0], [0, 0, 0.5], [0.5, 0.5, 0.5]])
+    b = cell(species, [[0.375, 0, 0], [0.75, 0, 0], [0, 0.5, 0], [0, 0, 0.5], [0.5, 0.5, 0.5]])
+    found = match(a, b)
+    assert found.moving == 0
+    assert found.partner.tolist() == [1, 0, 2, 3, 4]
+    assert found.lengths[0] == pytest.approx(2.0)  # the shorter way round is through the cell's face
+
+
+def test_a_hop_shorter_than_host_atoms_may_move_is_found():
+    found = match(A, moved(0, (1.5, 0, 0), also=[(2, (0, 0.6, 0))]))
+    assert found.moving == 0
+    assert found.lengths[0] == pytest.approx(1.5)
+
+
+def test_what_is_not_clear_is_asked_for():
+    b = moved(0, (1.5, 0, 0), also=[(3, (0, 1.2, 0))])
+    assert "2 ions move" in refused(A, b)
+    assert match(A, b, ion="Li").moving == 0
+    assert match(A, b, ion="O").moving == 3
+    assert match(A, b, site=3).moving == 3
+    close = moved(0, (1.2, 0, 0), also=[(3, (0, 0.95, 0))])
+    assert "--ion" in refused(A, close)
+    assert match(A, close, ion="Li").moving == 0
+
+
+def test_of_one_kind_two_that_move_far_are_two_whatever_the_hint():
+    b = moved(0, (0, 3, 3), also=[(1, (0, 3, -3))])
+    for hint in ({}, {"ion": "Li"}, {"site": 0}):
+        message = refused(A, b, **hint)
+        assert "2 ions move" in message
+        assert "Li 1, Li 2" in message
+
+
+def test_identical_endpoints_are_refused():
+    assert "same structure" in refused(A, A)
+    rng = np.random.default_rng(0)
+    assert "same structure" in refused(A, reordered(A, rng))
+    assert "moves by 0.40 Å" in refused(A, moved(0, (0.4, 0, 0)))
+
+
+def test_other_compositions_are_refused():
+    message = refused(A, cell(["Li", "Na", "O", "O", "P"], SITES))
+    assert "composition: 2 and 1 atoms of Li" in message
+
+
+def test_other_cells_are_refused():
+    assert "different cells" in refused(A, cell(A.species, SITES, CUBE * [1, 1, 1.2]))
+    sheared = CUBE + np.array([[0, 0, 0], [0, 0, 0], [2.0, 0, 0]])
+    assert "76.0" in refused(A, cell(A.species, SITES, sheared))
+    slightly = match(A, cell(A.species, moved(0, (0, 0, 3.0)).frac_coords, CUBE * [1, 1, 1.05]))
+    assert slightly.moving == 0
+
+
+def test_cells_that_do_not_fit_each_other_are_refused():
+    rng = np.random.default_rng(3)
+    a, _ = random_hop(1)
+    scrambled = crystal("b", a.lattice, a.species, random_hop(2)[0].frac_coords[: len(a)])
+    assert len(scrambled) == len(a)
+    assert "do not fit" in refused(a, reordered(scrambled, rng))
+
+
+def test_hints_that_do_not_fit_are_refused():
+    b = moved(0, (0, 0, 3.0))
+    assert "no atom of Na" in refused(A, b, ion="Na")
+    assert "no site 6" in refused(A, b, site=5)
+    assert "is O, not Li" in refused(A, b, ion="Li", site=2)
+    assert "which is no hop" in refused(A, moved(0, (0, 0, 1.2)), site=1)
+
+
+def test_several_origins_that_fit_are_told():
+    """A rock-salt-like host with an internal translation: every second vacancy hop is like another at a shift."""
+    host = [[x, y, z] for x in (0, 0.5) for y in (0, 0.5) for z in (0, 0.5)]
+    lattice = np.eye(3) * 9.0
+    species = ["O"] * 8 + ["Li"] * 7
+    ions = np.array(host) + 0.25
+    a = crystal("a", lattice, species, [*host, *ions[1:]])
+    b = crystal("b", lattice, species, [*host, *ions[[0, 2, 3, 4, 5, 6, 7]]])
+    assert not match(a, b).other_origins
+    assert match(a, b).lengths.max() == pytest.approx(4.5)
+    found = match(a, translated(b, [0.17, 0.31, 0.22]))
+    assert found.lengths.max() == pytest.approx(4.5)
+    assert found.other_origins
+
+
+@given(seed=SEEDS)
+def test_stretch_is_the_same_in_every_orientation(seed):
+    rng = np.random.default_rng(seed)
+    strain = rng.uniform(-0.05, 0.05, (3, 3))
+    strain = (strain + strain.T) / 2
+    lattice = np.eye(3) * 7 + rng.uniform(-1, 1, (3, 3))
+    assert stretch(lattice, lattice @ (np.eye(3) + strain) @ rotation(rng)) == pytest.approx(strain, abs=1e-9)

@@ -1,0 +1,191 @@
+"""The vacancy hops of crystals whose hops can be counted by hand."""
+
+import numpy as np
+import pytest
+from helpers import one_sentence
+from hops.crystals import local, random_sites, reordered, rotated, skewed_lattice, supercell, translated
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.structure import Structure
+
+from emigbench import EmigbenchError, load
+from emigbench.datasets import spinels
+from emigbench.hops.files import crystal, from_structure
+from emigbench.hops.percolation import percolation_barriers
+from emigbench.hops.vacancies import primitive, vacancy_hops, vacancy_path
+
+CSCL = crystal("CsCl", np.eye(3) * 4.0, ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+ROCK_SALT = from_structure(
+    Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0, 0]]), "NaCl"
+)
+
+
+def lengths(hops):
+    return [round(hop.length, 3) for hop in hops]
+
+
+def test_simple_cubic_sites():
+    """Six neighbours at a, so three hops a cell; twelve at a √2; the body diagonal passes through the anion."""
+    hops = vacancy_hops(CSCL, "Cs", max_hop=7.0)
+    assert lengths(hops) == [4.0, 5.657]
+    assert [len(hop.equivalents) for hop in hops] == [3, 6]
+
+
+def test_rock_salt_sites():
+    """Twelve neighbours at a/√2 of four sites, each hop shared by two; those at a have an anion half-way."""
+    (hop,) = vacancy_hops(ROCK_SALT, "Na", max_hop=5.7)
+    assert hop.length == pytest.approx(5.6 / np.sqrt(2))
+    assert len(hop.equivalents) == 4 * 12 // 2
+
+
+def test_the_cell_that_describes_a_crystal_does_not_matter():
+    small = from_structure(
+        Structure(Lattice([[0, 2.8, 2.8], [2.8, 0, 2.8], [2.8, 2.8, 0]]), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3]), "x"
+    )
+    for cell in (small, supercell(small, (2, 1, 1)), supercell(ROCK_SALT, (1, 2, 1))):
+        x = primitive(cell)
+        assert len(x) == 2
+        (hop,) = vacancy_hops(x, "Na", max_hop=5.0)
+        assert len(hop.equivalents) == 6
+        path = vacancy_path(x, hop, "p")
+        assert path.hop_length == pytest.approx(5.6 / np.sqrt(2))
+        assert local(path) == pytest.approx(local(vacancy_path(ROCK_SALT, vacancy_hops(ROCK_SALT, "Na", 5)[0], "p")))
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 10_000))
+def test_without_symmetry_every_pair_is_a_hop(seed):
+    """Against pymatgen's own neighbour search, in any description of the crystal."""
+    rng = np.random.default_rng(seed)
+    lattice = skewed_lattice(rng)
+    x = crystal("x", lattice, ["Li"] * 3 + ["O"] * 4, random_sites(rng, lattice, 7))
+    structure = Structure(x.lattice, x.species, x.frac_coords)
+    lithium = structure.copy()
+    lithium.remove_species(["O"])
+    pairs = lithium.get_neighbor_list(5.0)[3]
+    assert all(len(hop.equivalents) == 1 for hop in vacancy_hops(x, "Li", 5.0))
+    found = lengths(vacancy_hops(x, "Li", 5.0))
+    assert set(found) <= {round(float(d), 3) for d in pairs}
+    assert len(found) <= len(pairs) // 2  # those through an atom are left out
+    for other in (reordered(x, rng), translated(x, rng.random(3)), rotated(x, rng)):
+        assert lengths(vacancy_hops(other, "Li", 5.0)) == pytest.approx(found, abs=2e-3)
+
+
+@pytest.mark.parametrize("name", ["LiMn2O4", "MgMn2O4_fd3m", "ZnCo2O4"])
+def test_the_hop_of_a_spinel_is_the_known_path(name):
+    """The nearest tetrahedral sites of a filled spinel: the dataset's own band, one vacancy included."""
+    known = {entry.id: entry.path for entry in load("spinels")}
+    path = known.get(name) or next(iter(known.values()))
+    filled = Structure(
+        path.lattice,
+        [path.mobile_ion] * 2 + list(path.host_species),
+        np.vstack([path.band_frac_coords[[0, -1]], path.host_frac_coords]),
+    )
+    first = vacancy_hops(from_structure(filled.get_primitive_structure(), "x"), path.mobile_ion, 5.5)[0]
+    found = vacancy_path(from_structure(filled.get_primitive_structure(), "x"), first, "p")
+    assert found.hop_length == pytest.approx(path.hop_length, abs=1e-3)
+    assert local(found) == pytest.approx(local(path), abs=1e-3)
+
+
+def test_a_small_cell_is_repeated_and_has_one_vacancy():
+    (hop, _) = vacancy_hops(CSCL, "Cs", max_hop=5.7)
+    path = vacancy_path(CSCL, hop, "p", group="OXIDES")
+    assert np.linalg.norm(path.lattice, axis=1) == pytest.approx([8, 8, 8])
+    assert path.n_atoms == 8 * 2 - 1
+    assert path.host_species.count("Cs") == 6
+    assert path.hop_length == pytest.approx(4.0)
+    assert (path.structural_group, path.material_id) == ("OXIDES", "CsCl")
+    ends = path.band_frac_coords[[0, -1]] @ path.lattice
+    cs = path.host_frac_coords[np.array(path.host_species) == "Cs"] @ path.lattice
+    gaps = np.linalg.norm((cs[:, None] - ends + 4) % 8 - 4, axis=2)
+    assert gaps.min() == pytest.approx(4.0)  # neither end is taken
+
+
+@pytest.mark.parametrize(("ion", "reach", "says"), [("Li", 5, "has no Li"), ("Cs", 2, "no two sites of Cs within 2 Å")])
+def test_crystals_without_hops(ion, reach, says):
+    with pytest.raises(EmigbenchError) as error:
+        vacancy_hops(CSCL, ion, reach)
+    assert says in one_sentence(error)
+
+
+# --- Percolation
+
+
+def test_percolation_by_hand():
+    """One site a cell: hops along x at 0.3 eV, y at 0.5 eV and z at 0.4 eV."""
+    hops = [(0.3, (0, 0, (1, 0, 0))), (0.5, (0, 0, (0, 1, 0))), (0.4, (0, 0, (0, 0, 1)))]
+    assert percolation_barriers(hops) == (0.3, 0.4, 0.5)
+    assert percolation_barriers(hops[:1]) == (0.3, None, None)
+    assert percolation_barriers([]) == (None, None, None)
+
+
+def test_the_worst_hop_of_the_easiest_way_counts():
+    """A chain of two sites along x: 0.2 eV within the cell, 0.6 eV out of it, and a detour of 0.5 and 0.4 eV."""
+    chain = [(0.2, (0, 1, (0, 0, 0))), (0.6, (1, 0, (1, 0, 0)))]
+    assert percolation_barriers(chain) == (0.6, None, None)
+    detour = [(0.5, (1, 2, (0, 0, 0))), (0.4, (2, 0, (1, 0, 0)))]
+    assert percolation_barriers(chain + detour) == (0.5, None, None)
+
+
+def test_a_closed_ring_is_no_endless_path():
+    ring = [(0.1, (0, 1, (0, 0, 0))), (0.1, (1, 2, (0, 0, 0))), (0.1, (2, 0, (0, 0, 0)))]
+    assert percolation_barriers(ring) == (None, None, None)
+
+
+def test_parallel_chains_that_never_meet_are_one_dimensional():
+    chains = [(0.1, (0, 0, (1, 0, 0))), (0.2, (1, 1, (0, 1, 0)))]
+    assert percolation_barriers(chains) == (0.1, None, None)
+    assert percolation_barriers([*chains, (0.7, (0, 1, (0, 0, 0)))]) == (0.1, 0.7, None)
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 10_000))
+def test_percolation_against_a_search_in_a_large_block(seed):
+    """Independent oracle: hops up to a barrier percolate in one dimension if a site reaches a copy of itself."""
+    rng = np.random.default_rng(seed)
+    n_sites = 3
+    edges = [
+        (round(float(rng.random()), 2), (int(rng.integers(n_sites)), int(rng.integers(n_sites)), tuple(cell)))
+        for cell in rng.integers(-1, 2, (4, 3)).tolist()
+    ]
+    edges = [(e, (i, j, c)) for e, (i, j, c) in edges if i != j or any(c)]
+
+    def reaches(limit):
+        """Ranks of the displacements from a site to its copies, by breadth-first search over five cells around."""
+        best = 0
+        for start in range(n_sites):
+            seen, todo, found = {(start, (0, 0, 0))}, [(start, (0, 0, 0))], []
+            while todo:
+                site, at = todo.pop()
+                for barrier, (i, j, c) in edges:
+                    for a, b, sign in ((i, j, 1), (j, i, -1)):
+                        to = (b, tuple(x + sign * y for x, y in zip(at, c, strict=True)))
+                        if barrier <= limit and a == site and to not in seen and max(map(abs, to[1])) <= 5:
+                            seen.add(to)
+                            todo.append(to)
+                            if b == start:
+                                found.append(to[1])
+            best = max(best, int(np.linalg.matrix_rank(np.array(found))) if found else 0)
+        return best
+
+    barriers = sorted({e for e, _ in edges})
+    expected = tuple(next((e for e in barriers if reaches(e) >= d), None) for d in (1, 2, 3))
+    assert percolation_barriers(edges) == expected
+
+
+def test_the_spinel_network_is_three_dimensional():
+    row = spinels.read_table()[0]
+    path = {entry.id: entry.path for entry in load("spinels")}[row.id]
+    x = from_structure(
+        Structure(
+            path.lattice,
+            [path.mobile_ion] * 2 + list(path.host_species),
+            np.vstack([path.band_frac_coords[[0, -1]], path.host_frac_coords]),
+        ).get_primitive_structure(),
+        "x",
+    )
+    if x.species.count(path.mobile_ion) < 2:
+        pytest.skip("this spinel is empty")
+    first = vacancy_hops(x, path.mobile_ion, 4.5)[0]
+    assert percolation_barriers((0.5, edge) for edge in first.equivalents) == (0.5, 0.5, 0.5)

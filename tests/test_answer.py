@@ -1,0 +1,84 @@
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from helpers import FULL
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emigbench import Prediction, load
+from emigbench.answer import answer, jump_diffusivity, nearest_known
+
+PATH = load("spinels")[0].path
+
+
+def about(e_m=0.5, threshold=0.65, temperature=300.0, **prediction):
+    return answer(PATH, Prediction(PATH.id, e_m, **prediction), threshold, temperature)
+
+
+def test_jump_diffusivity_by_hand():
+    """a = 3 Å: a² ν = 9e-16 cm² 1e13/s = 9e-3 cm²/s; 0.3 eV at 300 K is 11.6045 k_B T."""
+    assert jump_diffusivity(0.3, 3.0, 300) == pytest.approx(9e-3 * math.exp(-11.6045), rel=1e-4)
+    assert jump_diffusivity(0.0, 3.0, 300) == jump_diffusivity(-5.0, 3.0, 1) == pytest.approx(9e-3)
+
+
+def test_the_chance_is_that_of_a_normal_error():
+    assert about(0.65, std=0.2).chance_good == pytest.approx(0.5)
+    assert about(0.45, std=0.2).chance_good == pytest.approx(0.8413, abs=1e-4)
+    assert about(0.5, low=0.3, high=0.65).chance_good == pytest.approx(0.95)
+    assert about(0.8, low=0.65, high=2.0).chance_good == pytest.approx(0.05)  # the side of the threshold counts
+    assert about(0.5, std=0.0).chance_good == 1.0
+    assert about(0.7, std=0.0).chance_good == 0.0
+    assert about(0.5).chance_good is None
+
+
+@given(e_m=st.floats(0, 3), below=st.floats(0, 1), above=st.floats(0, 1), threshold=st.floats(0, 3))
+def test_good_conductors_are_good_by_a_chance_of_a_half_or_more(e_m, below, above, threshold):
+    found = about(e_m, threshold, low=e_m - below, high=e_m + above)
+    assert found.good == (e_m <= threshold)
+    assert found.chance_good >= 0.5 if found.good else found.chance_good <= 0.5
+    low, high = found.diffusivity_interval
+    assert low <= found.diffusivity <= high
+
+
+def test_the_known_path_itself_is_the_nearest():
+    for entry in load("spinels")[::10]:
+        nearest = nearest_known(entry.path)
+        assert nearest[0].host_difference == pytest.approx(0, abs=1e-9)
+        assert nearest[0].hop_difference < 1e-3
+        assert all(k.facts.mobile_ion == entry.path.mobile_ion for k in nearest)
+        scores = [k.host_difference + k.hop_difference for k in nearest]
+        assert scores == sorted(scores)
+
+
+def test_an_ion_without_known_paths_is_a_caution():
+    path = replace(PATH, mobile_ion="H")
+    found = answer(path, Prediction(path.id, 0.5))
+    assert found.known == ()
+    assert "The dataset has no path of H." in found.cautions
+
+
+def test_cautions_are_those_of_the_model_and_of_the_geometry():
+    path = replace(PATH, flags=("hop_long",))
+    found = answer(path, Prediction(path.id, 0.5, status="not_converged", cautions=("Too far.",)))
+    assert found.cautions[0] == "Too far."
+    assert "did not converge" in found.cautions[1]
+    assert found.cautions[2] == "The hop is longer than 6 Å."
+
+
+def test_a_path_that_the_dataset_knows_is_a_caution():
+    known = answer(PATH, Prediction(PATH.id, 0.5)).cautions[-1]
+    assert known.startswith(PATH.id)
+    assert "knows the answer" in known
+    stretched = replace(PATH, lattice=PATH.lattice * 1.05)
+    assert "knows the answer" not in " ".join(answer(stretched, Prediction(PATH.id, 0.5)).cautions)
+
+
+def test_json_is_stable():
+    content = about(0.5, low=0.3, high=0.9).to_json()
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+    assert list(content) == ["prediction", "conductor", "diffusivity", "known_paths", "cautions"]
+    assert content["prediction"]["interval_level"] == 0.9
+    assert {k["id"] for k in content["known_paths"]} <= set(FULL.by_id)
+    assert about().to_json()["diffusivity"]["low_cm2_per_s"] is None

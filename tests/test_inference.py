@@ -1,0 +1,81 @@
+import pytest
+from helpers import one_sentence
+
+from emigbench import EmigbenchError, Prediction, load, predict
+from emigbench.inference import ready_model
+
+PATHS = [entry.path for entry in load("spinels")[:3]]
+MODELS = """
+from emigbench import Prediction
+
+class Shipped:
+    def load_trained(self): self.value = 0.4
+    def fit(self, train, *, seed): raise AssertionError
+    def predict(self, paths): return [Prediction(p.id, self.value) for p in reversed(paths)]
+
+class Fitted:
+    def fit(self, train, *, seed): self.value = 0.001 * len(train) + seed
+    def predict(self, paths): return [Prediction(p.id, self.value) for p in paths]
+
+class ZeroShot(Fitted):
+    one_by_one = True
+
+class Broken(Shipped):
+    def load_trained(self): raise OSError("no weights")
+
+class Forgetful(Shipped):
+    def predict(self, paths): return super().predict(paths)[1:]
+
+class Raises(Shipped):
+    def predict(self, paths): raise RuntimeError("no luck")
+"""
+
+
+@pytest.fixture
+def models(tmp_path):
+    file = tmp_path / "models.py"
+    file.write_text(MODELS)
+    return file
+
+
+def refused(*arguments, **options):
+    with pytest.raises(EmigbenchError) as error:
+        predict(*arguments, **options)
+    return one_sentence(error)
+
+
+def test_shipped_weights_are_used_and_answers_are_in_order(models):
+    found = predict(f"{models}:Shipped", PATHS)
+    assert [(p.id, p.e_m) for p in found] == [(path.id, 0.4) for path in PATHS]
+
+
+def test_a_model_without_weights_is_fitted_and_says_so(models):
+    told = []
+    ready = ready_model(f"{models}:Fitted", "spinels", tell=told.append)
+    assert predict(ready, PATHS)[0].e_m == pytest.approx(0.082)
+    assert len(told) == 1
+    assert "82 paths of spinels" in told[0]
+
+
+def test_a_zero_shot_model_needs_no_dataset(models, monkeypatch):
+    monkeypatch.setenv("EMIGBENCH_DATA", "/nowhere")
+    assert predict(f"{models}:ZeroShot", PATHS)[0].e_m == 0.0
+
+
+def test_what_goes_wrong_is_one_sentence(models):
+    assert "cannot be made ready: OSError: no weights" in refused(f"{models}:Broken", PATHS)
+    assert f"no prediction for {PATHS[2].id}" in refused(f"{models}:Forgetful", PATHS)
+    assert "failed on 3 paths: RuntimeError: no luck" in refused(f"{models}:Raises", PATHS)
+    assert f"failed on {PATHS[0].id}" in refused(f"{models}:Raises", PATHS[:1])
+    assert "same id" in refused(f"{models}:Shipped", PATHS[:1] * 2)
+    assert "no model" in refused("unheard-of", PATHS)
+
+
+def test_a_model_of_ones_own_needs_no_name():
+    class Mine:
+        def fit(self, train, *, seed): ...
+
+        def predict(self, paths):
+            return [Prediction(path.id, 1.0) for path in paths]
+
+    assert predict(Mine(), PATHS)[2].e_m == 1.0

@@ -1,0 +1,226 @@
+"""Screening a folder: what is found, what is kept, and what bad files do."""
+
+import csv
+import io
+import json
+from concurrent.futures import Future, ThreadPoolExecutor
+from html.parser import HTMLParser
+
+import pytest
+from helpers import one_sentence
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.structure import Structure
+
+from emigbench import EmigbenchError, screening
+from emigbench.report import screening as report
+from emigbench.screening import Plan, Screened, screen
+from emigbench.workers import WorkerDiedError
+
+MODEL = """
+from emigbench import Prediction
+from emigbench.errors import EmigbenchError
+
+class Length:
+    "The hop length in tenths of an eV per Å."
+    def load_trained(self): pass
+    def fit(self, train, *, seed): raise AssertionError
+    def predict(self, paths):
+        if any("V" in path.host_species for path in paths):
+            raise RuntimeError("no vanadium")
+        return [
+            Prediction(p.id, e := p.hop_length / 10, low=e - 0.1, high=e + 0.1, cautions=("Made up.",) * (e > 0.5))
+            for p in paths
+        ]
+
+class Broken(Length):
+    def load_trained(self): raise OSError("no weights")
+
+class Fails(Length):
+    def predict(self, paths): return [Prediction(p.id, None, status="failed") for p in paths]
+"""
+
+
+def rock_salt(anion, a):
+    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), ["Li", anion], [[0, 0, 0], [0.5, 0, 0]])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three salts, one of them below the folder, and a model beside it."""
+    (tmp_path / "in" / "more").mkdir(parents=True)
+    rock_salt("F", 4.0).to(tmp_path / "in" / "b.cif")
+    rock_salt("Cl", 5.1).to(tmp_path / "in" / "a.vasp")
+    rock_salt("Br", 4.6).to(tmp_path / "in" / "more" / "c.json")
+    (tmp_path / "in" / ".hidden").write_text("x")
+    (tmp_path / "models.py").write_text(MODEL)
+    return tmp_path / "in"
+
+
+def plan_of(folder, name="Length", **changes):
+    usual = {"model": f"{folder.parent / 'models.py'}:{name}", "dataset": "full", "ion": "Li", "max_hop": 4.0}
+    return Plan(**(usual | changes))
+
+
+def refused(*arguments, **options):
+    with pytest.raises(EmigbenchError) as error:
+        screen(*arguments, **options)
+    return one_sentence(error)
+
+
+def test_salts_are_ranked_by_their_hop(folder):
+    found = screen(folder, plan_of(folder), folder.parent / "out")
+    assert [each.file for each in found] == ["b.cif", "more/c.json", "a.vasp"]
+    assert [each.formula for each in found] == ["LiF", "LiBr", "LiCl"]
+    for each, a in zip(found, (4.0, 4.6, 5.1), strict=True):
+        barrier = a / 2**0.5 / 10
+        first = each.hops[0]
+        assert first.length == pytest.approx(a / 2**0.5, abs=1e-4)
+        assert (first.e_m, first.low, first.multiplicity) == (pytest.approx(barrier), pytest.approx(barrier - 0.1), 6)
+        assert each.percolation == pytest.approx((barrier,) * 3)  # a face-centred network
+        assert each.lowest == pytest.approx(barrier)
+        assert each.n_atoms == 8
+
+
+def test_bad_files_are_listed_with_the_reason(folder):
+    (folder / "empty.cif").write_text("")
+    (folder / "notes.txt").write_text("to do")
+    (folder / "no_ion.cif").write_text(Structure(Lattice.cubic(4), ["Cs", "Cl"], [[0] * 3, [0.5] * 3]).to(fmt="cif"))
+    (folder / "far.cif").write_text(Structure(Lattice.cubic(8), ["Li", "Cl"], [[0] * 3, [0.5] * 3]).to(fmt="cif"))
+    (folder / "model.cif").write_text(rock_salt("V", 4.2).to(fmt="cif"))
+    found = screen(folder, plan_of(folder), folder.parent / "out")
+    assert [each.file for each in found][:3] == ["b.cif", "more/c.json", "a.vasp"]
+    reasons = {each.file: one_sentence(each.error) for each in found[3:]}
+    assert "is empty" in reasons["empty.cif"]
+    assert "has no Li" in reasons["no_ion.cif"]
+    assert "within 4 Å" in reasons["far.cif"]
+    assert "no vanadium" in reasons["model.cif"]
+    assert "notes.txt" in reasons["notes.txt"]
+    assert str(folder) not in " ".join(reasons.values())
+
+
+def test_a_run_that_was_stopped_goes_on(folder, monkeypatch):
+    out = folder.parent / "out"
+    whole = screen(folder, plan_of(folder), folder.parent / "whole")
+    done = []
+
+    def stop(name, n_done, total):
+        done.append(name)
+        if n_done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        screen(folder, plan_of(folder), out, progress=stop)
+    assert "--resume" in refused(folder, plan_of(folder), out)
+    assert "other options" in refused(folder, plan_of(folder, max_hop=5.0), out, resume=True)
+    again = []
+    found = screen(folder, plan_of(folder), out, resume=True, progress=lambda name, *_: again.append(name))
+    assert found == whole
+    assert sorted(done + again) == sorted(each.file for each in whole)
+
+    rock_salt("F", 4.2).to(folder / "b.cif")  # a file that has changed is done again
+    again.clear()
+    assert screen(folder, plan_of(folder), out, resume=True, progress=lambda name, *_: again.append(name)) != whole
+    assert again == ["b.cif"]
+    (out / screening.UNFINISHED / screening.PLAN_FILE).write_text("{")
+    assert "is damaged" in refused(folder, plan_of(folder), out, resume=True)
+
+
+def test_a_damaged_result_is_made_again(folder):
+    out = folder.parent / "out"
+    whole = screen(folder, plan_of(folder), out)
+    for file in (out / screening.UNFINISHED).glob("*.json"):
+        if file.name != screening.PLAN_FILE:
+            file.write_text(file.read_text()[:40])
+    assert screen(folder, plan_of(folder), out, resume=True) == whole
+
+
+class DeadWorkers(ThreadPoolExecutor):
+    def submit(self, *arguments, **options):
+        future = Future()
+        future.set_exception(WorkerDiedError("died"))
+        return future
+
+
+def test_workers_that_die_are_told(folder):
+    with DeadWorkers() as executor:
+        assert "worker process died" in refused(folder, plan_of(folder), folder.parent / "out", executor=executor)
+
+
+def test_files_side_by_side_give_the_same(folder):
+    one = screen(folder, plan_of(folder), folder.parent / "one")
+    with ThreadPoolExecutor(3) as executor:
+        assert screen(folder, plan_of(folder), folder.parent / "other", executor=executor) == one
+
+
+def test_what_is_wrong_with_the_whole_is_one_sentence(folder):
+    out = folder.parent / "out"
+    assert "no folder" in refused(folder / "nothing", plan_of(folder), out)
+    assert "no element 'Xx'" in refused(folder, plan_of(folder, ion="Xx"), out)
+    assert "no model" in refused(folder, plan_of(folder, model="unheard-of"), out)
+    assert "no weights" in refused(folder, plan_of(folder, "Broken"), out)
+    (folder.parent / "empty").mkdir()
+    assert "no files" in refused(folder.parent / "empty", plan_of(folder), out)
+    (folder.parent / "full").mkdir()
+    (folder.parent / "full" / "mine.txt").write_text("mine")
+    assert "not empty" in refused(folder, plan_of(folder), folder.parent / "full")
+
+
+def test_a_model_that_fails_on_all_hops_gives_no_barrier(folder):
+    found = screen(folder, plan_of(folder, "Fails"), folder.parent / "out")
+    assert all(each.lowest is None and each.percolation == (None, None, None) for each in found)
+    assert all(not each.error for each in found)
+
+
+# --- What is written
+
+
+class Page(HTMLParser):
+    """The elements and addresses of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.addresses = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attributes if name in ("src", "href")]
+        assert not [name for name, _ in attributes if name.startswith("on")]
+
+
+def test_tables_and_page_hold_every_structure(folder):
+    (folder / "bad.cif").write_text("")
+    plan = plan_of(folder)
+    found = screen(folder, plan, folder.parent / "out")
+    files = report.files(found, plan, threshold=0.65)
+    rows = list(csv.DictReader(io.StringIO(files["structures.csv"])))
+    assert [row["file"] for row in rows] == [each.file for each in found]
+    assert [row["rank"] for row in rows] == ["1", "2", "3", ""]
+    assert float(rows[0]["percolation_1d_ev"]) == pytest.approx(found[0].percolation[0], abs=1e-4)
+    hops = list(csv.DictReader(io.StringIO(files["hops.csv"])))
+    assert len(hops) == sum(len(each.hops) for each in found)
+    page = files["index.html"]
+    assert all(each.file in page for each in found)
+    assert set(Page(page).addresses) <= {"data:,", "#main", "#unusable"}
+    assert "script" not in Page(page).tags
+    assert report.files(found, plan, 0.65) == files
+    assert "b.cif" in report.table(found)
+    assert "bad.cif" not in report.table(found)
+
+
+def test_names_and_reasons_are_escaped():
+    evil = "<script>alert(1)</script>"
+    found = [Screened(f"{evil}.cif", "", formula="LiF", n_atoms=2), Screened("x", "", error=f"{evil}\u202e.")]
+    page = report.page(found, Plan(evil, "full", "Li", 5.0), 0.65)
+    assert "<script" not in page
+    assert "\u202e" not in page
+    assert "script" not in Page(page).tags
+
+
+def test_kept_results_are_plain_json(folder):
+    out = folder.parent / "out"
+    found = screen(folder, plan_of(folder), out)
+    kept = [json.loads(file.read_text()) for file in (out / screening.UNFINISHED).glob("*.json")]
+    assert {content["file"] for content in kept if "file" in content} == {each.file for each in found}
+    screening.forget(out)
+    assert not (out / screening.UNFINISHED).exists()
