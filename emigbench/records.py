@@ -170,6 +170,9 @@ class Prediction:
         std: predicted standard deviation in eV, if the model gives one.
         status: "ok", "not_converged" (a value that the model itself does not trust) or "failed".
         seconds: time that this path took, where the model measures paths one by one.
+        low: lower end of the 90% interval of the barrier in eV, if the model gives one.
+        high: upper end of it; there are both ends or none.
+        cautions: why the path is outside of what the model can judge, each a plain sentence.
     """
 
     id: str
@@ -177,11 +180,16 @@ class Prediction:
     std: float | None = None
     status: Status = "ok"
     seconds: float | None = None
+    low: float | None = None
+    high: float | None = None
+    cautions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("e_m", "std", "seconds"):  # plain floats, whatever a model computes with
+        for name in ("e_m", "std", "seconds", "low", "high"):  # plain floats, whatever a model computes with
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, float(value))
+        object.__setattr__(self, "cautions", (self.cautions,) if isinstance(self.cautions, str) else self.cautions)
+        object.__setattr__(self, "cautions", tuple(str(caution) for caution in self.cautions))
         if self.status not in get_args(Status):
             raise ValueError(f"{self.id}: unknown status {self.status!r}, expected one of {get_args(Status)}.")
         if self.status == "failed":
@@ -191,5 +199,17 @@ class Prediction:
             raise ValueError(f"{self.id}: the predicted barrier is {self.e_m}, expected a finite number in eV.")
         if self.std is not None and not (math.isfinite(self.std) and self.std >= 0):
             raise ValueError(f"{self.id}: the predicted std is {self.std}, expected a finite number >= 0 in eV.")
+        self._check_interval()
         if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds >= 0):
             raise ValueError(f"{self.id}: the time is {self.seconds}, expected a finite number >= 0 in seconds.")
+
+    def _check_interval(self) -> None:
+        if self.low is None and self.high is None:
+            return
+        if self.low is None or self.high is None or self.e_m is None:
+            raise ValueError(f"{self.id}: an interval has a lower end, an upper end and a barrier, or is not given.")
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.e_m <= self.high):
+            raise ValueError(
+                f"{self.id}: the interval is {self.low} to {self.high} eV, expected finite numbers around the barrier "
+                f"of {self.e_m} eV."
+            )
