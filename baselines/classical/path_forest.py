@@ -92,20 +92,19 @@ class PathForest:
             EmigbenchError: if the paths are of fewer than two frameworks.
         """
         table = descriptor_table([t.path for t in train], workers=self.workers).to_numpy()
-        barriers = np.log(np.maximum([t.e_m for t in train], LOWEST))
+        barriers = log_barriers(train)
         frameworks = np.array([framework(t.path) for t in train])
         centres, spreads = np.empty(len(train)), np.empty(len(train))
         for inside, outside in grouped_folds(frameworks.tolist(), seed=seed):
-            forest = self._grow(table[inside], barriers[inside], seed)
-            centres[outside], spreads[outside] = _summary(forest, _fill(table[inside]), table[outside])
+            forest = self.grow(table[inside], barriers[inside], seed)
+            centres[outside], spreads[outside] = _summary(forest, filled(table[outside], table[inside]))
         scores = np.abs(centres - barriers) / spreads
-        fill = _fill(table)
-        full = np.where(np.isnan(table), fill, table)
+        full = filled(table, table)
         centre, scale = full.mean(axis=0), np.maximum(full.std(axis=0), 1e-9)
         known = (full - centre) / scale
         self._trained = Trained(
-            forest=self._grow(table, barriers, seed),
-            fill=fill,
+            forest=self.grow(table, barriers, seed),
+            fill=medians(table),
             stretch=(_conformal(scores, INTERVAL), _conformal(scores, STANDARD)),
             known=known,
             centre=centre,
@@ -126,9 +125,10 @@ class PathForest:
         if not paths:
             return []
         table = descriptor_table(paths, workers=self.workers).to_numpy()
-        centre, spread = _summary(trained.forest, trained.fill, table)
+        table = np.where(np.isnan(table), trained.fill, table)
+        centre, spread = _summary(trained.forest, table)
         wide, one = (spread * stretch for stretch in trained.stretch)
-        standardised = (np.where(np.isnan(table), trained.fill, table) - trained.centre) / trained.scale
+        standardised = (table - trained.centre) / trained.scale
         return [
             Prediction(
                 path.id,
@@ -177,11 +177,12 @@ class PathForest:
             raise EmigbenchError("PathForest has to be fitted, or its trees loaded, before it predicts.")
         return self._trained
 
-    def _grow(self, table: FloatArray, barriers: FloatArray, seed: int) -> Forest:
+    def grow(self, table: FloatArray, barriers: FloatArray, seed: int) -> Forest:
+        """The trees alone, fitted to (n, d) descriptors and (n,) log E_m."""
         from sklearn.ensemble import ExtraTreesRegressor
 
         trees = ExtraTreesRegressor(N_TREES, max_features=MAX_FEATURES, random_state=seed, n_jobs=self.workers)
-        return from_sklearn(trees.fit(np.where(np.isnan(table), _fill(table), table), barriers))
+        return from_sklearn(trees.fit(filled(table, table), barriers))
 
 
 def framework(path: MigrationPath) -> str:
@@ -191,17 +192,27 @@ def framework(path: MigrationPath) -> str:
     return " ".join(f"{e}{n // common}" for e, n in sorted(counts.items()))
 
 
-def _fill(table: FloatArray) -> FloatArray:
+def log_barriers(train: Sequence[LabelledPath]) -> FloatArray:
+    """(n,) log(E_m / eV), what the trees answer."""
+    return np.log(np.maximum([t.e_m for t in train], LOWEST))
+
+
+def medians(table: FloatArray) -> FloatArray:
     """(d,) median of each column; 0 where it is undefined for all paths."""
     defined = ~np.isnan(table).all(axis=0)
-    fill = np.zeros(table.shape[1])
-    fill[defined] = np.nanmedian(table[:, defined], axis=0)
-    return fill
+    found = np.zeros(table.shape[1])
+    found[defined] = np.nanmedian(table[:, defined], axis=0)
+    return found
 
 
-def _summary(forest: Forest, fill: FloatArray, table: FloatArray) -> tuple[FloatArray, FloatArray]:
+def filled(table: FloatArray, known: FloatArray) -> FloatArray:
+    """The table with the known paths' medians for what is undefined."""
+    return np.where(np.isnan(table), medians(known), table)
+
+
+def _summary(forest: Forest, table: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean and spread of the trees' answers, in log E_m."""
-    answers = forest.answers(np.where(np.isnan(table), fill, table))
+    answers = forest.answers(table)
     return answers.mean(axis=1), np.maximum(answers.std(axis=1), LEAST_SPREAD)
 
 

@@ -8,7 +8,8 @@ from helpers import one_sentence
 from sklearn.ensemble import ExtraTreesRegressor
 
 from emigbench import EmigbenchError, LabelledPath, load
-from emigbench_baselines.classical import path_forest
+from emigbench_baselines.classical import importance, path_forest
+from emigbench_baselines.classical.descriptors import DESCRIPTORS
 from emigbench_baselines.classical.forest import LEAF, Forest, from_arrays, from_sklearn
 from emigbench_baselines.classical.path_forest import PathForest, _conformal, framework
 
@@ -188,3 +189,18 @@ def test_one_framework_is_too_few(spinels):
 
 def test_no_paths_no_predictions(fitted):
     assert fitted.predict([]) == []
+
+
+def test_shuffling_what_decides_costs_most(spinels, monkeypatch, tmp_path):
+    """Barriers that are made from the hop alone: no other family can matter as much."""
+    monkeypatch.setattr(path_forest, "N_TREES", 20)
+    monkeypatch.setattr(importance, "REPEATS", 3)
+    made = [LabelledPath(t.path, 0.2 + 40 * (t.path.hop_length - 3.4) ** 2, t.split) for t in spinels[0]]
+    found = importance.family_importance(made)
+    assert set(found.index) == {d.family for d in DESCRIPTORS.values()}
+    assert found["n"].sum() == len(DESCRIPTORS)
+    assert found.loc["hop", "mae_increase"] > found["mae_increase"].drop("hop").median()
+    importance.draw(found, tmp_path / "importance.svg")
+    first = (tmp_path / "importance.svg").read_bytes()
+    importance.draw(found, tmp_path / "importance.svg")
+    assert (tmp_path / "importance.svg").read_bytes() == first
