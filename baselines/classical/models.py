@@ -26,11 +26,9 @@ from sklearn.pipeline import Pipeline
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
 from emigbench_baselines.classical.features import available_cores, feature_table
+from emigbench_baselines.classical.folds import grouped_folds
 
 FloatArray = NDArray[np.float64]
-Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
-
-N_FOLDS = 5
 
 
 class CorrelationSelector(TransformerMixin, BaseEstimator):
@@ -176,17 +174,3 @@ def pipeline(regressor: RegressorMixin) -> Pipeline:
 
 def _square_of_positive(root: FloatArray) -> FloatArray:
     return np.square(np.maximum(root, 0))
-
-
-def grouped_folds(groups: Sequence[str], *, seed: int) -> list[Fold]:
-    """Five folds, as pairs of (train, test) row numbers, that never share a group.
-
-    With fewer than five groups, as many folds as there are groups.
-    """
-    names, number = np.unique(groups, return_inverse=True)
-    n_folds = min(N_FOLDS, len(names))
-    if n_folds < 2:
-        raise EmigbenchError(f"A search over folds needs paths of at least two materials, got {len(names)}.")
-    fold_of_group = np.random.default_rng(seed).permutation(len(names)) % n_folds
-    fold = fold_of_group[number]
-    return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(n_folds)]

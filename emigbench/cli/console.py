@@ -95,6 +95,11 @@ def _log_lines(title: str) -> Callable[[str, int, int], None]:
 
 
 def check_cluster(model: str, workers: int, dask: str | None) -> None:
+    """Make sure that a model can be run on a cluster, if one is named.
+
+    Raises:
+        EmigbenchError: if it cannot.
+    """
     from emigbench.model import is_in_file
 
     if dask is None:

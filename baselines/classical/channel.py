@@ -1,0 +1,143 @@
+"""The best way round: how wide, how well bonded and how low in energy a curved path in the rigid host can be.
+
+A straight band often runs into an anion that the real path goes round. Here a tube around the straight line is
+covered with a grid, and for a quantity on it (free radius, bond valence mismatch, bond energy) the way between the
+two ends is found whose worst point is best: the threshold at which both ends become connected (percolation).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from emigbench_baselines.classical.environment import Surroundings
+
+FloatArray = NDArray[np.float64]
+Cell = tuple[int, int, int]
+
+SPACING = 0.25
+"""Å, of the grid."""
+TUBE_RADIUS = 1.8
+"""Å; half the width of the tube, whose section is a square."""
+BEYOND = 0.75
+"""Å; how far the tube goes on behind each end."""
+SITE = 0.75
+"""Å; an end's own place is the best one at most so far from it in each direction."""
+REACH = 4.0
+"""Å; atoms farther than this from the tube have no part in it."""
+OFF_AXIS = 0.3
+"""Å; an atom nearer to the line than this cannot give it a direction."""
+
+CHANNEL_UNITS = {"radius": "Å", "bond valence mismatch": "v.u.", "bond energy": "eV"}
+CHANNEL_STATISTICS = {
+    "worst": "the worst point of the best way",
+    "rise": "that point above the better end",
+    "mean rise": "that point above the mean of the ends",
+    "end difference": "between the two ends",
+    "middle rise": "the best place of the middle plane above the mean of the ends",
+}
+
+
+def channel(around: Surroundings) -> dict[str, float]:
+    """For each of CHANNEL_UNITS, each of CHANNEL_STATISTICS; radii count downwards, so that low is always good.
+
+    "channel bend" is how far from the line, in Å, the lowest bond energy of the middle plane is.
+    """
+    points, axes = _tube(around)
+    shape, points = points.shape[:3], points.reshape(-1, 3)
+    middle = around.line.mean(axis=0)
+    near = np.linalg.norm(around.atoms - middle, axis=1) <= _length(around) / 2 + TUBE_RADIUS + REACH
+    host = _only(around, near & ~around.mobile)
+    distances = np.sqrt(np.maximum(_squared_distances(points, host.atoms), 1e-4))
+    on_grid = {
+        "radius": -(distances - host.radius).min(axis=1, initial=REACH),
+        "bond valence mismatch": np.abs(np.minimum(host.valence(distances).sum(axis=1), 10.0) - host.ion_charge),
+        "bond energy": np.minimum((host.morse(distances) + host.repulsion(distances)).sum(axis=1), 100.0),
+    }
+    found: dict[str, float] = {}
+    for name, values in on_grid.items():
+        found |= {f"channel {name} {k}": v for k, v in _best_way(values.reshape(shape), axes[0]).items()}
+    plane = on_grid["bond energy"].reshape(shape)[shape[0] // 2]
+    lowest = np.unravel_index(int(np.argmin(plane)), plane.shape)
+    return found | {"channel bend": float(np.hypot(axes[1][lowest[0]], axes[1][lowest[1]]))}
+
+
+def _length(around: Surroundings) -> float:
+    return float(np.linalg.norm(around.line[-1] - around.line[0]))
+
+
+def _tube(around: Surroundings) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
+    """(l, t, t, 3) Å points of the grid, and its coordinates along and across the line.
+
+    Both are symmetric about the middle, so that the reversed path has the same grid. The first direction across is
+    that to the host atom nearest to the middle, so that the grid turns with the crystal.
+    """
+    length, middle = _length(around), around.line.mean(axis=0)
+    along = (around.line[-1] - around.line[0]) / max(length, 1e-9)
+    vectors = around.atoms[~around.mobile] - middle
+    across = vectors - (vectors @ along)[:, None] * along
+    lever = np.linalg.norm(across, axis=1)
+    usable = lever > OFF_AXIS
+    if usable.any():
+        nearest = np.argmin(np.where(usable, np.linalg.norm(vectors, axis=1), np.inf))
+        first = across[nearest] / lever[nearest]
+    else:
+        first = np.linalg.svd(along[None])[2][1]
+    second = np.cross(along, first)
+    half = length / 2 + BEYOND
+    x = np.linspace(-half, half, 2 * int(np.ceil(half / SPACING)) + 1)
+    t = np.linspace(-TUBE_RADIUS, TUBE_RADIUS, 2 * round(TUBE_RADIUS / SPACING) + 1)
+    grid = np.stack(np.meshgrid(x, t, t, indexing="ij"), axis=-1)
+    return middle + grid @ np.stack([along, first, second]), (x, t)
+
+
+def _only(around: Surroundings, chosen: NDArray[np.bool_]) -> Surroundings:
+    kept = ("atoms", "radius", "charge", "anion", "cation", "mobile", "bond", "polarisability")
+    return Surroundings(around.ion, around.ion_charge, around.line, *(getattr(around, name)[chosen] for name in kept))
+
+
+def _squared_distances(points: FloatArray, atoms: FloatArray) -> FloatArray:
+    centre = points.mean(axis=0)
+    p, a = points - centre, atoms - centre
+    return (p**2).sum(axis=1)[:, None] + (a**2).sum(axis=1)[None] - 2 * p @ a.T
+
+
+def _best_way(values: FloatArray, along: FloatArray) -> dict[str, float]:
+    """The statistics of one quantity on the grid."""
+    half_length = along[-1] - BEYOND
+    ends = [_best_place(values, along, at) for at in (-half_length, half_length)]
+    at_ends = [float(values[end]) for end in ends]
+    worst = _threshold(values, ends[0], ends[1])
+    middle = float(values[len(along) // 2].min())
+    return {
+        "worst": worst,
+        "rise": worst - min(at_ends),
+        "mean rise": worst - sum(at_ends) / 2,
+        "end difference": abs(at_ends[0] - at_ends[1]),
+        "middle rise": middle - sum(at_ends) / 2,
+    }
+
+
+def _best_place(values: FloatArray, along: FloatArray, at: float) -> Cell:
+    """The cell with the lowest value within SITE of one end of the path."""
+    centre, reach = values.shape[1] // 2, int(SITE / SPACING)
+    rows = np.flatnonzero(np.abs(along - at) <= SITE + 1e-9)
+    across = slice(centre - reach, centre + reach + 1)
+    block = values[rows[0] : rows[-1] + 1, across, across]
+    i, j, k = np.unravel_index(int(np.argmin(block)), block.shape)
+    return int(i + rows[0]), int(j + centre - reach), int(k + centre - reach)
+
+
+def _threshold(values: FloatArray, start: Cell, end: Cell) -> float:
+    """The lowest level at which two cells are connected by cells that are not above it (face to face)."""
+    levels = np.unique(values[values >= max(values[start], values[end])])
+    low, high = 0, len(levels) - 1
+    while low < high:
+        middle = (low + high) // 2
+        labels, _ = ndimage.label(values <= levels[middle])
+        if labels[start] == labels[end]:
+            high = middle
+        else:
+            low = middle + 1
+    return float(levels[low])

@@ -1,0 +1,118 @@
+"""Facts of elements as ions: charges, radii, bond valence, polarisability."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from math import nan, sqrt
+
+ANIONS = frozenset({"N", "P", "As", "O", "F", "S", "Cl", "Se", "Br", "Te", "I"})
+"""Elements that can be the anion of a host; `charges` says where they are."""
+
+NOMINAL_CHARGES = {
+    **dict.fromkeys(("Li", "Na", "K", "Rb"), 1),
+    **dict.fromkeys(("Mg", "Ca", "Sr", "Zn"), 2),
+    **dict.fromkeys(("Al", "B", "Ga", "In", "Sc", "Y", "La", "Pr", "Nd", "Pm", "Sm", "Tb"), 3),
+    **dict.fromkeys(("Dy", "Ho", "Er", "Tm", "Lu"), 3),
+    **dict.fromkeys(("C", "Si", "Ge", "Sn", "Zr"), 4),
+    **dict.fromkeys(("P", "As"), 5),
+    **dict.fromkeys(("F", "Cl", "Br", "I"), -1),
+    **dict.fromkeys(("O", "S", "Se", "Te"), -2),
+    "N": -3,
+}
+"""Charge in e of the elements that have one usual charge in this field; the others share what is left."""
+
+POLARISABILITY = {"F": 1.04, "Cl": 3.66, "Br": 4.77, "I": 7.10, "O": 3.88, "S": 10.2, "Se": 10.5, "Te": 14.0}
+"""Of free anions, in Å³ (Pauling, Proc. R. Soc. A 114, 181, 1927)."""
+
+BOND_VALENCE_SOFTNESS = 0.37
+"""The b of a bond's valence exp((R0 - d) / b), in Å (Brown & Altermatt, Acta Cryst. B 41, 244, 1985)."""
+
+
+@dataclass(frozen=True)
+class ElementFacts:
+    """What pymatgen knows of an element; NaN where it knows nothing.
+
+    Attributes:
+        electronegativity: Pauling's.
+        cation_radius: mean of Shannon's radii over its positive charges, in Å; 0.6 atomic radii where there is none.
+        anion_radius: Shannon's radius as an anion, in Å; 0 where it is none.
+        mass: in u.
+        row: of the periodic table.
+        group: of the periodic table.
+        ionisation_energy: the first, in eV.
+        is_transition_metal: of the d block.
+        bond_r: its r of O'Keeffe & Brese (J. Am. Chem. Soc. 113, 3226, 1991), in Å.
+        bond_c: its c of the same table.
+    """
+
+    electronegativity: float
+    cation_radius: float
+    anion_radius: float
+    mass: float
+    row: int
+    group: int
+    ionisation_energy: float
+    is_transition_metal: bool
+    bond_r: float
+    bond_c: float
+
+
+@cache
+def facts(symbol: str) -> ElementFacts:
+    """The facts of one element."""
+    from pymatgen.analysis.bond_valence import BV_PARAMS
+    from pymatgen.core.periodic_table import Element
+
+    element = Element(symbol)
+    bond = BV_PARAMS.get(element, {})
+    atomic_radius = float(element.atomic_radius or nan)
+    return ElementFacts(
+        electronegativity=float(element.X),
+        cation_radius=float(element.average_cationic_radius) or 0.6 * atomic_radius,
+        anion_radius=float(element.average_anionic_radius),
+        mass=float(element.atomic_mass),
+        row=int(element.row),
+        group=int(element.group),
+        ionisation_energy=float(element.ionization_energies[0] or nan) if element.ionization_energies else nan,
+        is_transition_metal=bool(element.is_transition_metal),
+        bond_r=float(bond.get("r", nan)),
+        bond_c=float(bond.get("c", nan)),
+    )
+
+
+def charges(elements: Iterable[str]) -> dict[str, float]:
+    """Charge in e of every element of a neutral cell.
+
+    Sulphur is +6 in sulphates, carbon +2 in cyanides, phosphorus -3 where there is no other anion. Elements without
+    a usual charge (transition metals) share the charge that makes the cell neutral.
+
+    Args:
+        elements: the element of each atom, or a count of atoms by element.
+    """
+    counts: Mapping[str, int] = Counter(elements) if not isinstance(elements, Mapping) else elements
+    found: dict[str, float] = {e: float(NOMINAL_CHARGES[e]) for e in counts if e in NOMINAL_CHARGES}
+    if "S" in counts and counts.get("O", 0) >= 3 * counts["S"]:
+        found["S"] = 6.0
+    if "C" in counts and "O" not in counts:
+        found["C"] = 2.0
+    if not any(charge < 0 for charge in found.values()):
+        found |= {e: -3.0 for e in ("P", "As") if e in counts}
+    others = [e for e in counts if e not in found]
+    left = -sum(charge * counts[e] for e, charge in found.items())
+    share = left / sum(counts[e] for e in others) if others else 0.0
+    return found | dict.fromkeys(others, share)
+
+
+def is_anion(symbol: str, charge: float) -> bool:
+    """Whether an element with this charge is an anion of the host."""
+    return symbol in ANIONS and charge < 0
+
+
+def bond_length(cation: str, anion: str) -> float:
+    """R0 in Å, the length of a bond of valence 1 (O'Keeffe & Brese 1991, equation 2); NaN where unknown."""
+    a, b = facts(cation), facts(anion)
+    difference = a.bond_r * b.bond_r * (sqrt(a.bond_c) - sqrt(b.bond_c)) ** 2
+    return a.bond_r + b.bond_r - difference / (a.bond_c * a.bond_r + b.bond_c * b.bond_r)

@@ -1,0 +1,199 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from crystals import backwards, crystals, doubled, redescribed
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pymatgen.analysis.ewald import EwaldSummation
+from pymatgen.core import Structure
+
+from emigbench import MigrationPath, load
+from emigbench_baselines.classical import channel as channels
+from emigbench_baselines.classical.descriptors import DESCRIPTORS, STATISTICS, describe, descriptor_table
+from emigbench_baselines.classical.electrostatics import COULOMB, atoms_around, site_potential
+from emigbench_baselines.classical.environment import surroundings
+from emigbench_baselines.classical.ions import bond_length, charges
+
+COLUMN = {name: i for i, name in enumerate(DESCRIPTORS)}
+TOLERANCE = {"rtol": 1e-5, "atol": 2e-5}
+
+
+def line_of_oxygens(*oxygens, target=(0.3, 0, 0), edge=10.0) -> MigrationPath:
+    """A Li hop of 3 Å along x in a cubic cell, with O atoms at these places in Å."""
+    return MigrationPath(
+        id="oxygens",
+        material_id="oxygens",
+        structural_group="OXIDES",
+        mobile_ion="Li",
+        composition="LiO",
+        state="unknown",
+        lattice=edge * np.eye(3),
+        host_species=("O",) * len(oxygens),
+        host_frac_coords=np.array(oxygens, dtype=float) / edge,
+        band_frac_coords=np.linspace(0, 1, 5)[:, None] * np.array(target),
+    )
+
+
+def value(path, name):
+    return describe(path)[COLUMN[name]]
+
+
+@settings(max_examples=25, deadline=None)
+@given(crystals(), st.integers(0, 2**31))
+def test_another_description_of_the_crystal_changes_nothing(path, seed):
+    np.testing.assert_allclose(describe(redescribed(path, seed)), describe(path), **TOLERANCE)
+
+
+@settings(max_examples=25, deadline=None)
+@given(crystals())
+def test_the_way_back_has_the_same_descriptors(path):
+    np.testing.assert_allclose(describe(backwards(path)), describe(path), **TOLERANCE)
+
+
+@settings(max_examples=15, deadline=None)
+@given(crystals(), st.sampled_from([0, 1, 2]))
+def test_a_longer_cell_changes_nothing(path, axis):
+    np.testing.assert_allclose(describe(doubled(path, axis)), describe(path), **TOLERANCE)
+
+
+def test_every_descriptor_has_a_unit_and_a_meaning_and_the_table_has_them_all():
+    data = load("spinels")
+    table = descriptor_table([d.path for d in data[:3]])
+    assert list(table.columns) == list(DESCRIPTORS)
+    assert list(table.index) == [d.id for d in data[:3]]
+    for descriptor in DESCRIPTORS.values():
+        assert descriptor.unit
+        assert descriptor.family
+        assert descriptor.meaning
+
+
+def test_two_processes_give_the_same_table():
+    paths = [d.path for d in load("spinels")]
+    one, two = descriptor_table(paths), descriptor_table(paths, workers=2)
+    np.testing.assert_array_equal(one.to_numpy(), two.to_numpy())
+
+
+def test_no_path_gives_an_empty_table():
+    assert descriptor_table([]).shape == (0, len(DESCRIPTORS))
+
+
+def test_statistics_worked_by_hand():
+    profile = np.array([1.0, 0, 2, 0, 5, 0, 4, 0, 2])
+    found = {name: of(profile) for name, (of, _) in STATISTICS.items()}
+    assert found == {
+        "ends": 1.5,
+        "end difference": 1,
+        "middle": 5,
+        "middle rise": 3.5,
+        "quarter rise": (2 + 4 - 1 - 2) / 2,
+        "range": 5,
+        "highest": 5,
+        "lowest": 0,
+    }
+
+
+def test_distances_and_clearances_of_a_square_window():
+    window = [(1.5, 2, 0), (1.5, -2, 0), (1.5, 0, 2), (1.5, 0, -2)]
+    path = line_of_oxygens(*window)
+    assert value(path, "anion 1 middle") == pytest.approx(2)
+    assert value(path, "anion 4 middle") == pytest.approx(2)
+    assert value(path, "anion 1 ends") == pytest.approx(2.5)
+    assert value(path, "anion 1 middle rise") == pytest.approx(-0.5)
+    assert value(path, "clearance lowest") == pytest.approx(2 - 1.26)  # Shannon's O2- of pymatgen
+    assert value(path, "bond valence vector middle") == pytest.approx(0, abs=1e-6)
+    valence = np.exp((bond_length("Li", "O") - 2) / 0.37)
+    assert value(path, "bond valence sum middle") == pytest.approx(4 * valence, rel=1e-3)
+    assert value(path, "hop length") == pytest.approx(3)
+
+
+def test_the_channel_of_an_open_path_is_the_straight_one():
+    path = line_of_oxygens((1.5, 2, 0), (1.5, -2, 0), (1.5, 0, 2), (1.5, 0, -2))
+    assert value(path, "channel radius worst") == pytest.approx(-(2 - 1.26), abs=0.05)
+    assert value(path, "channel bend") == pytest.approx(0, abs=0.3)
+
+
+def test_the_channel_goes_round_an_atom_in_the_way():
+    path = line_of_oxygens((1.5, 0, 0))
+    straight, round_about = value(path, "clearance lowest"), -value(path, "channel radius worst")
+    assert straight == pytest.approx(-1.26)
+    assert round_about > 1.0  # a corner of the tube is 2.5 Å from the atom
+    assert value(path, "channel bend") > 1.5
+
+
+@settings(max_examples=15, deadline=None)
+@given(crystals())
+def test_no_way_round_is_worse_than_the_straight_one(path):
+    values = describe(path)
+    straight = values[COLUMN["anion clearance lowest"]], values[COLUMN["cation clearance lowest"]]
+    assert -values[COLUMN["channel radius worst"]] >= min(straight) - channels.SPACING * np.sqrt(3)
+
+
+def test_threshold_worked_by_hand():
+    walls = np.array([[0, 9, 0], [1, 5, 2], [0, 3, 0]], dtype=float)[:, :, None]
+    assert channels._threshold(walls, (0, 0, 0), (0, 2, 0)) == 3
+    assert channels._threshold(walls, (0, 0, 0), (2, 0, 0)) == 1
+    assert channels._threshold(walls, (0, 0, 0), (0, 0, 0)) == 0
+
+
+def test_potential_of_simple_cubic_charges():
+    """At the cube's centre (2.035362 - 2.837297) e/a: Madelung's caesium chloride less Wigner's lattice."""
+    a = 4.2
+    centre, face = np.full((1, 3), a / 2), np.array([[a / 2, a / 2, 0]])
+    found = site_potential(np.vstack([centre, face]), a * np.eye(3), np.zeros((1, 3)), np.ones(1))
+    assert found[0] == pytest.approx(-0.801935 * COULOMB / a, rel=1e-5)
+    assert found[1] < 0
+
+
+@settings(max_examples=10, deadline=None)
+@given(crystals())
+def test_potential_against_pymatgen(path):
+    """A probe of charge q adds q V, and a part that does not know where in the host it stands."""
+    charge = charges([path.mobile_ion, *path.host_species])
+    points = path.band_frac_coords[[0, 2, 4]]
+    host = np.array([charge[s] for s in path.host_species])
+    probe = 1.0
+
+    def energy(place):
+        coords = np.vstack([place, path.host_frac_coords])
+        cell = Structure(path.lattice, [path.mobile_ion, *path.host_species], coords)
+        cell.add_oxidation_state_by_site([probe, *host])
+        return EwaldSummation(cell, acc_factor=12).total_energy
+
+    expected = np.array([energy(place) for place in points])
+    found = site_potential(points @ path.lattice, path.lattice, path.host_frac_coords, host)
+    np.testing.assert_allclose(found - found[0], (expected - expected[0]) / probe, atol=2e-3)
+
+
+def test_atoms_around_against_pymatgen():
+    path = load("spinels")[0].path
+    host = Structure(path.lattice, path.host_species, path.host_frac_coords)
+    centre = path.band_frac_coords[2] @ path.lattice
+    atoms, which = atoms_around(centre, 9.3, path.lattice, path.host_frac_coords)
+    expected = host.get_sites_in_sphere(centre, 9.3)
+    assert len(atoms) == len(expected)
+    assert sorted(which) == sorted(site.index for site in expected)
+    np.testing.assert_allclose(
+        np.sort(np.linalg.norm(atoms - centre, axis=1)), np.sort([site.nn_distance for site in expected]), atol=1e-8
+    )
+
+
+def test_charges():
+    assert charges(["Li", "Fe", "P", "O", "O", "O", "O"]) == {"Li": 1, "Fe": 2, "P": 5, "O": -2}
+    assert charges(["S", "O", "O", "O", "O", "Fe"])["S"] == 6
+    assert charges(["Mg", "P", "P", "Ru", "Ru"]) == {"Mg": 2, "P": -3, "Ru": 2}
+    assert charges(["Na", "Fe", "C", "N"])["C"] == 2
+
+
+def test_radii_of_anions_and_cations_are_those_of_ions():
+    around = surroundings(load("spinels")[0].path)
+    assert around.radius[around.anion].min() > around.radius[around.cation].max()
+    assert np.isnan(around.bond[~around.anion]).all()
+    assert not (around.anion & around.cation).any()
+
+
+def test_a_host_without_anions_or_cations_leaves_gaps_not_errors():
+    path = replace(line_of_oxygens((1.5, 2, 0)), host_species=("Fe",))
+    values = describe(path)
+    assert np.isnan(values[COLUMN["anion radius"]])
+    assert np.isfinite(values[COLUMN["clearance lowest"]])
