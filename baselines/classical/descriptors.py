@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from math import nan, pi
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,9 @@ from emigbench_baselines.classical.environment import PROFILES, profiles, surrou
 from emigbench_baselines.classical.ions import POLARISABILITY, charges, facts, is_anion
 
 FloatArray = NDArray[np.float64]
+
+MIN_PARALLEL = 50
+"""Fewer paths than this are described without starting other processes."""
 
 DIGITS = 7
 """Significant digits that are kept: what lies below depends on the order of sums."""
@@ -132,18 +136,26 @@ DESCRIPTORS: Mapping[str, Descriptor] = {
 """Every column of the table by name, in order."""
 
 
+_DESCRIBED: WeakKeyDictionary[MigrationPath, FloatArray] = WeakKeyDictionary()
+
+
 def descriptor_table(paths: Sequence[MigrationPath], *, workers: int = 1) -> pd.DataFrame:
     """The descriptors of each path: a row a path, a column for each of `DESCRIPTORS`; NaN where one is undefined.
+
+    A record is described once as long as it lives: the folds of a split share their paths.
 
     Args:
         paths: the paths.
         workers: processes that share the work.
     """
-    if workers == 1 or len(paths) < 50:
-        rows = [describe(path) for path in paths]
+    missing = [path for path in dict.fromkeys(paths) if path not in _DESCRIBED]
+    if workers == 1 or len(missing) < MIN_PARALLEL:
+        computed = [describe(path) for path in missing]
     else:
         with ProcessPoolExecutor(workers) as pool:
-            rows = list(pool.map(describe, paths, chunksize=10))
+            computed = list(pool.map(describe, missing, chunksize=10))
+    _DESCRIBED.update(zip(missing, computed, strict=True))
+    rows = [_DESCRIBED[path] for path in paths]
     table = np.array(rows, dtype=np.float64).reshape(len(paths), len(DESCRIPTORS))
     return pd.DataFrame(table, index=[path.id for path in paths], columns=list(DESCRIPTORS))
 
