@@ -1,12 +1,14 @@
 """What several test modules share."""
 
 import os
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from hypothesis import settings
 
+from emigbench import cli
 from emigbench.datasets.curation import curate
 from emigbench.datasets.sources import read
 from emigbench.records import LabelledPath
@@ -42,3 +44,20 @@ def audit(source_dir: Path) -> pd.DataFrame:
         pytest.skip(f"no audit tables in {folder}")
     facts, extra = (pd.read_csv(file, keep_default_na=False).set_index("id") for file in files)
     return facts.join(extra)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command line in this process: arguments -> exit code, stdout, stderr."""
+
+    def run_here(*arguments):
+        monkeypatch.setattr(sys, "argv", ["emigbench", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run_here

@@ -8,7 +8,7 @@ import sys
 import pytest
 from helpers import FULL, SPINELS, constant, csv_lines, one_sentence, program, run, write_submission
 
-from emigbench import cli, scoring, splits
+from emigbench import scoring, splits
 
 MODEL = """
 import time
@@ -28,22 +28,9 @@ class Slow(Half):
 """
 
 
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line in this process: arguments -> exit code, stdout, stderr."""
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
     monkeypatch.setattr(scoring, "RESAMPLES", 300)
-
-    def run_here(*arguments):
-        monkeypatch.setattr(sys, "argv", ["emigbench", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run_here
 
 
 @pytest.fixture

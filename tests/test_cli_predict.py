@@ -1,7 +1,6 @@
 """`emigbench predict` and `emigbench screen`, as a user calls them."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from helpers import one_sentence, run
 from hops.crystals import reordered, supercell_hop, translated, wrapped
 from pymatgen.core.structure import Structure
 
-from emigbench import cli, load
+from emigbench import load
 from emigbench.hops.files import from_structure
 
 PATH = load("spinels")[0].path
@@ -31,23 +30,6 @@ class Nearest:
 class Fails(Nearest):
     def predict(self, paths): return [Prediction(p.id, None, status="failed") for p in paths]
 """
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line in this process: arguments -> exit code, stdout, stderr."""
-
-    def run_here(*arguments):
-        monkeypatch.setattr(sys, "argv", ["emigbench", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run_here
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 import emigbench
 from emigbench import EmigbenchError, MigrationPath
+from emigbench_baselines.classical.ions import NOMINAL_CHARGES
 from emigbench_baselines.classical.path_features import PATH_FEATURES, path_features
 
 if TYPE_CHECKING:
@@ -441,20 +442,6 @@ def _featurizers() -> dict[str, Featurizer]:
 
 def _labelled(featurizer: Any, *args: object) -> dict[str, Any]:
     return dict(zip(featurizer.feature_labels(), featurizer.featurize(*args), strict=True))
-
-
-NOMINAL_CHARGES = {
-    **dict.fromkeys(("Li", "Na", "K", "Rb"), 1),
-    **dict.fromkeys(("Mg", "Ca", "Sr", "Zn"), 2),
-    **dict.fromkeys(("Al", "B", "Ga", "In", "Sc", "Y", "La", "Pr", "Nd", "Pm", "Sm", "Tb"), 3),
-    **dict.fromkeys(("Dy", "Ho", "Er", "Tm", "Lu"), 3),
-    **dict.fromkeys(("C", "Si", "Ge", "Sn", "Zr"), 4),
-    **dict.fromkeys(("P", "As"), 5),
-    **dict.fromkeys(("F", "Cl", "Br", "I"), -1),
-    **dict.fromkeys(("O", "S", "Se", "Te"), -2),
-    "N": -3,
-}
-"""Charge in e of the elements that have one usual charge in this field; the others share what is left."""
 
 
 def _with_charges(structure: Structure) -> Structure:

@@ -86,6 +86,21 @@ class NebResult:
         """Highest image minus the lowest, in eV."""
         return max(self.energies) - min(self.energies)
 
+    def facts(self) -> dict[str, Any]:
+        """All of it but the geometry, as JSON has it; energies in eV."""
+        return {
+            "status": self.status,
+            "reason": self.reason,
+            "forward_ev": self.forward if self.images else None,
+            "reverse_ev": self.reverse if self.images else None,
+            "span_ev": self.span if self.images else None,
+            "energies_ev": self.energies,
+            "steps": self.steps,
+            "fmax_ev_per_angstrom": self.fmax,
+            "notes": list(self.notes),
+            "seconds": self.seconds,
+        }
+
 
 Relax = Callable[[Atoms, Potential, NebSettings], Relaxed]
 

@@ -69,7 +69,7 @@ def show(
     if not results:
         raise EmigbenchError(f"No band of {path_id!r} is kept; run one with emigbench neb run MODEL {path_id}.")
     if as_json:
-        print_json({name: _facts(result) for name, result in results.items()})
+        print_json({name: result.facts() for name, result in results.items()})
     else:
         print(f"{path_id}: {entry.path.n_atoms} atoms, DFT barrier {entry.e_m:.3f} eV")
         for name, result in results.items():
@@ -93,22 +93,3 @@ def _line(result: Any) -> str:
     steps = ", ".join(f"{name} {count}" for name, count in result.steps.items())
     parts = [f"{result.status}{reason}", barriers, f"{result.seconds:.0f} s", f"steps {steps or 'none'}", *result.notes]
     return "; ".join(parts)
-
-
-def _facts(result: Any) -> dict[str, Any]:
-    """The same for programs; energies in eV."""
-    return {
-        "status": result.status,
-        "reason": result.reason,
-        "forward_ev": result.forward if result.images else None,
-        "reverse_ev": result.reverse if result.images else None,
-        "span_ev": result.span if result.images else None,
-        "energies_ev": result.energies,
-        "steps": result.steps,
-        "notes": list(result.notes),
-        "seconds": result.seconds,
-    }
-
-
-if __name__ == "__main__":
-    app()

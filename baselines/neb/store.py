@@ -116,16 +116,7 @@ def write_result(
         "fingerprint": potential.fingerprint,
         "versions": list(potential.versions),
         "settings": dict(settings),
-        "status": result.status,
-        "reason": result.reason,
-        "forward_ev": result.forward if result.images else None,
-        "reverse_ev": result.reverse if result.images else None,
-        "span_ev": result.span if result.images else None,
-        "energies_ev": result.energies,
-        "steps": result.steps,
-        "fmax_ev_per_angstrom": result.fmax,
-        "notes": list(result.notes),
-        "seconds": result.seconds,
+        **result.facts(),
     }
     write_text(file, json.dumps(content, indent=1, allow_nan=False) + "\n")
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -20,7 +19,7 @@ from markupsafe import Markup
 from emigbench import scoring, splits
 from emigbench.datasets.labels import Labels
 from emigbench.metrics import BY_NAME
-from emigbench.report import cells, costs, index, model, names, per_path, plots, text
+from emigbench.report import cells, costs, index, model, names, per_path, plots, templating, text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -57,7 +56,7 @@ def files(
         found[f"{MODELS}/{entry.card.slug}.html"] = _render("model.html.jinja", page=page, dataset=_dataset(labels))
     found[f"{ASSETS}/paths.js"] = f"window.EMIGBENCH={_json(per_path.paths_data(labels, boards))};\n"
     for name in ("style.css", "model.js", "vega.min.js"):
-        found[f"{ASSETS}/{name}"] = _asset(name)
+        found[f"{ASSETS}/{name}"] = templating.asset(name)
     return found
 
 
@@ -65,7 +64,7 @@ def index_page(entries: Sequence[Entry], boards: Boards, labels: Labels, compari
     """The one page with all boards; style and script are inside it."""
     by_slug = {entry.card.slug: entry for entry in entries}
     views = [index.board(split, rows, by_slug, labels, comparisons.get(split)) for split, rows in boards.items()]
-    script = _asset("index.js")
+    script = templating.asset("index.js")
     return _render(
         "index.html.jinja",
         boards=views,
@@ -75,7 +74,7 @@ def index_page(entries: Sequence[Entry], boards: Boards, labels: Labels, compari
         thresholds=[f"{threshold:g}" for threshold in scoring.THRESHOLDS_EV],
         resamples=scoring.RESAMPLES,
         data=index.script_data(boards),
-        style=Markup(_asset("style.css")),
+        style=Markup(templating.asset("style.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
@@ -91,16 +90,7 @@ def _render(template: str, **values: Any) -> str:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("emigbench.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templating.environment()
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":"), "allow_nan": False}
     environment.filters |= {
         "at": plots.at,
@@ -122,8 +112,3 @@ def _environment() -> Environment:
 
 def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
-
-
-@cache
-def _asset(name: str) -> str:
-    return (resources.files("emigbench.report") / "assets" / name).read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emigbench.records import FloatArray, MigrationPath
-from emigbench.report import figures
+from emigbench.report import figures, templating
 from emigbench.report.record import LIGANDS, Record, bond_limit, in_words
 
 REACH = 1.45
@@ -269,11 +269,9 @@ def _outline() -> list[Any]:
 
 def html(path: MigrationPath, record: Record) -> str:
     """A page with the structure to turn with the mouse or the arrow keys, and the record as text."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(loader=PackageLoader("emigbench.report"), autoescape=True, undefined=StrictUndefined)
-    script = (resources.files("emigbench.report") / "assets" / "path.js").read_text(encoding="utf-8")
+    script = templating.asset("path.js")
     seen = scene(path)
     elements = sorted({seen.ion, *seen.species})
     data = {
@@ -286,10 +284,14 @@ def html(path: MigrationPath, record: Record) -> str:
         "radii": {element: round(ATOM_SCALE * _radius(element), 3) for element in elements},
         "ionRadius": round(_ion_radius(seen), 3),
     }
-    return environment.get_template("path.html.jinja").render(
-        facts=record.facts,
-        text=in_words(record),
-        data=data,
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    return (
+        templating.environment()
+        .get_template("path.html.jinja")
+        .render(
+            facts=record.facts,
+            text=in_words(record),
+            data=data,
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from typing import Any
 
 from emigbench.errors import on_one_line
+from emigbench.report import templating
 from emigbench.report.text import clean
 from emigbench.screening import Plan, Screened
 
@@ -71,21 +71,13 @@ def hops_csv(found: Iterable[Screened]) -> str:
 
 def page(found: Sequence[Screened], plan: Plan, threshold: float) -> str:
     """The page. File names and errors are escaped; it runs no script and fetches nothing."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("emigbench.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templating.environment()
     environment.filters |= {"ev": _ev, "clean": clean}
     good = [each for each in found if not each.error]
     barriers = [hop.e_m for each in good for hop in each.hops if hop.e_m is not None]
-    style = (resources.files("emigbench.report") / "assets" / "style.css").read_text(encoding="utf-8")
+    style = templating.asset("style.css")
     return environment.get_template("screening.html.jinja").render(
         found=good,
         unusable=[each for each in found if each.error],
