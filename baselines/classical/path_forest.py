@@ -75,7 +75,7 @@ class PathForest:
     """Extremely randomised trees on physical descriptors of the path; 90 % intervals.
 
     Args:
-        workers: processes for descriptors and trees; the model does not depend on it.
+        workers: processes for the descriptors; the model does not depend on it.
     """
 
     kind = "classical"
@@ -181,7 +181,7 @@ class PathForest:
         """The trees alone, fitted to (n, d) descriptors and (n,) log E_m."""
         from sklearn.ensemble import ExtraTreesRegressor
 
-        trees = ExtraTreesRegressor(N_TREES, max_features=MAX_FEATURES, random_state=seed, n_jobs=self.workers)
+        trees = ExtraTreesRegressor(N_TREES, max_features=MAX_FEATURES, random_state=seed)
         return from_sklearn(trees.fit(filled(table, table), barriers))
 
 
