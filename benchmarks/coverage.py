@@ -14,12 +14,13 @@ the score on all of their paths. Real errors have a long tail (barriers up to 8.
 that 59 materials mostly miss.
 
 The methods were chosen on the rows under "chosen on" (`emigbench/intervals.py` names them). BCa, plain percentiles,
-jackknife, and bootstrap-t intervals that are symmetric or leave few groups unheeded covered less often there. The rows
-under "reported on" are of other shapes, models and seeds, and none of the choices was made on them.
+jackknife, and bootstrap-t intervals of other scales, symmetric, or not widened for few effective groups covered less
+often there, or more than 97%. The rows under "reported on" are of other shapes, models and seeds, and none of the
+choices was made on them.
 
 What remains: a few errors of up to 8 eV make most of the RMSE of real models, and 59 materials that hold none of them
-cannot tell that there are any. There the intervals of RMSE are too narrow, as they are for errors as skewed as
-lognormal ones.
+cannot tell that there are any. There the intervals of RMSE and R2 hold the truth too seldom, as those of RMSE do for
+errors as skewed as lognormal ones.
 """
 
 from __future__ import annotations
