@@ -1,7 +1,8 @@
 """95% intervals and p-values from resamples of whole groups, by the kind of score.
 
-- A score that depends on a ratio of two sums over paths (MAE, RMSE, R², bias): a symmetric bootstrap-t interval (Hall,
-  J. R. Stat. Soc. B 50, 35, 1988), on the logarithm where the score ends at one side.
+- A score that depends on a ratio of two sums over paths (MAE, RMSE, R², bias): a bootstrap-t interval (Efron &
+  Tibshirani 1993, section 12.5), on the square root of the score's distance from its bound, no side shorter than
+  Student's, and wider where few groups make most of the error (Satterthwaite's degrees of freedom).
 - A score with two bounds (proportions, F1, MCC, rank correlation, ROC AUC): Wilson's score interval (1927) with as many
   trials as the resamples say that there effectively are (Korn & Graubard, Surv. Methodol. 24, 193, 1998).
 - A median, and a difference between two models: percentiles, widened as Student's t is against the normal
@@ -111,7 +112,7 @@ def ratio_with_error(upper: FloatArray, lower: FloatArray, draws: FloatArray) ->
     """A ratio of two sums over paths, and its standard error, in the sample and in each resample.
 
     The error is the linearised one (Cochran 1977, chapter 6) of the groups that the resample holds, so a few large
-    values widen it, too.
+    values widen it, too: it comes from the squares of each group's part u = upper - ratio * lower.
 
     Args:
         upper: (G,) numerators, totals of the groups.
@@ -131,65 +132,97 @@ def ratio_with_error(upper: FloatArray, lower: FloatArray, draws: FloatArray) ->
         return values, np.sqrt(variance * (n / np.float64(n - 1))) / below
 
 
-def symmetric_quantile(changes: FloatArray, errors: FloatArray, level: float = 0.95) -> FloatArray:
-    """How many of its own standard errors a resample is away from the sample at most, in `level` of the resamples.
+def power_errors(ratio: FloatArray, error: FloatArray, power: float) -> FloatArray:
+    """Standard errors of a power of a ratio (the delta method): power * ratio^(power - 1) * error; 0 if that is 0."""
+    with np.errstate(all="ignore"):
+        return np.where(error == 0, 0, power * ratio ** (power - 1) * error)
+
+
+def effective_groups(upper: FloatArray, lower: FloatArray) -> float:
+    """How many groups tell the error of a ratio of two sums: 1 more than its degrees of freedom.
+
+    The squared error is a sum of u^2 over groups (u as in `ratio_with_error`). Satterthwaite, Biometrics 2, 110 (1946)
+    gives it 2 V^2 / var(V) degrees of freedom, V its value; and var(V) is at most about the sum of u^4. Resamples tell
+    only in part how unsure V is, since none holds a larger u than the sample. 60 groups with normal u have about 40
+    degrees of freedom; where one of them makes all of the error, about 2.
 
     Args:
-        changes: (..., B) resampled value minus the sample's.
-        errors: (..., B) the resample's standard error.
+        upper: (G,) numerators, totals of the groups.
+        lower: (G,) denominators.
+
+    Returns:
+        At most G, and G where there is no error.
+    """
+    with np.errstate(all="ignore"):
+        squares = (upper - upper.sum() / lower.sum() * lower) ** 2
+        shares = squares / squares.sum()
+        return float(np.fmin(len(upper), 1 + 2 / (shares @ shares)))
+
+
+def t_quantiles(changes: FloatArray, errors: FloatArray, level: float = 0.95) -> tuple[float, float]:
+    """How many of its own standard errors a resample is away from the sample: the ends of the central `level`.
+
+    Args:
+        changes: (B,) resampled value minus the sample's; NaN, where undefined, counts as far away to either side.
+        errors: (B,) the resample's standard error.
         level: share of the resamples.
 
     Returns:
-        (...) the bootstrap's own Student quantile. Infinite where more than the rest have no error (they hold one
-        group alone) or no value.
+        The bootstrap's own Student quantiles, low and high. Infinite where more than half of the rest have no error on
+        that side: they hold one group alone.
     """
     with np.errstate(all="ignore"):
-        t = np.abs(changes) / errors
+        t = changes / errors
     t[changes == 0] = 0
-    t[np.isnan(t)] = np.inf
-    place = math.ceil(level * t.shape[-1]) - 1
-    t.partition(place, axis=-1)
-    quantile: FloatArray = t[..., place]
-    return quantile
+    undefined, place = np.isnan(t), round((1 - level) / 2 * len(t))
+    low, high = (np.sort(np.where(undefined, far, t)) for far in (-np.inf, np.inf))
+    return float(low[place]), float(high[-1 - place])
 
 
 def studentized_interval(
-    values: FloatArray,
-    observed: float,
-    ratio: FloatArray,
-    error: FloatArray,
+    scores: FloatArray,
+    errors: FloatArray,
+    n_groups: int,
+    effective: float,
     bounds: tuple[float, float] = (-math.inf, math.inf),
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """The symmetric bootstrap-t interval of a score that depends on one ratio alone (Hall 1988).
+    """The bootstrap-t interval of a score that depends on one ratio alone (Efron & Tibshirani 1993, section 12.5).
 
-    Where one bound is finite, the ratio is the score's distance from it, up to a power, and both are measured on the
-    logarithm, where errors are more even. A constant factor of the errors cancels.
+    Where one bound is finite, the square root of the distance from it is studentized: its errors are more even, and it
+    keeps to the bound. The bootstrap's quantiles are widened as Student's is at the effective number of groups, and
+    neither side is shorter than that: the resamples of a score near its best are all on one side.
 
     Args:
-        values: (B,) one score a resample.
-        observed: the score itself.
-        ratio: (1 + B,) what it depends on, from `ratio_with_error`.
-        error: (1 + B,) its errors.
+        scores: (1 + B,) the score itself, then of each resample.
+        errors: (1 + B,) their standard errors.
+        n_groups: number of groups that were resampled.
+        effective: how many of them tell the error, from `effective_groups`.
         bounds: the least and the largest value that the score can take.
         level: confidence level.
 
     Returns:
-        Low and high; NaN where the resamples do not bound it: too few groups.
+        Low and high; the score itself where the sample does not vary; NaN where the resamples do not bound it: too few
+        groups.
     """
     bound = next(filter(math.isfinite, bounds), None)
-    with np.errstate(all="ignore"):
-        if bound is None:
-            half_width = _reach(values - observed, error, level)
-            ends = [observed - half_width, observed + half_width]
-        else:
-            half_width = _reach(np.log((values - bound) / (observed - bound)), error / ratio, level)
-            ends = [bound + (observed - bound) * float(np.exp(sign * half_width)) for sign in (-1, 1)]
-    return (min(ends), max(ends)) if math.isfinite(half_width) else (math.nan, math.nan)
+    if bound is not None:
+        with np.errstate(all="ignore"):
+            root = np.sqrt(np.abs(scores - bound))
+            root_errors = np.where(errors == 0, 0, errors / (2 * root))
+        near, far = np.maximum(studentized_interval(root, root_errors, n_groups, effective, level=level), 0) ** 2
+        return (bound + near, bound + far) if bound == bounds[0] else (bound - far, bound - near)
+    if errors[0] == 0:
+        return float(scores[0]), float(scores[0])
+    student = student_quantile(effective, level)
+    wider = student / student_quantile(n_groups, level)
+    low, high = t_quantiles(scores[1:] - scores[0], errors[1:], level)
+    below, above = (max(student, wider * t) * float(errors[0]) for t in (high, -low))
+    return (scores[0] - below, scores[0] + above) if math.isfinite(below + above) else (math.nan, math.nan)
 
 
-def student_quantile(n_groups: int, level: float = 0.95) -> float:
-    """Student's two-sided quantile for the mean of `n_groups` independent values; NaN for fewer than 2."""
+def student_quantile(n_groups: float, level: float = 0.95) -> float:
+    """Student's two-sided quantile for the mean of `n_groups` independent values; NaN for 1 or fewer."""
     from scipy.special import stdtrit
 
     return float(stdtrit(n_groups - 1, (1 + level) / 2)) if n_groups > 1 else math.nan
@@ -239,11 +272,6 @@ def bootstrap_error(values: FloatArray, n_groups: int) -> float:
     if n_groups < 2 or not defined.size:
         return math.nan
     return float(defined.std(ddof=1)) * math.sqrt(n_groups / (n_groups - 1))
-
-
-def _reach(changes: FloatArray, error: FloatArray, level: float) -> float:
-    """How far a symmetric interval goes to either side; not at all where the sample does not vary."""
-    return float(symmetric_quantile(changes, error[1:], level) * error[0]) if error[0] else 0.0
 
 
 def _mostly_defined(values: FloatArray) -> FloatArray:

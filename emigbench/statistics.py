@@ -126,7 +126,13 @@ def estimate(
     elif metric.terms is not None:
         upper, lower = group_totals(np.mean([metric.terms(sample) for sample in samples], axis=0), groups)
         ratio, error = intervals.ratio_with_error(upper, lower, group_draws(weights, groups))
-        low, high = intervals.studentized_interval(values, value, ratio, error, metric.bounds)
+        low, high = intervals.studentized_interval(
+            np.append(value, values),
+            intervals.power_errors(ratio, error, metric.power),
+            n_groups,
+            intervals.effective_groups(upper, lower),
+            metric.bounds,
+        )
     else:
         low, high = intervals.percentile_interval(values, n_groups)
     return Estimate(value, low, high, metric.unit)

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from emigbench.intervals import (
     bootstrap_error,
     bounded_interval,
+    effective_groups,
     percentile_interval,
+    power_errors,
     ratio_with_error,
     studentized_interval,
-    symmetric_quantile,
+    t_quantiles,
     two_sided_p,
     wilson_interval,
 )
@@ -111,40 +113,96 @@ def test_the_error_of_a_ratio_is_that_of_its_linearisation():
     assert error[0] == pytest.approx(math.sqrt((0.04 + 0.16 + 0.04) * 3 / 2) / 4)
 
 
-def test_symmetric_quantile_by_hand():
+def test_t_quantiles_by_hand():
     changes, errors = np.array([-3.0, 1.0, 0.0, 2.0]), np.array([1.0, 1.0, 0.0, 4.0])
-    assert symmetric_quantile(changes, errors, level=1) == 3
-    assert symmetric_quantile(changes, errors, level=0.5) == 0.5
+    assert t_quantiles(changes, errors, level=1) == (-3, 1)
+    assert t_quantiles(changes, errors, level=0.5) == (0, 0.5)
+    assert t_quantiles(-changes, errors, level=0.5) == (-0.5, 0)
     one_group_alone = np.array([1.0, 1.0, 1.0, 1.0]), np.array([1.0, 1.0, 1.0, 0.0])
-    assert symmetric_quantile(*one_group_alone, level=0.75) == 1
-    assert symmetric_quantile(*one_group_alone) == math.inf
+    assert t_quantiles(*one_group_alone) == (1, math.inf)
+    assert t_quantiles(*one_group_alone, level=0.5) == (1, 1)
+    undefined = np.array([np.nan, 1.0, 1.0, 2.0]), np.ones(4)
+    assert t_quantiles(*undefined) == (-math.inf, math.inf)
+    assert t_quantiles(*undefined, level=0.5) == (1, 2)
+
+
+def test_effective_groups_by_hand():
+    """Parts of 0.4, -0.2, -0.2 and 0: 2 * 0.24^2 / (0.0256 + 2 * 0.0016) = 4 degrees of freedom, but at most 3. Of 0.3,
+    -0.1 (three times) and 0 (six times): 2 * 0.12^2 / 0.0084 = 24 / 7. Of 0.99 and -0.01 (99 times): nearly 2.
+    """
+    assert effective_groups(np.array([0.9, 0.3, 0.3, 0.5]), np.ones(4)) == 4
+    few = np.array([0.8, 0.4, 0.4, 0.4, *[0.5] * 6])
+    assert effective_groups(few, np.ones(10)) == pytest.approx(1 + 24 / 7)
+    assert effective_groups(2 * few, np.full(10, 3.0)) == pytest.approx(1 + 24 / 7)
+    one = np.append(np.zeros(99), 1.0)
+    assert effective_groups(one, np.ones(100)) == pytest.approx(1 + 2 * 0.99**2 / (0.99**4 + 99e-8))
+    assert effective_groups(np.full(5, 0.3), np.ones(5)) == 5
+
+
+@given(parts=st.lists(st.integers(-1000, 1000), min_size=3, max_size=40), paths=st.integers(1, 3))
+def test_effective_groups_are_3_to_all(parts, paths):
+    upper, lower = np.array(parts, dtype=float), np.full(len(parts), float(paths))
+    effective = effective_groups(upper, lower)
+    assert 3 - 1e-9 <= effective <= len(parts)
+    assert effective_groups(upper[::-1], lower) == pytest.approx(effective)
+
+
+def test_two_thirds_of_groups_with_normal_errors_are_effective():
+    parts = np.random.default_rng(0).normal(size=(200, 600))
+    assert np.mean([effective_groups(own, np.ones(600)) for own in parts]) == pytest.approx(401, rel=0.02)
+
+
+def test_errors_of_a_power():
+    ratio, error = np.array([4.0, 1.0, 0.0]), np.array([0.4, 0.2, 0.0])
+    np.testing.assert_allclose(power_errors(ratio, error, 1), error)
+    np.testing.assert_allclose(power_errors(ratio, error, 0.5), [0.1, 0.1, 0])
 
 
 def test_studentized_interval_of_a_mean_scales_and_shifts():
-    values, groups = np.random.default_rng(0).normal(0, 1, 60), np.arange(60) // 2
-    ratio, error = ratio_with_error(*drawn_from(values, groups))
-    low, high = studentized_interval(ratio[1:], ratio[0], ratio, error)
-    assert high - ratio[0] == pytest.approx(ratio[0] - low)
-    moved, moved_error = ratio_with_error(*drawn_from(5 + 2 * values, groups))
-    assert studentized_interval(moved[1:], moved[0], moved, moved_error) == pytest.approx((5 + 2 * low, 5 + 2 * high))
-
-
-def test_studentized_interval_beside_a_bound_is_even_on_the_logarithm():
     values, groups = np.random.default_rng(0).lognormal(0, 1, 60), np.arange(60) // 2
-    ratio, error = ratio_with_error(*drawn_from(values, groups))
-    low, high = studentized_interval(ratio[1:], ratio[0], ratio, error, (0, math.inf))
-    assert low > 0
-    assert high / ratio[0] == pytest.approx(ratio[0] / low)
-    root = studentized_interval(np.sqrt(ratio[1:]), math.sqrt(ratio[0]), ratio, error, (0, math.inf))
-    assert root == pytest.approx((math.sqrt(low), math.sqrt(high)))
-    below_one = studentized_interval(1 - ratio[1:], 1 - ratio[0], ratio, error, (-math.inf, 1))
-    assert below_one == pytest.approx((1 - high, 1 - low))
+    scores, errors = ratio_with_error(*drawn_from(values, groups))
+    low, high = studentized_interval(scores, errors, 30, 30)
+    assert scores[0] - low == pytest.approx(2.045230 * errors[0])  # no side is shorter than Student's
+    assert high - scores[0] == pytest.approx(-t_quantiles(scores[1:] - scores[0], errors[1:])[0] * errors[0])
+    assert high - scores[0] > scores[0] - low  # as the values are skewed
+    moved, moved_errors = ratio_with_error(*drawn_from(5 + 2 * values, groups))
+    assert studentized_interval(moved, moved_errors, 30, 30) == pytest.approx((5 + 2 * low, 5 + 2 * high))
+    assert studentized_interval(-scores, errors, 30, 30) == pytest.approx((-high, -low))
+
+
+def test_few_effective_groups_widen_as_students_quantile_does():
+    """Student's quantile is 4.302653 at 2 degrees of freedom and 2.045230 at 29."""
+    values, groups = np.random.default_rng(0).lognormal(0, 1, 60), np.arange(60) // 2
+    scores, errors = ratio_with_error(*drawn_from(values, groups))
+    few, all_of_them = (studentized_interval(scores, errors, 30, n) for n in (3, 30))
+    assert few - scores[0] == pytest.approx((np.array(all_of_them) - scores[0]) * 4.302653 / 2.045230)
+
+
+def test_studentized_interval_beside_a_bound_is_that_of_the_square_root():
+    values, groups = np.random.default_rng(0).lognormal(0, 1, 60), np.arange(60) // 2
+    scores, errors = ratio_with_error(*drawn_from(values, groups))
+    low, high = studentized_interval(scores, errors, 30, 20, (0, math.inf))
+    root = studentized_interval(np.sqrt(scores), power_errors(scores, errors, 0.5), 30, 20)
+    assert (low, high) == pytest.approx([end**2 for end in root])
+    assert studentized_interval(3 * scores, 3 * errors, 30, 20, (0, math.inf)) == pytest.approx((3 * low, 3 * high))
+    assert studentized_interval(1 - scores, errors, 30, 20, (-math.inf, 1)) == pytest.approx((1 - high, 1 - low))
+
+
+def test_studentized_interval_keeps_to_the_bound():
+    values, groups = np.array([0.1, 0.12, 0.15, 0.11, 0.2, 9.0]), np.arange(6)
+    scores, errors = ratio_with_error(*drawn_from(values, groups))
+    low, high = studentized_interval(scores, errors, 6, 3, (0, math.inf))
+    assert low == 0
+    assert high > 9
+    perfect = ratio_with_error(*drawn_from(np.zeros(6), groups))
+    assert studentized_interval(*perfect, 6, 6, (0, math.inf)) == (0, 0)
 
 
 def test_too_few_groups_bound_nothing():
     """Of two groups, half of the resamples hold one alone."""
-    ratio, error = ratio_with_error(*drawn_from(np.array([0.1, 0.4]), np.array([0, 1])))
-    assert all(math.isnan(bound) for bound in studentized_interval(ratio[1:], ratio[0], ratio, error))
+    scores, errors = ratio_with_error(*drawn_from(np.array([0.1, 0.4]), np.array([0, 1])))
+    assert all(math.isnan(bound) for bound in studentized_interval(scores, errors, 2, 2))
+    assert all(math.isnan(bound) for bound in studentized_interval(scores, errors, 2, 2, (0, math.inf)))
 
 
 # --- p-values

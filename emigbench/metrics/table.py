@@ -42,6 +42,7 @@ class Metric:
             "studentized" with `terms`, "percentile", or "none" where no interval would be honest.
         counts: for a proportion, the weighted (hits, trials) whose ratio `function` is; else None.
         terms: for "studentized", the (n,) numerators and (n,) denominators of the ratio of sums that it depends on.
+        power: of that ratio, which the score's distance from its finite bound is.
         summand: for a mean over paths, the (n,) values; else None.
     """
 
@@ -57,6 +58,7 @@ class Metric:
     interval: Interval = "studentized"
     counts: Callable[..., Counts] | None = None
     terms: Callable[[Sample], tuple[FloatArray, FloatArray]] | None = None
+    power: float = 1.0
     summand: Callable[[Sample], FloatArray] | None = None
 
     def __call__(self, sample: Sample, weights: FloatArray | None = None, threshold: float | None = None) -> FloatArray:
@@ -147,6 +149,7 @@ METRICS: tuple[Metric, ...] = (
         "eV",
         bounds=POSITIVE,
         terms=errors.rmse_terms,
+        power=0.5,
     ),
     Metric(
         "r2",
