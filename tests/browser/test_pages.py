@@ -66,7 +66,8 @@ class Browser:
     def requests(self):
         """Addresses that the pages asked for, and that are no file."""
         entries = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        sent = [e["params"]["request"]["url"] for e in entries if e["method"] == "Network.requestWillBeSent"]
+        requests = [entry["params"] for entry in entries if entry["method"] == "Network.requestWillBeSent"]
+        sent = [r["request"]["url"] for r in requests if r["documentURL"].startswith("file:")]  # not Chromium's own tab
         assert any(url.startswith("file:") for url in sent), "the log of requests does not work"
         return [url for url in sent if not url.startswith(("file:", "data:", "about:"))]
 
