@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from emigbench.datasets import store
 from emigbench.errors import EmigbenchError, in_words
-from emigbench.model import BarrierModel, create
+from emigbench.model import BarrierModel, check_answer, create
 from emigbench.records import MigrationPath, Prediction
 
 
@@ -26,14 +26,14 @@ def predict(model: str | BarrierModel, paths: Sequence[MigrationPath], dataset: 
         raise EmigbenchError("Two paths have the same id; give each an id of its own.")
     ready = ready_model(model, dataset) if isinstance(model, str) else model
     try:
-        given = {prediction.id: prediction for prediction in ready.predict(paths)}
-        return [given[path.id] for path in paths]
+        predictions = list(ready.predict(paths))
     except EmigbenchError:
         raise
-    except KeyError as error:
-        raise EmigbenchError(f"Model {name!r} gave no prediction for {error.args[0]}.") from error
     except Exception as error:
         raise EmigbenchError(f"Model {name!r} failed on {_ids(paths)}: {in_words(error)}.") from error
+    check_answer(name, _ids(paths), predictions, paths)
+    given = {prediction.id: prediction for prediction in predictions}
+    return [given[path.id] for path in paths]
 
 
 def ready_model(spec: str, dataset: str = "full", tell: Callable[[str], None] = lambda sentence: None) -> BarrierModel:

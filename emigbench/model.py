@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
@@ -140,3 +141,32 @@ def _first_on_path(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path[:] = before
+
+
+def check_answer(model: str, where: str, predictions: Sequence[Prediction], held_out: Sequence[MigrationPath]) -> None:
+    """Make sure that a model gave one prediction for each path.
+
+    Args:
+        model: its name, for the message.
+        where: what it was asked for, for the message.
+        predictions: what it gave.
+        held_out: what it was asked for.
+
+    Raises:
+        EmigbenchError: if something else than predictions was given, or some for the wrong paths.
+    """
+    for prediction in predictions:
+        if not isinstance(prediction, Prediction):
+            raise EmigbenchError(
+                f"Model {model!r} predicted a {type(prediction).__name__} on {where}, not a Prediction."
+            )
+    given, asked = Counter(str(prediction.id) for prediction in predictions), [path.id for path in held_out]
+    wrong = (
+        [f"{path_id!r} is none of them" for path_id in given if path_id not in asked]
+        + [f"{path_id!r} is given twice" for path_id, times in given.items() if times > 1]
+        + [f"{path_id!r} is missing" for path_id in asked if path_id not in given]
+    )
+    if wrong:
+        raise EmigbenchError(
+            f"Model {model!r} gave {len(predictions)} predictions for {len(asked)} paths on {where}: {wrong[0]}."
+        )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from emigbench import provenance
 from emigbench.errors import EmigbenchError, in_words
-from emigbench.model import BarrierModel, create
+from emigbench.model import BarrierModel, check_answer, create
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 
 REMARKS = "remarks"
@@ -81,7 +80,7 @@ def run_unit(model: str, unit: Unit, train: Sequence[LabelledPath], held_out: Se
             f"Model {model!r} failed on {unit.name}: {in_words(error)} "
             f"(finished units are kept, go on with --resume; --debug shows the traceback)."
         ) from error
-    _check_answer(model, unit.name, predictions, held_out)
+    check_answer(model, unit.name, predictions, held_out)
     return result
 
 
@@ -108,7 +107,7 @@ def run_path(model: str, run: str, path: MigrationPath) -> UnitResult:
     except (Exception, SystemExit) as error:
         _kept.model = None  # nobody knows in what state it is now
         raise PathError(in_words(error)) from error
-    _check_answer(model, path.id, predictions, [path])
+    check_answer(model, path.id, predictions, [path])
     (prediction,) = predictions
     return (
         result
@@ -178,24 +177,6 @@ def _result(model: BarrierModel, predictions: tuple[Prediction, ...], fit: float
         peak_memory_mb=provenance.peak_memory_mb(),
         hardware=provenance.hardware(),
     )
-
-
-def _check_answer(model: str, where: str, predictions: Sequence[Prediction], held_out: Sequence[MigrationPath]) -> None:
-    for prediction in predictions:
-        if not isinstance(prediction, Prediction):
-            raise EmigbenchError(
-                f"Model {model!r} predicted a {type(prediction).__name__} on {where}, not a Prediction."
-            )
-    given, asked = Counter(str(prediction.id) for prediction in predictions), [path.id for path in held_out]
-    wrong = (
-        [f"{path_id!r} is none of them" for path_id in given if path_id not in asked]
-        + [f"{path_id!r} is given twice" for path_id, times in given.items() if times > 1]
-        + [f"{path_id!r} is missing" for path_id in asked if path_id not in given]
-    )
-    if wrong:
-        raise EmigbenchError(
-            f"Model {model!r} gave {len(predictions)} predictions for {len(asked)} paths on {where}: {wrong[0]}."
-        )
 
 
 def _plain(value: Any) -> Any:

@@ -26,6 +26,12 @@ class Broken(Shipped):
 class Forgetful(Shipped):
     def predict(self, paths): return super().predict(paths)[1:]
 
+class Foreign(Shipped):
+    def predict(self, paths): return [*super().predict(paths), Prediction("elsewhere", 0.4)]
+
+class Numbers(Shipped):
+    def predict(self, paths): return [0.4 for path in paths]
+
 class Raises(Shipped):
     def predict(self, paths): raise RuntimeError("no luck")
 """
@@ -64,7 +70,9 @@ def test_a_zero_shot_model_needs_no_dataset(models, monkeypatch):
 
 def test_what_goes_wrong_is_one_sentence(models):
     assert "cannot be made ready: OSError: no weights" in refused(f"{models}:Broken", PATHS)
-    assert f"no prediction for {PATHS[2].id}" in refused(f"{models}:Forgetful", PATHS)
+    assert f"'{PATHS[2].id}' is missing" in refused(f"{models}:Forgetful", PATHS)
+    assert "'elsewhere' is none of them" in refused(f"{models}:Foreign", PATHS)
+    assert "predicted a float" in refused(f"{models}:Numbers", PATHS)
     assert "failed on 3 paths: RuntimeError: no luck" in refused(f"{models}:Raises", PATHS)
     assert f"failed on {PATHS[0].id}" in refused(f"{models}:Raises", PATHS[:1])
     assert "same id" in refused(f"{models}:Shipped", PATHS[:1] * 2)

@@ -29,6 +29,10 @@ MOST_DRIFT_A = 0.5
 """Two states drift apart by less than this while they relax; what lies farther apart was given another origin."""
 SAME_FIT_A = 0.03
 """Origins whose mean host displacements differ by less fit equally well."""
+MOST_ROUNDS = 20
+"""Times that atoms are matched and their common shift taken away; it rarely needs more than three."""
+RESTARTS = 8
+"""Atoms whose displacement the common shift is started from again, to find the least of its fixed points."""
 MOST_TRIES = 200_000
 """Origins that are tried, times the atoms that have to be matched at each."""
 
@@ -62,7 +66,8 @@ def match(a: Crystal, b: Crystal, ion: str | None = None, site: int | None = Non
     others as little as possible. The moving ion is the atom that moves by `ION_MOVES_A` or more and
     `CLEARLY_FARTHER` times as far as any other. With `ion`, it is sought among the atoms of this element alone,
     with `site`, it is this atom. What all atoms have in common (the median displacement) is a shift of the
-    origin. If the cells do not fit at the origin that they are given at, others are tried; where several fit
+    origin; which atoms are partners may depend on it, so of several such shifts the one of the least displacements
+    is taken. If the cells do not fit at the origin that they are given at, others are tried; where several fit
     equally well (in hosts with internal translations), the one of the shortest hop is taken.
 
     Args:
@@ -75,7 +80,7 @@ def match(a: Crystal, b: Crystal, ion: str | None = None, site: int | None = Non
         EmigbenchError: if the cells differ in composition or shape, or not exactly one ion hops.
     """
     _check_alike(a, b, ion, site)
-    found = _assign(a, b, np.zeros(3), site)
+    found = _settled(a, b, _assign(a, b, np.zeros(3), site), site)
     movers = _movers(a, found, ion, site)
     drift = float(np.linalg.norm(images.shortest(found.shift[None], a.lattice) @ a.lattice))
     misfit = len(movers) > max(1, len(a) // 20) or drift > MOST_DRIFT_A
@@ -140,15 +145,32 @@ class _Assignment:
     lengths: FloatArray
     shift: FloatArray
 
+    @property
+    def cost(self) -> float:
+        """What the matching keeps least, in Å: the displacements, and `HOST_MOVES_A` for an atom without a partner."""
+        alone = self.partner < 0
+        return float(self.lengths[~alone].sum() + HOST_MOVES_A * alone.sum())
+
+
+def _settled(a: Crystal, b: Crystal, found: _Assignment, site: int | None) -> _Assignment:
+    """The best match near this one: the common shift started again from what single atoms move by."""
+    best = found
+    spread = np.argsort(found.lengths, kind="stable")[:: max(1, len(a) // RESTARTS)]
+    for i in spread[found.partner[spread] >= 0]:
+        again = _assign(a, b, found.shift + found.moved[i], site)
+        if again.cost < best.cost - 1e-9:
+            best = again
+    return best if best is found else _settled(a, b, best, site)
+
 
 def _assign(a: Crystal, b: Crystal, shift: FloatArray, site: int | None) -> _Assignment:
-    """Match the atoms at an origin, then once more without the shift that the matched atoms have in common."""
+    """Match the atoms at an origin, then again without the shift that the matched atoms have in common."""
     found = _assign_at(a, b, shift, site)
-    for _ in range(2):
+    for _ in range(MOST_ROUNDS):
         kept = found.partner >= 0
-        if kept.sum() < max(3, len(a) // 2):  # no telling what is the host, or the wrong origin
+        common = np.median(found.moved[kept], axis=0) if kept.sum() >= max(3, len(a) // 2) else np.zeros(3)
+        if np.abs(common @ a.lattice).max() < 1e-9:  # settled, or no telling what is the host
             break
-        common = np.median(found.moved[kept], axis=0)
         found = _assign_at(a, b, found.shift + common, site)
     return found
 
@@ -271,7 +293,8 @@ def _at_other_origins(a: Crystal, b: Crystal, ion: str | None, site: int | None)
         return None
     least = min(_mean_host_displacement(m) for m in found)
     fits = [m for m in found if _mean_host_displacement(m) < least + SAME_FIT_A]
-    best = min(fits, key=lambda m: float(m.lengths[m.moving]))
+    shortest = min(fits, key=lambda m: float(m.lengths[m.moving]))
+    best = _with_moving_ion(a, b, _settled(a, b, _assign(a, b, shortest.shift, site), site), ion, site)
     apart = images.shortest(np.array([m.shift - best.shift for m in fits]), a.lattice) @ a.lattice
     return replace(best, other_origins=bool((np.linalg.norm(apart, axis=1) > ION_MOVES_A / 2).any()))
 
