@@ -32,18 +32,37 @@ def run(
     What is kept is not run again, so a run that was stopped goes on where it was; several runs may share the work if
     they are given other ids. `emigbench evaluate MODEL` then finds all of it done.
     """
-    from emigbench.model import create
-
-    data = load_dataset(dataset, source)
+    data, bands = load_dataset(dataset, source), _band_model(model)
     wanted = _entries(data, ids) if ids else [entry for entry in data if entry.split == side]
     if not wanted:
         raise EmigbenchError(f"The dataset {data.name} has no side {side!r}; there are test and train.")
-    bands: Any = create(model)
-    if not hasattr(bands, "result"):
-        raise EmigbenchError(f"Model {model!r} runs no bands; name one of emigbench_baselines.neb.")
     paths = sorted((entry.path for entry in wanted), key=lambda path: (path.n_atoms, path.id))
     for number, path in enumerate(paths, 1):
         print(f"{number}/{len(paths)} {path.id}: {path.n_atoms} atoms; {_line(bands.result(path))}", flush=True)
+
+
+@app.command("export")
+def export(
+    model: Annotated[str, typer.Argument(help="Registry name, package.module:Class or file.py:Class.")],
+    out: Annotated[Path, typer.Argument(help="JSON to write.")],
+    most_atoms: Annotated[int | None, typer.Option(help="Leave larger cells out.")] = None,
+    dataset: DatasetOption = "full",
+    source: SourceOption = None,
+) -> None:
+    """Write the energies of the bands that are kept of a model's paths as a table for models that learn from them.
+
+    Nothing is run. The tables in baselines/neb/energies were made so.
+    """
+    from emigbench.storage import write_text
+    from emigbench_baselines.neb.energies import table_of, to_json
+
+    data, bands = load_dataset(dataset, source), _band_model(model)
+    paths = [path for path in (e.path for e in data) if most_atoms is None or path.n_atoms <= most_atoms]
+    kept = [path for path in paths if bands.kept(path) is not None]
+    if not kept:
+        raise EmigbenchError(f"No band of {model!r} is kept; emigbench neb run runs some.")
+    write_text(out, to_json(table_of(bands, kept)))
+    print(f"{out}: {len(kept)} of {len(paths)} paths")
 
 
 @app.command("show")
@@ -78,6 +97,15 @@ def show(
         file = out or Path(f"{path_id}.png")
         draw(path_id, drawn, entry.e_m, file)
         print(f"The picture is in {file}.", file=sys.stderr)
+
+
+def _band_model(spec: str) -> Any:
+    from emigbench.model import create
+
+    model = create(spec)
+    if not hasattr(model, "result"):
+        raise EmigbenchError(f"Model {spec!r} runs no bands; name one of emigbench_baselines.neb.")
+    return model
 
 
 def _entries(data: Any, ids: list[str]) -> list[Any]:

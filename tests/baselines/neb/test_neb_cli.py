@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from emigbench import EmigbenchError, load
 from emigbench import cli as program
 from emigbench_baselines.neb.cli import app
+from emigbench_baselines.neb.energies import from_json
 
 MODEL = """
 from ase.calculators.emt import EMT
@@ -110,3 +111,20 @@ def test_commands_of_a_package_that_cannot_be_imported_break_nothing(monkeypatch
     assert "No module named 'ase'" in CliRunner().invoke(fresh, ["--help"]).stdout
     result = CliRunner().invoke(fresh, ["broken", "show", "--out", "x"])
     assert "No module named 'ase'" in one_sentence(result.exception)
+
+
+def test_kept_bands_are_exported_and_nothing_is_run(model_file, tmp_path):
+    path_id, out = a_spinel(), tmp_path / "table.json"
+    with pytest.raises(EmigbenchError, match="is kept; emigbench neb run"):
+        call("export", f"{model_file}:quick", out, "--dataset", "spinels")
+    call("run", f"{model_file}:quick", path_id, "--dataset", "spinels")
+    assert "1 of 82 paths" in call("export", f"{model_file}:quick", out, "--dataset", "spinels")
+    table = from_json(out.read_text())
+    (band,) = table.bands.values()
+    assert (table.potential, table.settings["band_steps"], band.id) == ("repulsion", 2, path_id)
+    assert len(band.energies_ev) == 5
+    shown = json.loads(call("show", path_id, "--dataset", "spinels", "--out", tmp_path / "x.svg", "--json"))
+    (facts,) = shown.values()
+    assert band.forward == pytest.approx(facts["forward_ev"], abs=2e-5)
+    with pytest.raises(EmigbenchError, match="runs no bands"):
+        call("export", f"{model_file}:NoBands", out, "--dataset", "spinels")

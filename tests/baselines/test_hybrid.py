@@ -1,0 +1,183 @@
+"""The hybrid models on the embedded spinels, with bands that the test makes up."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import one_sentence
+
+from emigbench import BarrierModel, EmigbenchError, load, load_labels
+from emigbench.datasets.hashing import geometry_hash
+from emigbench_baselines.hybrid import models
+from emigbench_baselines.hybrid.models import EmigBest, NebCorrected
+from emigbench_baselines.neb.energies import BandEnergies, Bands, EnergyTable, from_json, shipped, to_json
+
+SPINELS = list(load("spinels"))
+TRAIN, HELD_OUT = SPINELS[:60], SPINELS[60:66]
+
+
+def band(entry):
+    """A band that says half of the label and 0.2 eV more, the final state higher by 0.1 eV."""
+    top = 0.5 * entry.e_m + 0.2
+    return BandEnergies(entry.id, "ok", (-80.0, -80.0 + top / 2, -80.0 + top, -80.0 + top / 2, -79.9))
+
+
+def table(entries, **changes):
+    return EnergyTable("toy", "weights", {}, {geometry_hash(e.path): changes.get(e.id, band(e)) for e in entries})
+
+
+@pytest.fixture
+def toy_bands(monkeypatch):
+    """What is known: every spinel but what a test takes away."""
+
+    def use(entries, make=None, **changes):
+        monkeypatch.setattr(models, "chgnet_bands", lambda: Bands(table(entries, **changes), make))
+
+    return use
+
+
+def error_of(model, held_out=HELD_OUT):
+    predictions = model.predict([e.path for e in held_out])
+    assert [p.id for p in predictions] == [e.id for e in held_out]
+    return np.mean([abs(p.e_m - e.e_m) for p, e in zip(predictions, held_out, strict=True)])
+
+
+@pytest.mark.parametrize("model", [NebCorrected, EmigBest])
+def test_a_wrong_potential_that_ranks_right_is_put_right(toy_bands, model):
+    toy_bands(SPINELS)
+    fitted = model(workers=1)
+    assert isinstance(fitted, BarrierModel)
+    fitted.fit(TRAIN, seed=0)
+    raw = np.mean([abs(band(e).forward - e.e_m) for e in HELD_OUT])
+    assert error_of(fitted) < 0.3 * raw
+    assert fitted.details["n_paths_with_band"] == len(TRAIN)
+    assert max(fitted.details["slopes"], key=lambda name: abs(fitted.details["slopes"][name])) in ("forward", "span")
+
+
+def test_a_few_wild_labels_do_not_turn_the_line(toy_bands):
+    toy_bands(SPINELS)
+    calm, shaken = NebCorrected(workers=1), NebCorrected(workers=1)
+    calm.fit(TRAIN, seed=0)
+    shaken.fit([*(replace(e, e_m=10 * e.e_m) for e in TRAIN[:3]), *TRAIN[3:]], seed=0)
+    assert error_of(shaken) < error_of(calm) + 0.03
+
+
+def test_training_paths_without_a_band_teach_the_forest_alone(toy_bands):
+    toy_bands([*TRAIN[:30], *HELD_OUT])
+    fitted = EmigBest(workers=1)
+    fitted.fit(TRAIN, seed=0)
+    assert fitted.details["n_paths_with_band"] == 30
+    assert error_of(fitted) < 0.2
+
+
+def test_where_the_band_failed_the_forest_answers_and_says_so(toy_bands):
+    lost = HELD_OUT[0]
+    toy_bands(SPINELS, **{lost.id: BandEnergies(lost.id, "failed", ())})
+    best, corrected = EmigBest(workers=1), NebCorrected(workers=1)
+    for model in (best, corrected):
+        model.fit(TRAIN, seed=0)
+    first, second = best.predict([e.path for e in HELD_OUT[:2]])
+    assert "NEB failed" in first.cautions[0]
+    assert first.e_m > 0
+    assert second.cautions == ()
+    assert [p.status for p in corrected.predict([e.path for e in HELD_OUT[:2]])] == ["failed", "ok"]
+
+
+def test_intervals_hold_the_prediction_and_most_labels(toy_bands):
+    toy_bands(SPINELS)
+    fitted = EmigBest(workers=1)
+    fitted.fit(TRAIN, seed=0)
+    predictions = fitted.predict([e.path for e in SPINELS[60:]])
+    assert all(0 <= p.low < p.e_m < p.high and p.std > 0 for p in predictions)
+    inside = [p.low <= e.e_m <= p.high for p, e in zip(predictions, SPINELS[60:], strict=True)]
+    assert np.mean(inside) > 0.7
+
+
+def test_the_same_seed_gives_the_same_model_and_labels_of_others_do_not_matter(toy_bands):
+    toy_bands(SPINELS)
+    answers = []
+    for train in (TRAIN, [replace(e) for e in TRAIN]):
+        fitted = EmigBest(workers=1)
+        fitted.fit(train, seed=3)
+        answers.append([p.e_m for p in fitted.predict([e.path for e in HELD_OUT])])
+    assert answers[0] == answers[1]
+    alone = [fitted.predict([e.path])[0].e_m for e in HELD_OUT]
+    assert alone == pytest.approx(answers[1], rel=1e-6)
+
+
+class Stub:
+    """Runs a band by saying it."""
+
+    class potential:  # noqa: N801
+        name, fingerprint = "toy", "weights"
+
+    def __init__(self):
+        self.asked = []
+
+    def result(self, path):
+        self.asked.append(path.id)
+        entry = next(e for e in SPINELS if e.id == path.id)
+
+        class Result:
+            status, energies = "ok", list(band(entry).energies_ev)
+
+        return Result
+
+
+def test_what_no_table_has_is_computed_by_a_model_that_is_made_once(toy_bands):
+    made = []
+
+    def make():
+        made.append(Stub())
+        return made[-1]
+
+    toy_bands(TRAIN, make)
+    fitted = NebCorrected(workers=1)
+    fitted.fit(TRAIN, seed=0)
+    assert made == []
+    error_of(fitted)
+    assert len(made) == 1
+    assert made[0].asked == [e.id for e in HELD_OUT]
+
+
+def refused(call, *arguments, **options):
+    with pytest.raises(EmigbenchError) as error:
+        call(*arguments, **options)
+    return one_sentence(error)
+
+
+def test_bad_input_is_one_sentence(toy_bands):
+    toy_bands(TRAIN, Stub)
+    assert "has to be fitted" in refused(NebCorrected().predict, [HELD_OUT[0].path])
+    assert "has to be fitted" in refused(EmigBest().predict, [HELD_OUT[0].path])
+    for model in (NebCorrected, EmigBest):
+        assert "Only 6 of 20 training paths" in refused(model(workers=1).fit, [*TRAIN[:6], *SPINELS[60:74]], seed=0)
+    other = replace(table(TRAIN), fingerprint="others")
+    assert "not those that the table" in refused(Bands(other, Stub).of, HELD_OUT[0].path)
+    assert "missing or damaged" in refused(shipped, "unheard-of")
+
+
+def test_tables_are_read_as_written():
+    written = table(TRAIN[:3], **{TRAIN[0].id: BandEnergies(TRAIN[0].id, "failed", ())})
+    text = to_json(written)
+    assert from_json(text) == written
+    assert to_json(from_json(text)) == text
+    assert len(json.loads(text)["bands"]) == 3
+    ids = [row["id"] for row in json.loads(text)["bands"]]
+    assert ids == sorted(ids)
+
+
+def test_barriers_of_a_band_by_hand():
+    energies = BandEnergies("x", "ok", (-1.0, -0.5, 0.25, -0.75, -1.5))
+    assert energies.forward == pytest.approx(1.25)
+    assert energies.span == pytest.approx(1.75)
+
+
+def test_the_shipped_bands_are_of_the_dataset_and_make_sense():
+    bands = shipped("chgnet-coarse").bands
+    ids = [b.id for b in bands.values()]
+    assert len(ids) == len(set(ids)) >= 300
+    assert set(ids) <= set(load_labels("full").by_id)
+    assert all(len(b.energies_ev) == 5 for b in bands.values() if b.status != "failed")
+    assert np.median([b.span for b in bands.values()]) == pytest.approx(0.5, abs=0.3)
