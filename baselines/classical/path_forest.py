@@ -166,6 +166,7 @@ class PathForest:
         return {
             **trained.forest.arrays(),
             "columns": np.array(list(DESCRIPTORS)),
+            "power": np.array(POWER),
             "ions": np.array(sorted(trained.ions)),
             "elements": np.array(sorted(trained.elements)),
             "known": trained.known.astype(np.float32),
@@ -264,6 +265,8 @@ def _within(values: FloatArray, known: FloatArray, column: int) -> bool:
 def _read(arrays: Mapping[str, NDArray[np.generic]]) -> Trained:
     if arrays["columns"].tolist() != list(DESCRIPTORS):
         raise ValueError("it is of other descriptors")
+    if arrays["power"] != POWER:
+        raise ValueError("its trees answer another power of E_m")
     forest = from_arrays(arrays)
     n = len(DESCRIPTORS)
     vectors = {name: arrays[name].astype(np.float64) for name in ("fill", "centre", "scale")}

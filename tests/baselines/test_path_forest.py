@@ -157,7 +157,7 @@ def _packed(arrays) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no archive", "cut", "other descriptors", "objects"])
+@pytest.mark.parametrize("content", [None, b"", b"no archive", "cut", "other descriptors", "other power", "objects"])
 def test_a_file_that_is_not_right_is_one_sentence(fitted, monkeypatch, tmp_path, content):
     monkeypatch.setattr(path_forest, "files", lambda _: tmp_path)
     whole = _packed(fitted.arrays())
@@ -165,6 +165,8 @@ def test_a_file_that_is_not_right_is_one_sentence(fitted, monkeypatch, tmp_path,
         content = whole[: len(whole) // 2]
     elif content == "other descriptors":
         content = _packed(fitted.arrays() | {"columns": np.array(["a", "b"])})
+    elif content == "other power":
+        content = _packed(fitted.arrays() | {"power": np.array(0.5)})
     elif content == "objects":
         content = _packed(fitted.arrays() | {"known": np.array([object()])})
     if content is not None:
