@@ -11,7 +11,7 @@ from emigbench import EmigbenchError, LabelledPath, load
 from emigbench_baselines.classical import importance, path_forest
 from emigbench_baselines.classical.descriptors import DESCRIPTORS
 from emigbench_baselines.classical.forest import LEAF, Forest, from_arrays, from_sklearn
-from emigbench_baselines.classical.path_forest import PathForest, _conformal, framework
+from emigbench_baselines.classical.path_forest import PathForest, conformal, framework
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +83,8 @@ def test_a_damaged_forest_is_refused(name, value, words):
 
 def test_the_conformal_factor_is_an_order_statistic():
     scores = np.arange(1, 20) / 10.0  # 19 scores: the 18th of them covers a 20th with 90 %
-    assert _conformal(scores, 0.9) == pytest.approx(1.8)
-    assert _conformal(scores, 1.0) == pytest.approx(1.9)
+    assert conformal(scores, 0.9) == pytest.approx(1.8)
+    assert conformal(scores, 1.0) == pytest.approx(1.9)
 
 
 def test_frameworks_do_not_know_the_ion_nor_the_size_of_the_cell(spinels):
