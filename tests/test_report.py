@@ -1,0 +1,42 @@
+"""What docs/report.md says is what the leaderboard and the labels say."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import emigbench
+from emigbench.predictions import read_predictions
+
+ROOT = Path(__file__).parents[1]
+REPORT = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+
+
+def test_every_row_is_the_leaderboards():
+    page = (ROOT / "leaderboard" / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in REPORT.splitlines() if re.match(r"\| \d+–\d+ ", line)]
+    assert len(rows) >= 10
+    for row in rows:
+        assert any(line.startswith(row) for line in page), row
+
+
+def test_the_learning_curve_is_the_submissions():
+    labels = emigbench.load_labels("full")
+    predictions = read_predictions(ROOT / "submissions" / "path-forest" / "predictions.csv", labels)
+    rows = re.findall(r"^\| (\d+) \| (\S+) \[", REPORT, flags=re.MULTILINE)
+    assert [int(n) for n, _ in rows] == [50, 100, 200, 400, 559]
+    for n, mae in rows:
+        split = "official" if n == "559" else f"official@{n}"
+        assert f"{emigbench.score(predictions[split], labels, split).metrics['mae'].value:.3f}" == mae
+
+
+def test_what_the_labels_allow():
+    labels = pd.read_csv(ROOT / "emigbench" / "datasets" / "labels.csv")
+    twins = labels[labels.duplicate_of.notna()]
+    of_band = twins.groupby("duplicate_of").e_m_ev
+    best = float((twins.e_m_ev - of_band.transform("median")).abs().mean())
+    spread = of_band.agg(np.ptp)
+    assert f"{len(twins)} paths are {len(spread)} bands" in REPORT
+    assert f"{best:.3f} eV" in REPORT
+    assert f"{int((spread > 0.05).sum())} of the {len(spread)}" in REPORT
