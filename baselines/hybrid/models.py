@@ -70,7 +70,9 @@ class NebCorrected:
             EmigbenchError: if too few of the paths have a band.
         """
         known, energies = _known(train, self._bands)
-        columns = np.column_stack([energies, _facts([t.path for t in known], self.workers)])
+        facts = _facts([t.path for t in known], self.workers)
+        self._fill = medians(facts)
+        columns = np.column_stack([energies, filled(facts, facts)])
         self._line = Line(columns, roots(known))
         self.details = _told(self._line, known, (*ENERGIES, *FACTS))
 
@@ -83,7 +85,8 @@ class NebCorrected:
         if self._line is None:
             raise EmigbenchError("NebCorrected has to be fitted before it predicts.")
         predictions = []
-        for path, facts in zip(paths, _facts(paths, self.workers), strict=True):
+        table = _facts(paths, self.workers)
+        for path, facts in zip(paths, np.where(np.isnan(table), self._fill, table), strict=True):
             band = self._bands.of(path)
             if band.status == "failed":
                 predictions.append(Prediction(path.id, None, status="failed"))
@@ -118,11 +121,12 @@ class EmigBest:
             EmigbenchError: if too few of the paths have a band, or they are of one material.
         """
         table = descriptor_table([t.path for t in train], workers=self.workers).to_numpy()
+        facts = filled(table, table)[:, _FACT_COLUMNS]
         targets, materials = roots(train), [t.path.material_id for t in train]
         centres, spreads = _unseen(table, targets, materials, seed)
         known, energies = _known(train, self._bands)
         has = np.isin([t.id for t in train], [t.id for t in known])
-        columns = np.column_stack([centres[has], energies, table[has][:, _FACT_COLUMNS]])
+        columns = np.column_stack([centres[has], energies, facts[has]])
         self._line = Line(columns, targets[has])
         corrected = np.empty(len(known))
         for inside, outside in grouped_folds([t.path.material_id for t in known], seed=seed + 1):
@@ -217,8 +221,13 @@ def chgnet_bands() -> Bands:
 
 
 def _chgnet() -> Any:
-    from emigbench_baselines.neb.models import chgnet_neb_coarse
-
+    try:
+        from emigbench_baselines.neb.models import chgnet_neb_coarse
+    except ImportError as error:
+        raise EmigbenchError(
+            f"The band of a new path has to be computed, but {error.name} is not installed; "
+            f"pip install 'emigbench[chgnet]' brings it."
+        ) from error
     return chgnet_neb_coarse()
 
 

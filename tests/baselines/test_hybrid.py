@@ -1,6 +1,7 @@
 """The hybrid models on the embedded spinels, with bands that the test makes up."""
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -156,6 +157,26 @@ def test_bad_input_is_one_sentence(toy_bands):
     other = replace(table(TRAIN), fingerprint="others")
     assert "not those that the table" in refused(Bands(other, Stub).of, HELD_OUT[0].path)
     assert "missing or damaged" in refused(shipped, "unheard-of")
+
+
+def test_without_the_potential_a_new_path_is_refused_and_a_known_one_is_not(toy_bands, monkeypatch):
+    for name in [n for n in sys.modules if n.startswith("emigbench_baselines.neb.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ase", None)
+    toy_bands(SPINELS[:62], models._chgnet)
+    fitted = NebCorrected(workers=1)
+    fitted.fit(TRAIN, seed=0)
+    assert fitted.predict([SPINELS[60].path])[0].e_m > 0
+    assert "ase is not installed; pip install 'emigbench[chgnet]'" in refused(fitted.predict, [SPINELS[70].path])
+
+
+def test_an_ion_of_unknown_radius_is_predicted(toy_bands, monkeypatch):
+    facts = models._facts
+    monkeypatch.setattr(models, "_facts", lambda paths, workers: facts(paths, workers) * [1, 1, 1, np.nan])
+    toy_bands(SPINELS)
+    fitted = NebCorrected(workers=1)
+    fitted.fit(TRAIN, seed=0)
+    assert error_of(fitted) < 0.3
 
 
 def test_tables_are_read_as_written():
