@@ -18,7 +18,7 @@ from emigbench import LabelledPath
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
 from emigbench_baselines.classical.features import available_cores
 from emigbench_baselines.classical.folds import grouped_folds
-from emigbench_baselines.classical.path_forest import PathForest, barrier, filled, framework, roots
+from emigbench_baselines.classical.path_forest import barrier, filled, framework, grow, roots
 
 FloatArray = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ def family_importance(train: Sequence[LabelledPath], *, seed: int = 0) -> pd.Dat
     plain = np.empty(len(train))
     shuffled = {family: np.empty((REPEATS, len(train))) for family in columns}
     for inside, outside in grouped_folds([framework(t.path) for t in train], seed=seed):
-        forest = PathForest().grow(table[inside], roots([train[i] for i in inside]), seed)
+        forest = grow(table[inside], roots([train[i] for i in inside]), seed)
         known, new = table[inside], table[outside]
         plain[outside] = _errors(forest.answers(filled(new, known)), barriers[outside])
         for family, chosen in columns.items():

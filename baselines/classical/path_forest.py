@@ -96,16 +96,13 @@ class PathForest:
         table = descriptor_table([t.path for t in train], workers=self.workers).to_numpy()
         targets = roots(train)
         frameworks = np.array([framework(t.path) for t in train])
-        centres, spreads = np.empty(len(train)), np.empty(len(train))
-        for inside, outside in grouped_folds(frameworks.tolist(), seed=seed):
-            forest = self.grow(table[inside], targets[inside], seed)
-            centres[outside], spreads[outside] = centre_and_spread(forest, filled(table[outside], table[inside]))
+        centres, spreads = answers_unseen(table, targets, frameworks.tolist(), seed)
         scores = np.abs(centres - targets) / spreads
         full = filled(table, table)
         centre, scale = full.mean(axis=0), np.maximum(full.std(axis=0), 1e-9)
         known = (full - centre) / scale
         self._trained = Trained(
-            forest=self.grow(table, targets, seed),
+            forest=grow(table, targets, seed),
             fill=medians(table),
             stretch=(conformal(scores, INTERVAL), conformal(scores, STANDARD)),
             known=known,
@@ -129,17 +126,9 @@ class PathForest:
         table = descriptor_table(paths, workers=self.workers).to_numpy()
         table = np.where(np.isnan(table), trained.fill, table)
         centre, spread = centre_and_spread(trained.forest, table)
-        wide, one = (spread * stretch for stretch in trained.stretch)
         standardised = (table - trained.centre) / trained.scale
         return [
-            Prediction(
-                path.id,
-                float(barrier(centre[i])),
-                std=float(barrier(centre[i] + one[i]) - barrier(centre[i] - one[i])) / 2,
-                low=float(barrier(centre[i] - wide[i])),
-                high=float(barrier(centre[i] + wide[i])),
-                cautions=tuple(_cautions(path, standardised[i], trained)),
-            )
+            prediction(path, centre[i], spread[i], trained.stretch, _cautions(path, standardised[i], trained))
             for i, path in enumerate(paths)
         ]
 
@@ -180,13 +169,6 @@ class PathForest:
             raise EmigbenchError("PathForest has to be fitted, or its trees loaded, before it predicts.")
         return self._trained
 
-    def grow(self, table: FloatArray, targets: FloatArray, seed: int) -> Forest:
-        """The trees alone, fitted to (n, d) descriptors and (n,) roots of E_m."""
-        from sklearn.ensemble import ExtraTreesRegressor
-
-        trees = ExtraTreesRegressor(N_TREES, max_features=MAX_FEATURES, random_state=seed)
-        return from_sklearn(trees.fit(filled(table, table), targets))
-
 
 def framework(path: MigrationPath) -> str:
     """Reduced formula of what does not move: paths that share it are never on two sides of a fold."""
@@ -200,7 +182,7 @@ def roots(train: Sequence[LabelledPath]) -> FloatArray:
     return np.maximum([t.e_m for t in train], 0.0) ** POWER
 
 
-def barrier(root: FloatArray) -> FloatArray:
+def barrier(root: FloatArray | float) -> FloatArray:
     """E_m in eV of its fourth root; a root below 0 is none."""
     return np.maximum(root, 0.0) ** (1 / POWER)
 
@@ -216,6 +198,40 @@ def medians(table: FloatArray) -> FloatArray:
 def filled(table: FloatArray, known: FloatArray) -> FloatArray:
     """The table with the known paths' medians for what is undefined."""
     return np.where(np.isnan(table), medians(known), table)
+
+
+def grow(table: FloatArray, targets: FloatArray, seed: int) -> Forest:
+    """The trees alone, fitted to (n, d) descriptors and (n,) roots of E_m."""
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    trees = ExtraTreesRegressor(N_TREES, max_features=MAX_FEATURES, random_state=seed)
+    return from_sklearn(trees.fit(filled(table, table), targets))
+
+
+def answers_unseen(
+    table: FloatArray, targets: FloatArray, groups: Sequence[str], seed: int
+) -> tuple[FloatArray, FloatArray]:
+    """Centre and spread of the trees' answer for each path, from trees that have not seen its group."""
+    centres, spreads = np.empty(len(table)), np.empty(len(table))
+    for inside, outside in grouped_folds(groups, seed=seed):
+        forest = grow(table[inside], targets[inside], seed)
+        centres[outside], spreads[outside] = centre_and_spread(forest, filled(table[outside], table[inside]))
+    return centres, spreads
+
+
+def prediction(
+    path: MigrationPath, centre: float, spread: float, stretch: Sequence[float], cautions: Sequence[str]
+) -> Prediction:
+    """The answer for a path in eV: standard deviation and 90 % interval from the spread and its two stretches."""
+    wide, one = (spread * factor for factor in stretch)
+    return Prediction(
+        path.id,
+        float(barrier(centre)),
+        std=float(barrier(centre + one) - barrier(centre - one)) / 2,
+        low=float(barrier(centre - wide)),
+        high=float(barrier(centre + wide)),
+        cautions=tuple(cautions),
+    )
 
 
 def centre_and_spread(forest: Forest, table: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -26,12 +26,14 @@ from emigbench_baselines.classical.path_forest import (
     INTERVAL,
     POWER,
     STANDARD,
-    PathForest,
+    answers_unseen,
     barrier,
     centre_and_spread,
     conformal,
     filled,
+    grow,
     medians,
+    prediction,
     roots,
 )
 from emigbench_baselines.neb.energies import BandEnergies, Bands, shipped
@@ -123,7 +125,7 @@ class EmigBest:
         table = descriptor_table([t.path for t in train], workers=self.workers).to_numpy()
         facts = filled(table, table)[:, _FACT_COLUMNS]
         targets, materials = roots(train), [t.path.material_id for t in train]
-        centres, spreads = _unseen(table, targets, materials, seed)
+        centres, spreads = answers_unseen(table, targets, materials, seed)
         known, energies = _known(train, self._bands)
         has = np.isin([t.id for t in train], [t.id for t in known])
         columns = np.column_stack([centres[has], energies, facts[has]])
@@ -131,7 +133,7 @@ class EmigBest:
         corrected = np.empty(len(known))
         for inside, outside in grouped_folds([t.path.material_id for t in known], seed=seed + 1):
             corrected[outside] = Line(columns[inside], targets[has][inside]).answers(columns[outside])
-        self._forest: Forest = PathForest(self.workers).grow(table, targets, seed)
+        self._forest: Forest = grow(table, targets, seed)
         self._fill = medians(table)
         with_band, without = np.abs(corrected - targets[has]) / spreads[has], np.abs(centres - targets) / spreads
         self._stretch = {
@@ -164,17 +166,8 @@ class EmigBest:
             has = band.status != "failed"
             if has:
                 centre = self._line.answers(np.hstack([centre, _energies(band), row[_FACT_COLUMNS]])[None])[0]
-            wide, one = (spread * stretch for stretch in self._stretch[has])
-            predictions.append(
-                Prediction(
-                    path.id,
-                    float(barrier(centre)),
-                    std=float(barrier(centre + one) - barrier(centre - one)) / 2,
-                    low=float(barrier(centre - wide)),
-                    high=float(barrier(centre + wide)),
-                    cautions=() if has else ("the NEB failed, so only descriptors were used",),
-                )
-            )
+            cautions = () if has else ("the NEB failed, so only descriptors were used",)
+            predictions.append(prediction(path, centre, spread, self._stretch[has], cautions))
         return predictions
 
 
@@ -242,15 +235,6 @@ def _known(train: Sequence[LabelledPath], bands: Bands) -> tuple[list[LabelledPa
 def _energies(band: BandEnergies) -> FloatArray:
     """(2,) fourth roots of `ENERGIES`."""
     return np.asarray([band.forward, band.span]) ** POWER
-
-
-def _unseen(table: FloatArray, targets: FloatArray, materials: list[str], seed: int) -> tuple[FloatArray, FloatArray]:
-    """What the forest says of each path, and the spread of its trees, without having seen the path's material."""
-    centres, spreads = np.empty(len(table)), np.empty(len(table))
-    for inside, outside in grouped_folds(materials, seed=seed):
-        forest = PathForest().grow(table[inside], targets[inside], seed)
-        centres[outside], spreads[outside] = centre_and_spread(forest, filled(table[outside], table[inside]))
-    return centres, spreads
 
 
 def _told(line: Line, known: Sequence[LabelledPath], names: Sequence[str]) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def _settled(a: Crystal, b: Crystal, found: _Assignment, site: int | None) -> _A
     """The best match near this one: the common shift started again from what single atoms move by."""
     best = found
     spread = np.argsort(found.lengths, kind="stable")[:: max(1, len(a) // RESTARTS)]
-    for i in spread[found.partner[spread] >= 0]:
+    for i in spread[found.lengths[spread] > 1e-9]:  # from those that did not move it would only come back
         again = _assign(a, b, found.shift + found.moved[i], site)
         if again.cost < best.cost - 1e-9:
             best = again
