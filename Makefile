@@ -1,14 +1,14 @@
 # make evaluate   the random forest on the embedded spinels, scored beside every submission
 # make test       the whole suite (tests of the full structures need ../shared/upstream or EMIGBENCH_SOURCE)
 # make test-graphs  the tests of the graph models, in an environment of their own with torch
-# make test-neb     the tests of the interatomic potentials, in an environment for each of CHGNet, SevenNet and MACE
+# make test-neb     the tests of the interatomic potentials, in an environment for each of CHGNet, SevenNet, MatterSim and MACE
 # make lint       ruff and mypy
 # make benchmark  the times that the project watches
 
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/random-forest-spinels
-POTENTIALS := chgnet sevennet mace
+POTENTIALS := chgnet sevennet mattersim mace
 
 .PHONY: evaluate test test-graphs test-neb lint benchmark install clean
 
@@ -53,6 +53,8 @@ install: .venv/installed
 $(POTENTIALS:%=.venv-%/installed): .venv-%/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*,dev]'
+	@# MatterSim asks for torchvision and never uses it; one that is not built for this torch keeps both from loading.
+	test $* != mattersim || .venv-$*/bin/python -m pip uninstall --quiet --yes torchvision
 	@touch $@
 
 clean:

@@ -1,1 +1,1 @@
-"""Nudged elastic bands (NEB) with interatomic potentials: CHGNet, SevenNet, MACE and any ASE calculator."""
+"""Nudged elastic bands (NEB) with interatomic potentials: CHGNet, SevenNet, MatterSim, MACE and any ASE calculator."""

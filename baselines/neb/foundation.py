@@ -1,4 +1,4 @@
-"""Potentials trained on the Materials Project that come with weights: CHGNet, SevenNet and MACE."""
+"""Potentials that come with weights for most of the periodic table: CHGNet, SevenNet, MatterSim and MACE."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ from emigbench_baselines.neb.potentials import (
 
 ON_GPU, ON_CPU = 16, 1
 """Cells that are asked for at once; on a CPU a batch is slower than its cells one by one (`benchmarks.neb`)."""
+
+
+MATTERSIM = ("mattersim-v1.0.0-1M", "mattersim-v1.0.0-5M")
+"""Weights of MatterSim that its authors give."""
 
 
 def chgnet(version: str = "0.3.0", batch: int | None = None) -> Potential:
@@ -134,6 +138,86 @@ def _sevennet_batches(calculator: Any, at_once: int) -> Evaluate:
         return answers
 
     return evaluate
+
+
+def mattersim(batch: int | None = None) -> Potential:
+    """MatterSim v1.0.0 (Yang et al., arXiv 2405.04967): the weights or file in EMIGBENCH_MATTERSIM, else those of 1M.
+
+    A name, "mattersim-v1.0.0-1M" or "mattersim-v1.0.0-5M", is downloaded once from its authors. A file is read as
+    tensors alone.
+
+    Args:
+        batch: cells that are asked for at once, as suits the device if not given.
+
+    Raises:
+        EmigbenchError: if the package is not installed, or the weights cannot be had or read.
+    """
+    try:
+        import torch
+        from mattersim.datasets.utils.convertor import GraphConvertor
+        from mattersim.forcefield.m3gnet.m3gnet import M3Gnet
+        from mattersim.forcefield.potential import batch_to_dict
+        from torch_geometric.data import Batch
+    except ImportError as error:
+        raise _not_installed("mattersim", error) from error
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    file = _mattersim_file(os.environ.get("EMIGBENCH_MATTERSIM") or MATTERSIM[0])
+    try:
+        checkpoint = torch.load(file, map_location=device, weights_only=True)
+        model = M3Gnet(device=device, **checkpoint["model_args"]).to(device)
+        amiss = model.load_state_dict(checkpoint["model"], strict=False)
+        if wrong := {*amiss.missing_keys, *amiss.unexpected_keys} - {"sbf.coef"}:  # newer versions keep that constant
+            raise ValueError(f"missing or unknown weights {sorted(wrong)[:3]}")
+    except Exception as error:
+        raise EmigbenchError(f"{file} is no MatterSim model ({in_words(error)}).") from error
+    model.eval().requires_grad_(False)
+    graph_of = GraphConvertor("m3gnet", model.model_args["cutoff"], True, model.model_args["threebody_cutoff"])
+    at_once = batch or (ON_CPU if device == "cpu" else ON_GPU)
+
+    def evaluate(cells: Sequence[Atoms]) -> list[EnergyAndForces]:
+        answers: list[EnergyAndForces] = []
+        for first in range(0, len(cells), at_once):
+            some = cells[first : first + at_once]
+            # The converter wraps the atoms that it is given, hence copies; forces do not change by it.
+            inputs = batch_to_dict(
+                Batch.from_data_list([graph_of.convert(atoms.copy()) for atoms in some]), device=device
+            )
+            inputs["atom_pos"].requires_grad_(True)
+            energies = model(inputs)
+            (slope,) = torch.autograd.grad(energies.sum(), inputs["atom_pos"])
+            parts = torch.split(-slope.cpu().double(), [len(atoms) for atoms in some])
+            answers += [(energy, part.numpy()) for energy, part in zip(energies.tolist(), parts, strict=True)]
+        return answers
+
+    return Potential(
+        file.stem,
+        _hash_of(model.state_dict()),
+        evaluate,
+        elements=frozenset(range(1, 1 + model.model_args["max_z"])),
+        versions=versions_of("mattersim", "torch", "ase"),
+    )
+
+
+def _mattersim_file(chosen: str) -> Path:
+    """The file of named weights, downloaded if need be, or the file itself."""
+    if chosen not in MATTERSIM:
+        if not Path(chosen).is_file():
+            raise EmigbenchError(
+                f"EMIGBENCH_MATTERSIM is {chosen!r}, which is neither a file nor one of {', '.join(MATTERSIM)}."
+            )
+        return Path(chosen)
+    from mattersim.utils.download_utils import download_checkpoint
+
+    file = Path("~/.local/mattersim/pretrained_models").expanduser() / f"{chosen}.pth"
+    if not file.is_file():
+        try:
+            download_checkpoint(file.name, save_folder=str(file.parent))
+        except Exception as error:
+            raise EmigbenchError(
+                f"The weights {chosen!r} of MatterSim cannot be downloaded ({in_words(error)}); "
+                f"get their file elsewhere and name it in EMIGBENCH_MATTERSIM."
+            ) from error
+    return file
 
 
 def mace() -> Potential:

@@ -188,6 +188,16 @@ def sevennet_path_energy() -> PathEnergyModel:
     return PathEnergyModel(foundation.sevennet)
 
 
+def mattersim_neb() -> NebModel:
+    """NEB with MatterSim v1.0.0 1M, or what EMIGBENCH_MATTERSIM names."""
+    return NebModel(foundation.mattersim)
+
+
+def mattersim_neb_coarse() -> NebModel:
+    """NEB with MatterSim v1.0.0 1M in at most 40 steps a stage, for models that learn from many bands."""
+    return NebModel(foundation.mattersim, COARSE)
+
+
 def mace_neb() -> NebModel:
     """NEB with MACE: MACE-MP-0 "large", or what EMIGBENCH_MACE names."""
     return NebModel(foundation.mace)

@@ -1,4 +1,5 @@
 import hashlib
+import pathlib
 
 import numpy as np
 import pytest
@@ -169,3 +170,72 @@ def test_missing_mace_weights_and_no_network_are_one_sentence(monkeypatch, tmp_p
     assert "cannot be downloaded (OSError: Name or service not known)" in refused_mace()
     monkeypatch.setenv("EMIGBENCH_MACE", str(tmp_path / "missing.model"))
     assert "neither a file nor one of small" in refused_mace()
+
+
+@pytest.fixture
+def mattersim_file(tmp_path, monkeypatch):
+    """A small MatterSim model with random weights, laid out as its authors' files are."""
+    m3gnet = pytest.importorskip("mattersim.forcefield.m3gnet.m3gnet")
+    import torch
+
+    torch.manual_seed(0)
+    model = m3gnet.M3Gnet(num_blocks=2, units=8, max_l=2, max_n=2, cutoff=4.0, device="cpu", threebody_cutoff=3.0)
+    weights = {name: tensor for name, tensor in model.state_dict().items() if name != "sbf.coef"}
+    file = tmp_path / "tiny.pth"
+    torch.save({"model_name": "m3gnet", "model": weights, "model_args": model.model_args}, file)
+    monkeypatch.setenv("EMIGBENCH_MATTERSIM", str(file))
+    return file
+
+
+def test_mattersim_gives_the_energies_and_forces_of_its_package(mattersim_file):
+    from mattersim.forcefield.potential import MatterSimCalculator, Potential
+
+    theirs = MatterSimCalculator(
+        Potential.from_checkpoint(str(mattersim_file), device="cpu", load_training_state=False), device="cpu"
+    )
+    potential, in_batches = foundation.mattersim(), foundation.mattersim(batch=2)
+    assert potential.name == "tiny"
+    for atoms, *answers in zip(cells(), potential.evaluate(cells()), in_batches.evaluate(cells()), strict=True):
+        atoms.calc = theirs
+        for energy, forces in answers:
+            assert energy == pytest.approx(float(atoms.get_potential_energy()), abs=1e-4)
+            assert forces == pytest.approx(atoms.get_forces(), abs=1e-4)
+    agrees_with_itself(potential)
+    runs_a_band(potential)
+
+
+def refused_mattersim() -> str:
+    with pytest.raises(EmigbenchError) as error:
+        foundation.mattersim()
+    return one_sentence(error)
+
+
+def test_a_mattersim_file_is_read_as_tensors_alone(mattersim_file, tmp_path):
+    import torch
+
+    checkpoint = torch.load(mattersim_file, weights_only=True)
+    checkpoint["model"]["final.unheard.of"] = checkpoint["model"].popitem()[1]
+    torch.save(checkpoint, mattersim_file)
+    assert "missing or unknown weights" in refused_mattersim()
+
+    class Program:
+        def __reduce__(self):
+            return (pathlib.Path.touch, (tmp_path / "it ran",))
+
+    torch.save({"model": Program()}, mattersim_file)
+    assert "is no MatterSim model" in refused_mattersim()
+    assert not (tmp_path / "it ran").exists()
+
+
+def test_missing_mattersim_weights_and_no_network_are_one_sentence(monkeypatch, tmp_path):
+    download = pytest.importorskip("mattersim.utils.download_utils")
+
+    def no_network(*arguments, **options):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(download.requests, "get", no_network)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("EMIGBENCH_MATTERSIM", raising=False)
+    assert "cannot be downloaded (OSError: Name or service not known)" in refused_mattersim()
+    monkeypatch.setenv("EMIGBENCH_MATTERSIM", str(tmp_path / "missing.pth"))
+    assert "neither a file nor one of mattersim-v1.0.0-1M" in refused_mattersim()
