@@ -11,7 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = (
-    "emigbench numpy scipy scikit-learn pymatgen matminer pandas torch alignn ase chgnet mace-torch sevenn lightgbm"
+    "emigbench numpy scipy scikit-learn pymatgen matminer pandas torch alignn ase "
+    "chgnet mace-torch mattersim sevenn lightgbm"
 )
 
 

@@ -1,11 +1,9 @@
 """Linear corrections of a potential's NEB: with a few facts of the path, and with the path forest on top.
 
 Both fit the fourth root of E_m by a straight line that a few wild labels cannot turn (Huber, Ann. Math. Stat. 35, 73,
-1964). What else was tried in cross-validation inside the official training paths with a band, grouped by material and
-by framework: energies of the unrelaxed band, which made the line worse, and trees in its place or averaged with it,
-which had an MAE lower by up to 0.011 eV and an R2 lower by up to 0.12.
+1964). What else was tried in cross-validation inside the official training paths stands in README.md beside this file.
 
-The bands are CHGNet's, from a coarse NEB (`emigbench_baselines.neb.models.COARSE`). Those of the dataset's paths that
+The bands are MatterSim's, from a coarse NEB (`emigbench_baselines.neb.models.COARSE`). Those of the dataset's paths that
 were computed already ship with the package; a new path takes a core some ten seconds for 50 atoms.
 """
 
@@ -48,10 +46,10 @@ FEWEST = 10
 
 
 class NebCorrected:
-    """CHGNet's NEB barrier, corrected by a line in two energies of the band and four facts of the path.
+    """MatterSim's NEB barrier, corrected by a line in two energies of the band and four facts of the path.
 
     It learns from the training paths whose bands ship with the package. A held-out path whose band does not is
-    computed, which needs the extra `chgnet`.
+    computed, which needs the extra `mattersim`.
 
     Args:
         workers: processes for the descriptors; the model does not depend on it.
@@ -62,7 +60,7 @@ class NebCorrected:
     def __init__(self, workers: int | None = None) -> None:
         self.workers = available_cores() if workers is None else workers
         self.details: dict[str, Any] = {}
-        self._bands = chgnet_bands()
+        self._bands = mattersim_bands()
         self._line: Line | None = None
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
@@ -82,7 +80,7 @@ class NebCorrected:
         """Barriers in eV; a path whose band fails has none.
 
         Raises:
-            EmigbenchError: if a band has to be computed and CHGNet is not installed.
+            EmigbenchError: if a band has to be computed and MatterSim is not installed.
         """
         if self._line is None:
             raise EmigbenchError("NebCorrected has to be fitted before it predicts.")
@@ -99,7 +97,7 @@ class NebCorrected:
 
 
 class EmigBest:
-    """The path forest's answer and CHGNet's NEB in one line; 90 % intervals.
+    """The path forest's answer and MatterSim's NEB in one line; 90 % intervals.
 
     The line is fitted to answers of the forest for materials that it had not seen, on the training paths whose bands
     ship with the package. A path whose band fails is answered by the forest alone.
@@ -113,7 +111,7 @@ class EmigBest:
     def __init__(self, workers: int | None = None) -> None:
         self.workers = available_cores() if workers is None else workers
         self.details: dict[str, Any] = {}
-        self._bands = chgnet_bands()
+        self._bands = mattersim_bands()
         self._line: Line | None = None
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
@@ -151,7 +149,7 @@ class EmigBest:
         """Barriers in eV with standard deviation and 90 % interval.
 
         Raises:
-            EmigbenchError: if a band has to be computed and CHGNet is not installed.
+            EmigbenchError: if a band has to be computed and MatterSim is not installed.
         """
         if self._line is None:
             raise EmigbenchError("EmigBest has to be fitted before it predicts.")
@@ -208,20 +206,20 @@ def _facts(paths: Sequence[MigrationPath], workers: int) -> FloatArray:
     return descriptor_table(paths, workers=workers)[list(FACTS)].to_numpy()
 
 
-def chgnet_bands() -> Bands:
-    """Coarse NEBs with CHGNet: what ships, and what is computed where it does not."""
-    return Bands(shipped("chgnet-coarse"), _chgnet)
+def mattersim_bands() -> Bands:
+    """Coarse NEBs with MatterSim: what ships, and what is computed where it does not."""
+    return Bands(shipped("mattersim-coarse"), _mattersim)
 
 
-def _chgnet() -> Any:
+def _mattersim() -> Any:
     try:
-        from emigbench_baselines.neb.models import chgnet_neb_coarse
+        from emigbench_baselines.neb.models import mattersim_neb_coarse
     except ImportError as error:
         raise EmigbenchError(
             f"The band of a new path has to be computed, but {error.name} is not installed; "
-            f"pip install 'emigbench[chgnet]' brings it."
+            f"pip install 'emigbench[mattersim]' brings it."
         ) from error
-    return chgnet_neb_coarse()
+    return mattersim_neb_coarse()
 
 
 def _known(train: Sequence[LabelledPath], bands: Bands) -> tuple[list[LabelledPath], FloatArray]:

@@ -125,7 +125,7 @@ def table_of(model: Any, paths: Sequence[MigrationPath]) -> EnergyTable:
 
 
 def shipped(name: str) -> EnergyTable:
-    """A table that ships with the package, such as "chgnet-coarse".
+    """A table that ships with the package, such as "mattersim-coarse".
 
     Raises:
         EmigbenchError: if it is missing or damaged.

@@ -33,7 +33,7 @@ def toy_bands(monkeypatch):
     """What is known: every spinel but what a test takes away."""
 
     def use(entries, make=None, **changes):
-        monkeypatch.setattr(models, "chgnet_bands", lambda: Bands(table(entries, **changes), make))
+        monkeypatch.setattr(models, "mattersim_bands", lambda: Bands(table(entries, **changes), make))
 
     return use
 
@@ -163,11 +163,11 @@ def test_without_the_potential_a_new_path_is_refused_and_a_known_one_is_not(toy_
     for name in [n for n in sys.modules if n.startswith("emigbench_baselines.neb.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ase", None)
-    toy_bands(SPINELS[:62], models._chgnet)
+    toy_bands(SPINELS[:62], models._mattersim)
     fitted = NebCorrected(workers=1)
     fitted.fit(TRAIN, seed=0)
     assert fitted.predict([SPINELS[60].path])[0].e_m > 0
-    assert "ase is not installed; pip install 'emigbench[chgnet]'" in refused(fitted.predict, [SPINELS[70].path])
+    assert "ase is not installed; pip install 'emigbench[mattersim]'" in refused(fitted.predict, [SPINELS[70].path])
 
 
 def test_an_ion_of_unknown_radius_is_predicted(toy_bands, monkeypatch):
@@ -196,7 +196,7 @@ def test_barriers_of_a_band_by_hand():
 
 
 def test_the_shipped_bands_are_of_the_dataset_and_make_sense():
-    bands = shipped("chgnet-coarse").bands
+    bands = shipped("mattersim-coarse").bands
     ids = [b.id for b in bands.values()]
     assert len(ids) == len(set(ids)) >= 300
     assert set(ids) <= set(load_labels("full").by_id)
