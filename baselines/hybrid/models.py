@@ -3,8 +3,8 @@
 Both fit the fourth root of E_m by a straight line that a few wild labels cannot turn (Huber, Ann. Math. Stat. 35, 73,
 1964). What else was tried in cross-validation inside the official training paths stands in README.md beside this file.
 
-The bands are MatterSim's, from a coarse NEB (`emigbench_baselines.neb.models.COARSE`). Those of the dataset's paths that
-were computed already ship with the package; a new path takes a core some ten seconds for 50 atoms.
+The bands are MatterSim's, from a coarse NEB (`emigbench_baselines.neb.models.COARSE`). Those of the dataset's paths
+that were computed already ship with the package; a new path takes a core some ten seconds for 50 atoms.
 """
 
 from __future__ import annotations
