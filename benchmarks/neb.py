@@ -1,6 +1,6 @@
 """What a force call costs, and whether asking for the images of a band at once pays.
 
-`python -m benchmarks.neb chgnet` (or sevennet) in the environment of that potential, one thread, on embedded spinels:
+`python -m benchmarks.neb chgnet` (or sevennet, mattersim) in the environment of that potential, one thread, on embedded spinels:
 three images of a band one by one and as one batch, in turns.
 """
 
@@ -30,7 +30,7 @@ def cost(call: Callable[[], object]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("potential", choices=["chgnet", "sevennet"])
+    parser.add_argument("potential", choices=["chgnet", "sevennet", "mattersim"])
     parser.add_argument("--runs", type=int, default=5)
     chosen = parser.parse_args()
     make = getattr(foundation, chosen.potential)
