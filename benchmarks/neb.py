@@ -1,7 +1,7 @@
 """What a force call costs, and whether asking for the images of a band at once pays.
 
-`python -m benchmarks.neb chgnet` (or sevennet, mattersim) in the environment of that potential, one thread, on embedded spinels:
-three images of a band one by one and as one batch, in turns.
+`python -m benchmarks.neb chgnet` (or sevennet, mattersim) in the environment of that potential, one thread, on
+embedded spinels: three images of a band one by one and as one batch, in turns.
 """
 
 from __future__ import annotations
