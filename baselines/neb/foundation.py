@@ -29,7 +29,6 @@ from emigbench_baselines.neb.potentials import (
 ON_GPU, ON_CPU = 16, 1
 """Cells that are asked for at once; on a CPU a batch is slower than its cells one by one (`benchmarks.neb`)."""
 
-
 MATTERSIM = ("mattersim-v1.0.0-1M", "mattersim-v1.0.0-5M")
 """Weights of MatterSim that its authors give."""
 
@@ -54,30 +53,25 @@ def chgnet(version: str = "0.3.0", batch: int | None = None) -> Potential:
     with contextlib.redirect_stdout(sys.stderr):
         model = CHGNet.load(model_name=version, use_device=device, verbose=False).eval()
     model.requires_grad_(False)
-    at_once = batch or (ON_CPU if device == "cpu" else ON_GPU)
 
-    def evaluate(cells: Sequence[Atoms]) -> list[EnergyAndForces]:
-        answers: list[EnergyAndForces] = []
-        for first in range(0, len(cells), at_once):
-            graphs = [
-                model.graph_converter(AseAtomsAdaptor.get_structure(atoms)).to(device)
-                for atoms in cells[first : first + at_once]
-            ]
-            # The package's own forces keep what a second derivative would need, which costs time and memory.
-            n_atoms = torch.tensor([len(graph.atomic_number) for graph in graphs], device=device)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # about the volume, which is not used here
-                energies = model(graphs, task="e")["e"] * (n_atoms if model.is_intensive else 1)
-            slopes = torch.autograd.grad(energies.sum(), [graph.atom_frac_coord for graph in graphs])
-            for graph, energy, slope in zip(graphs, energies.tolist(), slopes, strict=True):
-                lattice = graph.lattice.detach().cpu().double().numpy()
-                answers.append((energy, -slope.cpu().double().numpy() @ np.linalg.inv(lattice).T))
-        return answers
+    def together(cells: Sequence[Atoms]) -> list[EnergyAndForces]:
+        graphs = [model.graph_converter(AseAtomsAdaptor.get_structure(atoms)).to(device) for atoms in cells]
+        # The package's own forces keep what a second derivative would need, which costs time and memory.
+        n_atoms = torch.tensor([len(graph.atomic_number) for graph in graphs], device=device)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about the volume, which is not used here
+            energies = model(graphs, task="e")["e"] * (n_atoms if model.is_intensive else 1)
+        slopes = torch.autograd.grad(energies.sum(), [graph.atom_frac_coord for graph in graphs])
+        lattices = [graph.lattice.detach().cpu().double().numpy() for graph in graphs]
+        return [
+            (energy, -slope.cpu().double().numpy() @ np.linalg.inv(lattice).T)
+            for lattice, energy, slope in zip(lattices, energies.tolist(), slopes, strict=True)
+        ]
 
     return Potential(
         f"chgnet-{version}",
         _hash_of(model.state_dict()),
-        evaluate,
+        _in_batches(together, batch or _at_once(device)),
         elements=frozenset(range(1, 95)),
         versions=versions_of("chgnet", "torch", "ase"),
     )
@@ -108,11 +102,13 @@ def sevennet(name: str = "7net-0", batch: int | None = None) -> Potential:
         elements=frozenset(calculator.type_map),
         versions=versions_of("sevenn", "e3nn", "torch", "ase"),
     )
-    at_once = batch or (ON_CPU if calculator.device.type == "cpu" else ON_GPU)
-    return potential if at_once == 1 else replace(potential, evaluate=_sevennet_batches(calculator, at_once))
+    at_once = batch or _at_once(calculator.device.type)
+    if at_once == 1:
+        return potential
+    return replace(potential, evaluate=_in_batches(_sevennet_together(calculator), at_once))
 
 
-def _sevennet_batches(calculator: Any, at_once: int) -> Evaluate:
+def _sevennet_together(calculator: Any) -> Evaluate:
     """Ask the network of a SevenNet calculator for several cells at once. The calculator itself is spoilt by it."""
     import sevenn._keys as keys
     import torch
@@ -123,21 +119,14 @@ def _sevennet_batches(calculator: Any, at_once: int) -> Evaluate:
     calculator.model.set_is_batch_data(True)
     collate = Collater([], follow_batch=None, exclude_keys=None)
 
-    def evaluate(cells: Sequence[Atoms]) -> list[EnergyAndForces]:
-        answers: list[EnergyAndForces] = []
-        for first in range(0, len(cells), at_once):
-            graphs = [
-                AtomGraphData.from_numpy_dict(unlabeled_atoms_to_graph(atoms, calculator.cutoff))
-                for atoms in cells[first : first + at_once]
-            ]
-            output = calculator.model(collate(graphs).to(calculator.device))
-            energies = output[keys.PRED_TOTAL_ENERGY].detach().reshape(-1).tolist()
-            sizes = [len(atoms) for atoms in cells[first : first + at_once]]
-            forces = torch.split(output[keys.PRED_FORCE].detach().cpu().double(), sizes)
-            answers += [(energy, part.numpy()) for energy, part in zip(energies, forces, strict=True)]
-        return answers
+    def together(cells: Sequence[Atoms]) -> list[EnergyAndForces]:
+        graphs = [AtomGraphData.from_numpy_dict(unlabeled_atoms_to_graph(atoms, calculator.cutoff)) for atoms in cells]
+        output = calculator.model(collate(graphs).to(calculator.device))
+        energies = output[keys.PRED_TOTAL_ENERGY].detach().reshape(-1).tolist()
+        forces = torch.split(output[keys.PRED_FORCE].detach().cpu().double(), [len(atoms) for atoms in cells])
+        return [(energy, part.numpy()) for energy, part in zip(energies, forces, strict=True)]
 
-    return evaluate
+    return together
 
 
 def mattersim(batch: int | None = None) -> Potential:
@@ -172,27 +161,20 @@ def mattersim(batch: int | None = None) -> Potential:
         raise EmigbenchError(f"{file} is no MatterSim model ({in_words(error)}).") from error
     model.eval().requires_grad_(False)
     graph_of = GraphConvertor("m3gnet", model.model_args["cutoff"], True, model.model_args["threebody_cutoff"])
-    at_once = batch or (ON_CPU if device == "cpu" else ON_GPU)
 
-    def evaluate(cells: Sequence[Atoms]) -> list[EnergyAndForces]:
-        answers: list[EnergyAndForces] = []
-        for first in range(0, len(cells), at_once):
-            some = cells[first : first + at_once]
-            # The converter wraps the atoms that it is given, hence copies; forces do not change by it.
-            inputs = batch_to_dict(
-                Batch.from_data_list([graph_of.convert(atoms.copy()) for atoms in some]), device=device
-            )
-            inputs["atom_pos"].requires_grad_(True)
-            energies = model(inputs)
-            (slope,) = torch.autograd.grad(energies.sum(), inputs["atom_pos"])
-            parts = torch.split(-slope.cpu().double(), [len(atoms) for atoms in some])
-            answers += [(energy, part.numpy()) for energy, part in zip(energies.tolist(), parts, strict=True)]
-        return answers
+    def together(cells: Sequence[Atoms]) -> list[EnergyAndForces]:
+        # The converter wraps the atoms that it is given, hence copies; forces do not change by it.
+        inputs = batch_to_dict(Batch.from_data_list([graph_of.convert(atoms.copy()) for atoms in cells]), device=device)
+        inputs["atom_pos"].requires_grad_(True)
+        energies = model(inputs)
+        (slope,) = torch.autograd.grad(energies.sum(), inputs["atom_pos"])
+        forces = torch.split(-slope.cpu().double(), [len(atoms) for atoms in cells])
+        return [(energy, part.numpy()) for energy, part in zip(energies.tolist(), forces, strict=True)]
 
     return Potential(
         file.stem,
         _hash_of(model.state_dict()),
-        evaluate,
+        _in_batches(together, batch or _at_once(device)),
         elements=frozenset(range(1, 1 + model.model_args["max_z"])),
         versions=versions_of("mattersim", "torch", "ase"),
     )
@@ -275,6 +257,21 @@ def _mace_file(chosen: str) -> Path:
             f"if it is the file that its authors published, set EMIGBENCH_MACE_SHA256={found}."
         )
     return file
+
+
+def _at_once(device: str) -> int:
+    """How many cells suit a device."""
+    return ON_CPU if device == "cpu" else ON_GPU
+
+
+def _in_batches(together: Evaluate, at_once: int) -> Evaluate:
+    """Ask for so many cells at once."""
+
+    def evaluate(cells: Sequence[Atoms]) -> list[EnergyAndForces]:
+        batches = (cells[first : first + at_once] for first in range(0, len(cells), at_once))
+        return [answer for batch in batches for answer in together(batch)]
+
+    return evaluate
 
 
 def _not_installed(extra: str, error: ImportError) -> EmigbenchError:
