@@ -145,7 +145,7 @@ class GraphModel:
         assert self._network is not None
         ids = list(samples)
         try:
-            scaled = training.predict(self._network, [samples[i] for i in ids], self.recipe, self.device)
+            scaled = training.predict(self._network, [samples[i] for i in ids], self.device)
         except torch.OutOfMemoryError:
             if len(ids) == 1:
                 log.warning("%s: no prediction (out of memory on %s)", ids[0], self.device)

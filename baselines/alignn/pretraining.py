@@ -105,10 +105,23 @@ def read(archive: Path, *, canonical: bool = False, limit: int | None = None) ->
 
 
 def pretrain(
-    archive: Path, out: Path, recipe: Recipe, *, seed: int, device: str, balance: float, limit: int | None = None
+    archive: Path,
+    out: Path,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: str,
+    balance: float,
+    largest: float = np.inf,
+    limit: int | None = None,
 ) -> None:
-    """Train the multi-property network and write `mpt.safetensors` and `pretraining.json` into `out`."""
+    """Train the multi-property network and write `mpt.safetensors` and `pretraining.json` into `out`.
+
+    Structures with more than `largest` rows in their line graph are left out of training and validation, and scored
+    with the others where they are held out.
+    """
     samples, held_out = read(archive, canonical=recipe.canonical, limit=limit)
+    samples = [sample for sample in samples if sample.n_line_edges <= largest]
     out.mkdir(parents=True, exist_ok=True)
     order = np.random.default_rng(seed).permutation(len(samples))
     n_validation = int(VALIDATION_SHARE * len(samples))
@@ -130,10 +143,11 @@ def pretrain(
         "recipe": asdict(recipe),
         "seed": seed,
         "balance": balance,
+        "largest": largest if np.isfinite(largest) else None,
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "n": {"train": len(fitted), "validation": len(validation), "held_out": len(held_out)},
-        "validation": scores(network, validation, recipe, device),
-        "held_out": scores(network, held_out, recipe, device),
+        "validation": scores(network, validation, device),
+        "held_out": scores(network, held_out, device),
         "epochs": [asdict(epoch) for epoch in epochs],
     }
     save(network, out / "mpt.safetensors")
@@ -148,9 +162,9 @@ def sampling_weights(samples: Sequence[Sample], balance: float) -> FloatArray:
     return weights / weights.sum()
 
 
-def scores(network: torch.nn.Module, samples: Sequence[Sample], recipe: Recipe, device: str) -> dict[str, Any]:
+def scores(network: torch.nn.Module, samples: Sequence[Sample], device: str) -> dict[str, Any]:
     """R2 and MAE of each property in scaled units, and the number of labels."""
-    predicted = training.predict(network, samples, recipe, device)
+    predicted = training.predict(network, samples, device)
     target, mask = (np.array([getattr(s, name) for s in samples]) for name in ("target", "mask"))
     found = {}
     for column, name in enumerate(PROPERTIES):
@@ -187,6 +201,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     running.add_argument("archive", type=Path)
     running.add_argument("out", type=Path)
     running.add_argument("--epochs", type=int, default=PRETRAINING.epochs)
+    running.add_argument("--batch-size", type=int, default=PRETRAINING.batch_size)
+    running.add_argument("--largest", type=float, default=np.inf, help="train on line graphs of at most so many rows")
     running.add_argument("--seed", type=int, default=0)
     running.add_argument("--balance", type=float, default=0.0, help="0: as they come; 1: all properties alike")
     running.add_argument("--limit", type=int, help="only the first structures, for a rehearsal")
@@ -196,8 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if chosen.command == "prepare":
             prepare(chosen.table, chosen.archive, chosen.workers)
         else:
-            recipe = replace(PRETRAINING, epochs=chosen.epochs)
-            settings = {name: getattr(chosen, name) for name in ("seed", "device", "balance", "limit")}
+            recipe = replace(PRETRAINING, epochs=chosen.epochs, batch_size=chosen.batch_size)
+            settings = {name: getattr(chosen, name) for name in ("seed", "device", "balance", "largest", "limit")}
             pretrain(chosen.archive, chosen.out, recipe, **settings)
     except EmigbenchError as error:
         sys.exit(f"pretraining: {error}")

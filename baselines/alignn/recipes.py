@@ -34,7 +34,7 @@ class Recipe:
         grouped_validation: validation paths share no material with the others; else the rows after the first 90 %.
         decay_by_name: decay every parameter without bias, bn or norm in its name, as the original does.
         average_over_all: divide the loss by all targets, known or not (Equation 2 of the paper).
-        mixed_precision: bfloat16 on a GPU.
+        mixed_precision: train in bfloat16 where the device has instructions for it.
     """
 
     network: str

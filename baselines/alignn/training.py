@@ -125,7 +125,7 @@ def train(
         torch.manual_seed(_epoch_seed(seed, number))
         batches = epoch_batches(len(samples), recipe, seed, number, weights)
         loss = _train_epoch(network, samples, batches, recipe, optimizer, schedule, device)
-        mae = mean_absolute_error(network, validation, recipe, device)
+        mae = mean_absolute_error(network, validation, device)
         if not math.isfinite(loss):
             raise EmigbenchError(f"The loss of epoch {number} is {loss}: lower the learning rate of the recipe.")
         if not validation or mae < progress.best_mae:
@@ -140,22 +140,22 @@ def train(
 
 
 @torch.no_grad()
-def predict(network: nn.Module, samples: Sequence[Sample], recipe: Recipe, device: str) -> FloatArray:
+def predict(network: nn.Module, samples: Sequence[Sample], device: str) -> FloatArray:
     """(n, k) scaled predictions in eval mode, in the order of the samples."""
     network.eval()
     values = np.zeros((len(samples), len(samples[0].target) if samples else 0))
     largest_first = sorted(range(len(samples)), key=lambda i: -samples[i].n_line_edges)
     for part in _parts(largest_first, samples, LINE_EDGES[device]):
-        values[part] = _forward(network, [samples[i] for i in part], recipe, device).double().cpu().numpy()
+        values[part] = _forward(network, [samples[i] for i in part], device).double().cpu().numpy()
     return values
 
 
-def mean_absolute_error(network: nn.Module, samples: Sequence[Sample], recipe: Recipe, device: str) -> float:
+def mean_absolute_error(network: nn.Module, samples: Sequence[Sample], device: str) -> float:
     """Mean absolute error over the known targets, in scaled units; NaN for no samples."""
     if not samples:
         return math.nan
     mask = np.array([sample.mask for sample in samples])
-    error = np.abs(predict(network, samples, recipe, device) - np.array([sample.target for sample in samples]))
+    error = np.abs(predict(network, samples, device) - np.array([sample.target for sample in samples]))
     return float((error * mask).sum() / mask.sum())
 
 
@@ -190,7 +190,9 @@ def _train_epoch(
         known = sum(float(samples[i].mask.size if recipe.average_over_all else samples[i].mask.sum()) for i in rows)
         for part in _parts(list(rows), samples, LINE_EDGES[device]):
             chosen = [samples[i] for i in part]
-            loss = _summed_loss(_forward(network, chosen, recipe, device), chosen, recipe, device) / known
+            with _precision(recipe, device):
+                output = _forward(network, chosen, device)
+            loss = _summed_loss(output, chosen, recipe, device) / known
             loss.backward()
             total += loss.detach()
         optimizer.step()
@@ -198,14 +200,18 @@ def _train_epoch(
     return float(total) / len(batches)
 
 
-def _forward(network: nn.Module, samples: Sequence[Sample], recipe: Recipe, device: str) -> Tensor:
+def _forward(network: nn.Module, samples: Sequence[Sample], device: str) -> Tensor:
     """(n, k) outputs of the network."""
     n_inputs = len(samples[0].graphs)
     batches = [GraphBatch.of([sample.graphs[i] for sample in samples], device) for i in range(n_inputs)]
-    half = torch.bfloat16 if device == "cuda" and recipe.mixed_precision else None
-    with torch.autocast(device, dtype=half or torch.bfloat16, enabled=half is not None):
-        output: Tensor = network(*batches)
+    output: Tensor = network(*batches)
     return output.float().reshape(len(samples), -1)
+
+
+def _precision(recipe: Recipe, device: str) -> torch.autocast:
+    """bfloat16 for the products of training where the device has instructions for it; predictions are in float32."""
+    fast = device == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=recipe.mixed_precision and fast)
 
 
 def _summed_loss(output: Tensor, samples: Sequence[Sample], recipe: Recipe, device: str) -> Tensor:

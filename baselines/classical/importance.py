@@ -18,7 +18,7 @@ from emigbench import LabelledPath
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
 from emigbench_baselines.classical.features import available_cores
 from emigbench_baselines.classical.folds import grouped_folds
-from emigbench_baselines.classical.path_forest import barrier, filled, framework, grow, roots
+from emigbench_baselines.classical.path_forest import barrier, filled, framework, grow, medians, roots
 
 FloatArray = NDArray[np.float64]
 
@@ -47,13 +47,13 @@ def family_importance(train: Sequence[LabelledPath], *, seed: int = 0) -> pd.Dat
     shuffled = {family: np.empty((REPEATS, len(train))) for family in columns}
     for inside, outside in grouped_folds([framework(t.path) for t in train], seed=seed):
         forest = grow(table[inside], roots([train[i] for i in inside]), seed)
-        known, new = table[inside], table[outside]
-        plain[outside] = _errors(forest.answers(filled(new, known)), barriers[outside])
+        fill, new = medians(table[inside]), table[outside]
+        plain[outside] = _errors(forest.answers(filled(new, fill)), barriers[outside])
         for family, chosen in columns.items():
             for repeat in range(REPEATS):
                 exchanged = new.copy()
                 exchanged[:, chosen] = new[rng.permutation(len(new))][:, chosen]
-                shuffled[family][repeat, outside] = _errors(forest.answers(filled(exchanged, known)), barriers[outside])
+                shuffled[family][repeat, outside] = _errors(forest.answers(filled(exchanged, fill)), barriers[outside])
     increase = {family: errors.mean(axis=1) - plain.mean() for family, errors in shuffled.items()}
     found = pd.DataFrame(
         {

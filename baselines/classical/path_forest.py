@@ -98,12 +98,13 @@ class PathForest:
         frameworks = np.array([framework(t.path) for t in train])
         centres, spreads = answers_unseen(table, targets, frameworks.tolist(), seed)
         scores = np.abs(centres - targets) / spreads
-        full = filled(table, table)
+        fill = medians(table)
+        full = filled(table, fill)
         centre, scale = full.mean(axis=0), np.maximum(full.std(axis=0), 1e-9)
         known = (full - centre) / scale
         self._trained = Trained(
             forest=grow(table, targets, seed),
-            fill=medians(table),
+            fill=fill,
             stretch=(conformal(scores, INTERVAL), conformal(scores, STANDARD)),
             known=known,
             centre=centre,
@@ -124,7 +125,7 @@ class PathForest:
         if not paths:
             return []
         table = descriptor_table(paths, workers=self.workers).to_numpy()
-        table = np.where(np.isnan(table), trained.fill, table)
+        table = filled(table, trained.fill)
         centre, spread = centre_and_spread(trained.forest, table)
         standardised = (table - trained.centre) / trained.scale
         return [
@@ -195,9 +196,9 @@ def medians(table: FloatArray) -> FloatArray:
     return found
 
 
-def filled(table: FloatArray, known: FloatArray) -> FloatArray:
-    """The table with the known paths' medians for what is undefined."""
-    return np.where(np.isnan(table), medians(known), table)
+def filled(table: FloatArray, fill: FloatArray) -> FloatArray:
+    """The table with a column's `fill` for what is undefined."""
+    return np.where(np.isnan(table), fill, table)
 
 
 def grow(table: FloatArray, targets: FloatArray, seed: int) -> Forest:
@@ -205,7 +206,7 @@ def grow(table: FloatArray, targets: FloatArray, seed: int) -> Forest:
     from sklearn.ensemble import ExtraTreesRegressor
 
     trees = ExtraTreesRegressor(N_TREES, max_features=MAX_FEATURES, random_state=seed)
-    return from_sklearn(trees.fit(filled(table, table), targets))
+    return from_sklearn(trees.fit(filled(table, medians(table)), targets))
 
 
 def answers_unseen(
@@ -215,7 +216,7 @@ def answers_unseen(
     centres, spreads = np.empty(len(table)), np.empty(len(table))
     for inside, outside in grouped_folds(groups, seed=seed):
         forest = grow(table[inside], targets[inside], seed)
-        centres[outside], spreads[outside] = centre_and_spread(forest, filled(table[outside], table[inside]))
+        centres[outside], spreads[outside] = centre_and_spread(forest, filled(table[outside], medians(table[inside])))
     return centres, spreads
 
 

@@ -53,15 +53,17 @@ def export(
 
     Nothing is run. The tables in baselines/neb/energies were made so.
     """
+    from emigbench.datasets.hashing import geometry_hash
     from emigbench.storage import write_text
-    from emigbench_baselines.neb.energies import table_of, to_json
+    from emigbench_baselines.neb.energies import EnergyTable, band_energies, to_json
 
     data, bands = load_dataset(dataset, source), _band_model(model)
     paths = [path for path in (e.path for e in data) if most_atoms is None or path.n_atoms <= most_atoms]
-    kept = [path for path in paths if bands.kept(path) is not None]
+    kept = {geometry_hash(p): band_energies(p, band) for p in paths if (band := bands.kept(p)) is not None}
     if not kept:
         raise EmigbenchError(f"No band of {model!r} is kept; emigbench neb run runs some.")
-    write_text(out, to_json(table_of(bands, kept)))
+    table = EnergyTable(bands.potential.name, bands.potential.fingerprint, bands.details["settings"], kept)
+    write_text(out, to_json(table))
     print(f"{out}: {len(kept)} of {len(paths)} paths")
 
 

@@ -7,14 +7,17 @@ to use it, found by the geometry of a path. A path that no table has is computed
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from emigbench import EmigbenchError, MigrationPath
 from emigbench.datasets.hashing import geometry_hash
 from emigbench.records import Status
+
+if TYPE_CHECKING:
+    from emigbench_baselines.neb.band import NebResult
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ class BandModel(Protocol):
     def potential(self) -> Any:
         """The potential, with `name` and `fingerprint`."""
 
-    def result(self, path: MigrationPath) -> Any:
-        """The `NebResult` of a path."""
+    def result(self, path: MigrationPath) -> NebResult:
+        """The band of a path."""
 
 
 class Bands:
@@ -93,7 +96,7 @@ class Bands:
         Raises:
             EmigbenchError: if it has to be computed, and the potential is not there or not the table's.
         """
-        return self.known(path) or band_energies(self._get(), path)
+        return self.known(path) or band_energies(path, self._get().result(path))
 
     def _get(self) -> BandModel:
         if self._model is None:
@@ -101,27 +104,16 @@ class Bands:
             if (model.potential.name, model.potential.fingerprint) != (self.table.potential, self.table.fingerprint):
                 raise EmigbenchError(
                     f"The weights of {model.potential.name} are not those that the table of {self.table.potential} was "
-                    f"made with; install the version of constraints.txt."
+                    f"made with. Install the version of constraints.txt, and let no variable (EMIGBENCH_MATTERSIM, "
+                    f"EMIGBENCH_MACE) name other weights."
                 )
             self._model = model
         return self._model
 
 
-def band_energies(model: BandModel, path: MigrationPath) -> BandEnergies:
-    """Run the band of a path, or find it in the cache, and keep what a table keeps."""
-    result = model.result(path)
+def band_energies(path: MigrationPath, result: NebResult) -> BandEnergies:
+    """What a table keeps of a finished band."""
     return BandEnergies(path.id, result.status, tuple(round(energy, 5) for energy in result.energies))
-
-
-def table_of(model: Any, paths: Sequence[MigrationPath]) -> EnergyTable:
-    """The table of these paths' bands.
-
-    Args:
-        model: runs bands, and tells its `details`.
-        paths: each is run, or found in the cache.
-    """
-    bands = {geometry_hash(path): band_energies(model, path) for path in paths}
-    return EnergyTable(model.potential.name, model.potential.fingerprint, model.details["settings"], bands)
 
 
 def shipped(name: str) -> EnergyTable:

@@ -51,17 +51,35 @@ def test_a_wrong_potential_that_ranks_right_is_put_right(toy_bands, model):
     assert isinstance(fitted, BarrierModel)
     fitted.fit(TRAIN, seed=0)
     raw = np.mean([abs(band(e).forward - e.e_m) for e in HELD_OUT])
-    assert error_of(fitted) < 0.3 * raw
+    blind = np.mean([abs(np.median([t.e_m for t in TRAIN]) - e.e_m) for e in HELD_OUT])
+    assert error_of(fitted) < 0.6 * min(raw, blind)
     assert fitted.details["n_paths_with_band"] == len(TRAIN)
-    assert max(fitted.details["slopes"], key=lambda name: abs(fitted.details["slopes"][name])) in ("forward", "span")
 
 
-def test_a_few_wild_labels_do_not_turn_the_line(toy_bands):
+@pytest.mark.parametrize("model", [NebCorrected, EmigBest])
+def test_a_higher_band_means_a_higher_barrier(toy_bands, model):
+    entry = HELD_OUT[0]
+    answers = []
+    for top in (0.25, 0.5, 0.75):
+        toy_bands(SPINELS, **{entry.id: BandEnergies(entry.id, "ok", (-80.0, -80.0, -80.0 + top, -80.0, -79.9))})
+        fitted = model(workers=1)
+        fitted.fit(TRAIN, seed=0)
+        answers.append(fitted.predict([entry.path])[0].e_m)
+    assert answers == sorted(answers)
+    assert answers[2] > answers[0] + 0.1
+
+
+def test_a_few_wild_labels_or_bands_do_not_spoil_the_rest(toy_bands):
     toy_bands(SPINELS)
     calm, shaken = NebCorrected(workers=1), NebCorrected(workers=1)
     calm.fit(TRAIN, seed=0)
-    shaken.fit([*(replace(e, e_m=10 * e.e_m) for e in TRAIN[:3]), *TRAIN[3:]], seed=0)
-    assert error_of(shaken) < error_of(calm) + 0.03
+    shaken.fit([*(replace(e, e_m=3 * e.e_m) for e in TRAIN[:3]), *TRAIN[3:]], seed=0)
+    assert error_of(shaken) < error_of(calm) + 0.05
+    wild = {e.id: BandEnergies(e.id, "ok", (0.0, 2.0, 5.0, 2.0, 0.0)) for e in TRAIN[:3]}
+    toy_bands(SPINELS, **wild)
+    misled = NebCorrected(workers=1)
+    misled.fit(TRAIN, seed=0)
+    assert error_of(misled) < error_of(calm) + 0.05
 
 
 def test_training_paths_without_a_band_teach_the_forest_alone(toy_bands):
