@@ -16,15 +16,20 @@ from emigbench_baselines.alignn.training import Sample  # noqa: E402
 
 
 def table(n: int = 24) -> pd.DataFrame:
-    """Structures 0 to n - 1: all have a shear modulus, every second one a band gap too; structure 0 is a test row."""
+    """Structures 0 to n - 1: all have a shear modulus, every second one a band gap too; structure 0 is a test row.
+
+    Every fourth one has a third atom.
+    """
     random, rows = np.random.default_rng(0), []
     for key in range(n):
         cell = {
             "structure_key": f"s{key}",
-            "elements": ["Na", "Cl"],
+            "elements": ["Na", "Cl", "O"][: 3 if key % 4 == 1 else 2],
             "lattice": ((3 + random.random()) * np.eye(3)).ravel(),
             "frac_coords": np.array([0, 0, 0, 0.5, 0.5, 0.5]) + 0.01 * random.random(6),
         }
+        if key % 4 == 1:
+            cell["frac_coords"] = np.append(cell["frac_coords"], [0.5, 0, 0])
         rows.append({**cell, "property": "GV", "subset": "test" if key == 0 else "pool", "target_scaled": key / n})
         if key % 2 == 0:
             rows.append({**cell, "property": "BG", "subset": "pool", "target_scaled": -key / n})
@@ -66,6 +71,16 @@ def test_it_trains_scores_and_keeps_the_weights(archive, tmp_path):
     weights = out / "mpt.safetensors"
     assert weights.stat().st_size < 10e6
     fill(build("mpt"), load(weights), str(weights))
+
+
+def test_large_structures_are_left_out_of_training_and_not_of_the_scores(archive, tmp_path):
+    sizes = sorted(sample.n_line_edges for sample in pretraining.read(archive)[0])
+    options = ["--epochs", "1", "--device", "cpu", "--largest", str(sizes[10]), "--batch-size", "4"]
+    pretraining.main(["train", str(archive), str(tmp_path / "out"), *options])
+    report = json.loads((tmp_path / "out" / "pretraining.json").read_text())
+    assert report["n"]["train"] + report["n"]["validation"] == sum(size <= sizes[10] for size in sizes) < 23
+    assert report["n"]["held_out"] == 1
+    assert report["recipe"]["batch_size"] == 4
 
 
 def test_balanced_sampling():

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="the graph models need the extra ali
 
 from emigbench import EmigbenchError  # noqa: E402
 from emigbench_baselines.alignn import training  # noqa: E402
-from emigbench_baselines.alignn.batch import prepare  # noqa: E402
+from emigbench_baselines.alignn.batch import GraphBatch, prepare  # noqa: E402
 from emigbench_baselines.alignn.graph import knn_graph  # noqa: E402
 from emigbench_baselines.alignn.network import build  # noqa: E402
 from emigbench_baselines.alignn.recipes import RECIPES, original  # noqa: E402
@@ -65,6 +65,18 @@ def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path, monkeypatch, 
     assert without_time[0] == without_time[1]
 
 
+def test_half_precision_changes_training_little_and_predictions_not_at_all():
+    """Without the instructions both runs are in float32; then there is nothing to compare."""
+    half, full = (dataclasses.replace(RECIPE, epochs=1, batch_size=5, mixed_precision=mixed) for mixed in (True, False))
+    (a, first), (b, second) = fitted(recipe=half), fitted(recipe=full)
+    assert first[0].train_loss == pytest.approx(second[0].train_loss, rel=0.01)
+    if torch.cpu._is_avx512_bf16_supported():
+        assert not same(a, b)
+    with torch.no_grad():
+        plain = a.eval()(GraphBatch.of([s.graphs[0] for s in SAMPLES])).numpy().reshape(-1, 1)
+    np.testing.assert_allclose(predict(a, SAMPLES, "cpu"), plain, atol=1e-6)
+
+
 def test_a_damaged_checkpoint_is_refused_in_one_sentence(tmp_path):
     (tmp_path / "run.pt").write_bytes(b"no checkpoint")
     with pytest.raises(EmigbenchError, match=r"run\.pt cannot be used .*; remove it to start anew\.$"):
@@ -77,7 +89,7 @@ def test_it_learns():
     network, epochs = fitted(recipe=recipe, validation=[])
     assert epochs[-1].train_loss < 0.3 * epochs[0].train_loss
     assert math.isnan(epochs[0].validation_mae)
-    errors = predict(network, FIT, recipe, "cpu")[:, 0] - [s.target[0] for s in FIT]
+    errors = predict(network, FIT, "cpu")[:, 0] - [s.target[0] for s in FIT]
     assert np.abs(errors).mean() < 0.3
 
 
@@ -87,16 +99,16 @@ def test_the_best_epoch_is_kept_and_the_run_stops_early():
     errors = [epoch.validation_mae for epoch in epochs]
     best = int(np.argmin(errors))
     assert len(epochs) == 40 or len(epochs) == best + 1 + 3
-    found = training.mean_absolute_error(network, VALIDATION, recipe, "cpu")
+    found = training.mean_absolute_error(network, VALIDATION, "cpu")
     assert found == pytest.approx(errors[best], rel=1e-6)
 
 
 def test_predictions_do_not_depend_on_the_company(monkeypatch):
     network, _ = fitted()
-    together = predict(network, SAMPLES, RECIPE, "cpu")
+    together = predict(network, SAMPLES, "cpu")
     monkeypatch.setitem(training.LINE_EDGES, "cpu", 1)
-    alone = predict(network, SAMPLES, RECIPE, "cpu")
-    reordered = predict(network, SAMPLES[::-1], RECIPE, "cpu")[::-1]
+    alone = predict(network, SAMPLES, "cpu")
+    reordered = predict(network, SAMPLES[::-1], "cpu")[::-1]
     np.testing.assert_allclose(together, alone, atol=1e-5)
     np.testing.assert_allclose(together, reordered, atol=1e-5)
 
