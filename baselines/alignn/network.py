@@ -96,12 +96,13 @@ class Backbone(nn.Module):
     def heads(self, pooled: Tensor) -> Tensor:
         """(graphs, 256) to (graphs, heads); the activation comes before the first layer too (models.md 1.3)."""
         silu = nn.functional.silu
-        first = silu(pooled)
-        outputs = [
-            out(silu(hidden(silu(enter(first)))))
-            for enter, hidden, out in zip(self.conv_to_fc, self.fc_hp, self.fc_out, strict=True)
-        ]
-        return full_precision(torch.cat(outputs, dim=1))
+        with torch.autocast(pooled.device.type, enabled=False):
+            first = silu(full_precision(pooled))
+            outputs = [
+                out(silu(hidden(silu(enter(first)))))
+                for enter, hidden, out in zip(self.conv_to_fc, self.fc_hp, self.fc_out, strict=True)
+            ]
+            return torch.cat(outputs, dim=1)
 
 
 class MultiProperty(Backbone):
@@ -202,7 +203,7 @@ class ScratchSum(Backbone):
 
     def forward(self, initial: GraphBatch, final: GraphBatch) -> Tensor:
         """(graphs,) scaled barriers."""
-        return full_precision(self.fc(self.pooled(initial) + self.pooled(final))).squeeze(1)
+        return _in_full_precision(self.fc, self.pooled(initial) + self.pooled(final)).squeeze(1)
 
 
 class ScratchDifference(ScratchSum):
@@ -210,7 +211,7 @@ class ScratchDifference(ScratchSum):
 
     def forward(self, initial: GraphBatch, final: GraphBatch) -> Tensor:
         """(graphs,) scaled barriers."""
-        return full_precision(self.fc(self.pooled(initial) - self.pooled(final))).squeeze(1)
+        return _in_full_precision(self.fc, self.pooled(initial) - self.pooled(final)).squeeze(1)
 
 
 class ScratchJoined(Backbone):
@@ -222,7 +223,7 @@ class ScratchJoined(Backbone):
 
     def forward(self, initial: GraphBatch, final: GraphBatch) -> Tensor:
         """(graphs,) scaled barriers."""
-        return full_precision(self.fc(torch.cat([self.pooled(initial), self.pooled(final)], dim=1))).squeeze(1)
+        return _in_full_precision(self.fc, torch.cat([self.pooled(initial), self.pooled(final)], dim=1)).squeeze(1)
 
 
 NETWORKS: Mapping[str, Callable[[], Backbone]] = MappingProxyType(
@@ -251,6 +252,13 @@ def build(name: str) -> Backbone:
     if name not in NETWORKS:
         raise EmigbenchError(f"there is no network {name!r}, expected one of {', '.join(NETWORKS)}")
     return NETWORKS[name]()
+
+
+def _in_full_precision(layer: nn.Module, x: Tensor) -> Tensor:
+    """The layer's answer, in float32 even where the rest is in half precision."""
+    with torch.autocast(x.device.type, enabled=False):
+        answer: Tensor = layer(full_precision(x))
+    return answer
 
 
 def _ones(batch: GraphBatch) -> Tensor:
