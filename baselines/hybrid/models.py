@@ -1,7 +1,8 @@
 """Learned corrections of a potential's NEB: with a few facts of the path, and with the path forest on top.
 
-Both learn the fourth root of E_m from energies of the band, of which some went wrong. What else was tried in
-cross-validation inside the official training paths stands in README.md beside this file.
+Both learn the fourth root of E_m. A NEB is only as good as the hop that it is given: where the straight way to the
+final state leads through another atom, or past a nearer site of the same ion, the label is that of another way. What
+was tried in cross-validation inside the official training paths stands in README.md beside this file.
 
 The bands are MatterSim's, from a coarse NEB (`emigbench_baselines.neb.models.COARSE`). Those of the dataset's paths
 that were computed already ship with the package; a new path takes a core some ten seconds for 50 atoms.
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
+from emigbench_baselines.classical.environment import MOBILE_RADIUS
 from emigbench_baselines.classical.features import available_cores
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.forest import Forest
@@ -47,6 +49,11 @@ N_TREES = 300
 SMALLEST_LEAF = 5
 KERNEL = {"C": 2.0, "epsilon": 0.03, "gamma": 0.05}
 """Of the support vector regression, on standardised columns."""
+BLOCKED = 1.2
+"""Å; an image on the straight line that comes closer than this to another atom is on its way through it."""
+PASSED = 1.3
+"""Length of a hop over the distance from its ends to the next ion of its kind (at most `MOBILE_RADIUS`), beyond which
+it passes a site."""
 
 
 class NebCorrected:
@@ -101,10 +108,11 @@ class NebCorrected:
 
 
 class EmigBest:
-    """The path forest's answer, corrected by MatterSim's NEB; 90 % intervals.
+    """The path forest's answer and MatterSim's NEB in one line; 90 % intervals.
 
-    The correction is learned from answers of the forest for materials that it had not seen, on the training paths
-    whose bands ship with the package. A path whose band fails is answered by the forest alone.
+    The line is robust (Huber, Ann. Math. Stat. 35, 73, 1964) and fitted to answers of the forest for materials that
+    it had not seen, on those plain hops of the training paths whose bands ship with the package. A path that is no
+    plain hop (`obstacles`), or whose band fails, is answered by the forest alone.
 
     Args:
         workers: processes for the descriptors; the model does not depend on it.
@@ -116,27 +124,28 @@ class EmigBest:
         self.workers = available_cores() if workers is None else workers
         self.details: dict[str, Any] = {}
         self._bands = mattersim_bands()
-        self._correction: Correction | None = None
+        self._line: Line | None = None
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
-        """Grow the forest, learn the correction, and measure both on materials that they have not seen.
+        """Grow the forest, fit the line, and measure the errors of both on materials that they have not seen.
 
         Raises:
-            EmigbenchError: if too few of the paths have a band, or they are of one material.
+            EmigbenchError: if too few of the paths are plain hops with a band, or they are of one material.
         """
-        table = descriptor_table([t.path for t in train], workers=self.workers).to_numpy()
+        paths = [t.path for t in train]
+        table = descriptor_table(paths, workers=self.workers).to_numpy()
         self._fill = medians(table)
         facts = filled(table, self._fill)[:, _FACT_COLUMNS]
         targets, materials = roots(train), [t.path.material_id for t in train]
         centres, spreads = answers_unseen(table, targets, materials, seed)
-        known, energies = _known(train, self._bands)
+        plain = [t for t, row in zip(train, table, strict=True) if not obstacles(t.path, row)]
+        known, energies = _known(plain, self._bands)
         has = np.isin([t.id for t in train], [t.id for t in known])
         columns = np.column_stack([centres[has], energies, facts[has]])
-        self._correction = Correction(columns, targets[has], seed)
+        self._line = Line(columns, targets[has])
         corrected = np.empty(len(known))
         for inside, outside in grouped_folds([t.path.material_id for t in known], seed=seed + 1):
-            correction = Correction(columns[inside], targets[has][inside], seed)
-            corrected[outside] = correction.answers(columns[outside])
+            corrected[outside] = Line(columns[inside], targets[has][inside]).answers(columns[outside])
         self._forest: Forest = grow(table, targets, seed)
         with_band, without = np.abs(corrected - targets[has]) / spreads[has], np.abs(centres - targets) / spreads
         self._stretch = {
@@ -145,33 +154,82 @@ class EmigBest:
         }
         e_m = np.array([t.e_m for t in train])
         self.details = {
-            "n_paths_with_band": len(known),
+            "n_plain_hops": len(plain),
+            "n_plain_hops_with_band": len(known),
+            "slopes": self._line.slopes(("forest", *ENERGIES, *FACTS)),
             "cv_mae_ev": round(float(np.abs(barrier(corrected) - e_m[has]).mean()), 4),
             "cv_mae_of_forest_there_ev": round(float(np.abs(barrier(centres) - e_m)[has].mean()), 4),
         }
 
     def predict(self, paths: Sequence[MigrationPath]) -> list[Prediction]:
-        """Barriers in eV with standard deviation and 90 % interval.
+        """Barriers in eV with standard deviation and 90 % interval, and why a NEB was not used.
 
         Raises:
             EmigbenchError: if a band has to be computed and MatterSim is not installed.
         """
-        if self._correction is None:
+        if self._line is None:
             raise EmigbenchError("EmigBest has to be fitted before it predicts.")
         if not paths:
             return []
         table = descriptor_table(paths, workers=self.workers).to_numpy()
-        table = filled(table, self._fill)
-        centres, spreads = centre_and_spread(self._forest, table)
+        full = filled(table, self._fill)
+        centres, spreads = centre_and_spread(self._forest, full)
         predictions = []
-        for path, centre, spread, row in zip(paths, centres, spreads, table, strict=True):
-            band = self._bands.of(path)
-            has = band.status != "failed"
-            if has:
-                centre = self._correction.answers(np.hstack([centre, _energies(band), row[_FACT_COLUMNS]])[None])[0]
-            cautions = () if has else ("the NEB failed, so only descriptors were used",)
-            predictions.append(prediction(path, centre, spread, self._stretch[has], cautions))
+        for path, centre, spread, row, facts in zip(
+            paths, centres, spreads, table, full[:, _FACT_COLUMNS], strict=True
+        ):
+            cautions = tuple(f"{obstacle}, so only descriptors were used" for obstacle in obstacles(path, row))
+            if not cautions:
+                band = self._bands.of(path)
+                if band.status == "failed":
+                    cautions = ("the NEB failed, so only descriptors were used",)
+                else:
+                    centre = self._line.answers(np.hstack([centre, _energies(band), facts])[None])[0]
+            predictions.append(prediction(path, centre, spread, self._stretch[not cautions], cautions))
         return predictions
+
+
+def obstacles(path: MigrationPath, descriptors: FloatArray) -> tuple[str, ...]:
+    """Why the straight way between both ends cannot be the ion's, for a reader; none for a plain hop.
+
+    Args:
+        path: for its ion.
+        descriptors: (d,) of the path, in the order of `DESCRIPTORS`; NaN for what it does not have.
+    """
+    of = dict(zip(DESCRIPTORS, descriptors, strict=True))
+    found = []
+    if (closest := np.nanmin([of[f"{kind} 1 lowest"] for kind in ("anion", "cation", "mobile")])) < BLOCKED:
+        found.append(f"the straight way between the ends comes within {closest:.1f} Å of an atom")
+    hop, site = of["hop length"], of["mobile 1 ends"]
+    if hop > PASSED * site:
+        near = f"the next {path.mobile_ion} is {site:.1f} Å from the ends of this hop of {hop:.1f} Å"
+        found.append(near if site < MOBILE_RADIUS else f"a hop of {hop:.1f} Å is too long for one jump")
+    return tuple(found)
+
+
+class Line:
+    """A robust linear fit of standardised columns.
+
+    Args:
+        columns: (n, d).
+        targets: (n,).
+    """
+
+    def __init__(self, columns: FloatArray, targets: FloatArray) -> None:
+        from sklearn.linear_model import HuberRegressor
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        self._model = make_pipeline(StandardScaler(), HuberRegressor(max_iter=1000)).fit(columns, targets)
+
+    def answers(self, columns: FloatArray) -> FloatArray:
+        """(n,) fitted values."""
+        answers: FloatArray = self._model.predict(columns)
+        return answers
+
+    def slopes(self, names: Sequence[str]) -> dict[str, float]:
+        """Change of the answer with one standard deviation of each named column."""
+        return {name: round(float(slope), 4) for name, slope in zip(names, self._model[-1].coef_, strict=True)}
 
 
 class Correction:

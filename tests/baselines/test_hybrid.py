@@ -10,8 +10,9 @@ from helpers import one_sentence
 
 from emigbench import BarrierModel, EmigbenchError, load, load_labels
 from emigbench.datasets.hashing import geometry_hash
+from emigbench_baselines.classical.descriptors import descriptor_table
 from emigbench_baselines.hybrid import models
-from emigbench_baselines.hybrid.models import EmigBest, NebCorrected
+from emigbench_baselines.hybrid.models import EmigBest, NebCorrected, obstacles
 from emigbench_baselines.neb.energies import BandEnergies, Bands, EnergyTable, from_json, shipped, to_json
 
 SPINELS = list(load("spinels"))
@@ -53,7 +54,8 @@ def test_a_wrong_potential_that_ranks_right_is_put_right(toy_bands, model):
     raw = np.mean([abs(band(e).forward - e.e_m) for e in HELD_OUT])
     blind = np.mean([abs(np.median([t.e_m for t in TRAIN]) - e.e_m) for e in HELD_OUT])
     assert error_of(fitted) < 0.6 * min(raw, blind)
-    assert fitted.details["n_paths_with_band"] == len(TRAIN)
+    counted = "n_plain_hops_with_band" if model is EmigBest else "n_paths_with_band"
+    assert fitted.details[counted] == len(TRAIN)
 
 
 @pytest.mark.parametrize("model", [NebCorrected, EmigBest])
@@ -86,8 +88,55 @@ def test_training_paths_without_a_band_teach_the_forest_alone(toy_bands):
     toy_bands([*TRAIN[:30], *HELD_OUT])
     fitted = EmigBest(workers=1)
     fitted.fit(TRAIN, seed=0)
-    assert fitted.details["n_paths_with_band"] == 30
+    assert fitted.details["n_plain_hops"] == 60
+    assert fitted.details["n_plain_hops_with_band"] == 30
     assert error_of(fitted) < 0.2
+
+
+def simple(length, others, host=((0.5, 0.5, 0.25),)):
+    """A Li that hops along x in a cubic cell of 10 Å with O atoms beside its way, and other Li at fractions."""
+    species = ("O",) * len(host) + ("Li",) * len(others)
+    return replace(
+        HELD_OUT[0].path,
+        lattice=10 * np.eye(3),
+        mobile_ion="Li",
+        host_species=species,
+        host_frac_coords=np.array([*host, *others], dtype=float),
+        band_frac_coords=np.array([[0.5 - length / 20 + length * s / 40, 0.5, 0.5] for s in range(5)]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (simple(3.0, [(0.35, 0.8, 0.5), (0.65, 0.8, 0.5)]), ()),
+        (simple(3.0, []), ()),
+        (
+            simple(4.2, [(0.29, 0.8, 0.5), (0.71, 0.8, 0.5)]),
+            ("the next Li is 3.0 Å from the ends of this hop of 4.2 Å",),
+        ),
+        (simple(6.4, []), ("a hop of 6.4 Å is too long for one jump",)),
+        (
+            simple(3.0, [], host=[(0.5, 0.5, 0.58)]),
+            ("the straight way between the ends comes within 0.8 Å of an atom",),
+        ),
+    ],
+)
+def test_what_is_no_plain_hop(path, expected):
+    row = descriptor_table([path], workers=1).to_numpy()[0]
+    assert "; ".join(obstacles(path, row)) == expected
+
+
+def test_no_band_is_run_or_used_for_what_is_no_plain_hop(toy_bands, monkeypatch):
+    toy_bands(TRAIN, Stub)
+    fitted = EmigBest(workers=1)
+    fitted.fit(TRAIN, seed=0)
+    far = HELD_OUT[0]
+    monkeypatch.setattr(models, "obstacles", lambda path, row: ("it is far",) if path.id == far.id else ())
+    first, second = fitted.predict([e.path for e in HELD_OUT[:2]])
+    assert first.cautions == ("it is far, so only descriptors were used",)
+    assert second.cautions == ()
+    assert fitted._bands._model.asked == [HELD_OUT[1].id]
 
 
 def test_where_the_band_failed_the_forest_answers_and_says_so(toy_bands):
