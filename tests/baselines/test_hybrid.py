@@ -109,17 +109,11 @@ def simple(length, others, host=((0.5, 0.5, 0.25),)):
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        (simple(3.0, [(0.35, 0.8, 0.5), (0.65, 0.8, 0.5)]), ()),
-        (simple(3.0, []), ()),
-        (
-            simple(4.2, [(0.29, 0.8, 0.5), (0.71, 0.8, 0.5)]),
-            ("the next Li is 3.0 Å from the ends of this hop of 4.2 Å",),
-        ),
-        (simple(6.4, []), ("a hop of 6.4 Å is too long for one jump",)),
-        (
-            simple(3.0, [], host=[(0.5, 0.5, 0.58)]),
-            ("the straight way between the ends comes within 0.8 Å of an atom",),
-        ),
+        (simple(3.0, [(0.35, 0.8, 0.5), (0.65, 0.8, 0.5)]), ""),
+        (simple(3.0, []), ""),
+        (simple(4.2, [(0.29, 0.8, 0.5), (0.71, 0.8, 0.5)]), "the next Li is 3.0 Å from the ends of this hop of 4.2 Å"),
+        (simple(6.4, []), "a hop of 6.4 Å is too long for one jump"),
+        (simple(3.0, [], host=[(0.5, 0.5, 0.58)]), "the straight way between the ends comes within 0.8 Å of an atom"),
     ],
 )
 def test_what_is_no_plain_hop(path, expected):
