@@ -175,10 +175,14 @@ def predict(network, *cells, merge=True):
 
 
 def relative_gradients(found, expected):
-    """Largest difference of each gradient over its own size (or a thousandth of the largest, whichever is more)."""
+    """Largest difference of each gradient over its own size, or a hundredth of the largest, whichever is more.
+
+    Batch normalisation takes every bias before it away, so that the gradients of these are rounding alone, and differ
+    with the number of threads.
+    """
     largest = max(gradient.abs().max() for gradient in expected.values())
     return {
-        name: ((found[name] - gradient).abs().max() / gradient.abs().max().clamp(min=largest / 1000)).item()
+        name: ((found[name] - gradient).abs().max() / gradient.abs().max().clamp(min=largest / 100)).item()
         for name, gradient in expected.items()
     }
 
