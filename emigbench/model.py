@@ -19,7 +19,7 @@ from emigbench.records import LabelledPath, MigrationPath, Prediction
 ENTRY_POINT_GROUP = "emigbench.models"
 
 PREFIX_GROUP = "emigbench.model_prefixes"
-"""Entry points for families of models: of `prefix:MODULE:NAME`, the one called `prefix` is given `MODULE:NAME`."""
+"""Entry points for families of models: of `prefix:REST`, the one called `prefix` is given `REST`."""
 
 
 @runtime_checkable
@@ -57,7 +57,7 @@ def registered() -> dict[str, EntryPoint]:
 
 
 def create(spec: str) -> BarrierModel:
-    """Build a fresh model from a registry name, `package.module:Class`, `file.py:Class` or `prefix:MODULE:NAME`.
+    """Build a fresh model from a registry name, `package.module:Class`, `file.py:Class` or `prefix:REST`.
 
     Raises:
         EmigbenchError: if there is no such model, or it cannot be imported or built.
@@ -88,7 +88,7 @@ def is_in_file(spec: str) -> bool:
 def _build(spec: str, known: list[str]) -> object:
     """The model that a prefix makes of the rest, or that a class or function gives."""
     prefix, _, rest = spec.partition(":")
-    if ":" in rest and (families := entry_points(group=PREFIX_GROUP, name=prefix)):
+    if rest and (families := entry_points(group=PREFIX_GROUP, name=prefix)):
         return next(iter(families)).load()(rest)
     where, _, name = spec.rpartition(":")
     if not where or not name:

@@ -22,7 +22,7 @@ from emigbench_baselines.alignn.checkpoints import copy_backbone, load
 from emigbench_baselines.alignn.graph import crystal_graph, has_final_state
 from emigbench_baselines.alignn.graph_store import path_neighbours
 from emigbench_baselines.alignn.network import Backbone, build
-from emigbench_baselines.alignn.recipes import RECIPES, Recipe, original
+from emigbench_baselines.alignn.recipes import RECIPES, Recipe, original, short
 from emigbench_baselines.alignn.training import Epoch, Sample
 
 log = logging.getLogger(__name__)
@@ -227,6 +227,17 @@ model_2, model_3, model_4 = map(_factory, ("model-2", "model-3", "model-4"))
 model_3_scratch = _factory("model-3-scratch")
 
 
-def model_3_original() -> GraphModel:
-    """MODEL-3 with the published recipe, oddities included."""
-    return GraphModel(original(RECIPES["model-3"]))
+def published(name: str) -> GraphModel:
+    """A model of the registry with the published recipe, oddities included; there as `original:NAME`."""
+    return GraphModel(original(_recipe(name)))
+
+
+def shortened(name: str) -> GraphModel:
+    """A model of the registry with the short recipe; there as `short:NAME`."""
+    return GraphModel(short(_recipe(name)))
+
+
+def _recipe(name: str) -> Recipe:
+    if name not in RECIPES:
+        raise EmigbenchError(f"There is no graph model {name!r}; there are {', '.join(RECIPES)}.")
+    return RECIPES[name]

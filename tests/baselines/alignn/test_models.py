@@ -70,6 +70,14 @@ def test_pretrained_weights_are_taken(weights):
     torch.testing.assert_close(taken[name], given[name], atol=1e-3, rtol=1e-3)
 
 
+def test_other_recipes_of_a_model_by_prefix():
+    short, published = models.shortened("model-4"), models.published("model-4")
+    assert (short.recipe.network, short.recipe.epochs, short.recipe.shuffle) == ("model-4", 25, True)
+    assert (published.recipe.network, published.recipe.epochs, published.recipe.shuffle) == ("model-4", 500, False)
+    with pytest.raises(EmigbenchError, match=r"There is no graph model 'model-5'; there are scratch-add, .*\.$"):
+        models.shortened("model-5")
+
+
 def test_without_weights_it_says_how_to_make_them(monkeypatch, tmp_path):
     monkeypatch.setattr(models, "WEIGHTS", tmp_path / "none.safetensors")
     with pytest.raises(EmigbenchError, match=r"no pre-trained weights in .*; make them with python -m"):
