@@ -40,8 +40,6 @@ from emigbench_baselines.neb.energies import BandEnergies, Bands, shipped
 
 FloatArray = NDArray[np.float64]
 
-MOST_ATOMS = 600
-"""Of a cell; the NEB of a larger one takes a core more than five minutes, and is not run."""
 ENERGIES = ("forward", "span")
 """Of the band: its highest image above the first, and above the lowest."""
 FACTS = ("hop length", "volume per anion", "ion charge", "ion radius")
@@ -195,7 +193,7 @@ def obstacles(path: MigrationPath, descriptors: FloatArray) -> tuple[str, ...]:
     """Why no NEB is asked about a path, for a reader; none for a plain hop.
 
     Args:
-        path: for its ion and the size of its cell.
+        path: for its ion.
         descriptors: (d,) of the path, in the order of `DESCRIPTORS`; NaN for what it does not have.
     """
     of = dict(zip(DESCRIPTORS, descriptors, strict=True))
@@ -206,8 +204,6 @@ def obstacles(path: MigrationPath, descriptors: FloatArray) -> tuple[str, ...]:
     if hop > PASSED * site:
         near = f"the next {path.mobile_ion} is {site:.1f} Å from the ends of this hop of {hop:.1f} Å"
         found.append(near if site < MOBILE_RADIUS else f"a hop of {hop:.1f} Å is too long for one jump")
-    if path.n_atoms > MOST_ATOMS:
-        found.append(f"a NEB takes long in a cell of {path.n_atoms} atoms")
     return tuple(found)
 
 
