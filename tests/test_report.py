@@ -1,5 +1,6 @@
 """What docs/report.md says is what the leaderboard and the labels say."""
 
+import json
 import re
 from pathlib import Path
 
@@ -40,3 +41,10 @@ def test_what_the_labels_allow():
     assert f"{len(twins)} paths are {len(spread)} bands" in REPORT
     assert f"{best:.3f} eV" in REPORT
     assert f"{int((spread > 0.05).sum())} of the {len(spread)}" in REPORT
+
+
+def test_how_many_training_paths_are_no_plain_hops():
+    record = json.loads((ROOT / "submissions" / "emig-best" / "run.json").read_text(encoding="utf-8"))
+    (official,) = (unit for unit in record["units"] if unit["split"] == "official")
+    others = 559 - official["details"]["n_plain_hops"]
+    assert f"{others} of the 559 official training paths are no plain hops" in REPORT
