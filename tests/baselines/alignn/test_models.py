@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ torch = pytest.importorskip("torch", reason="the graph models need the extra ali
 
 from emigbench import EmigbenchError, MigrationPath, load  # noqa: E402
 from emigbench_baselines.alignn import models  # noqa: E402
-from emigbench_baselines.alignn.checkpoints import save  # noqa: E402
+from emigbench_baselines.alignn.checkpoints import fill, save  # noqa: E402
+from emigbench_baselines.alignn.checkpoints import load as load_weights  # noqa: E402
 from emigbench_baselines.alignn.models import GraphModel, file_order, validation_rows  # noqa: E402
 from emigbench_baselines.alignn.network import build  # noqa: E402
 from emigbench_baselines.alignn.recipes import RECIPES  # noqa: E402
@@ -76,6 +78,14 @@ def test_other_recipes_of_a_model_by_prefix():
     assert (published.recipe.network, published.recipe.epochs, published.recipe.shuffle) == ("model-4", 500, False)
     with pytest.raises(EmigbenchError, match=r"There is no graph model 'model-5'; there are scratch-add, .*\.$"):
         models.shortened("model-5")
+
+
+def test_the_shipped_weights_fit_the_network_and_have_learnt():
+    report = json.loads(models.WEIGHTS.with_name("pretraining.json").read_text())
+    assert models.WEIGHTS.stat().st_size < 10e6
+    fill(build("mpt"), load_weights(models.WEIGHTS), str(models.WEIGHTS))
+    assert report["held_out"]["FE"]["r2"] > 0.5
+    assert len(report["epochs"]) == report["recipe"]["epochs"]
 
 
 def test_without_weights_it_says_how_to_make_them(monkeypatch, tmp_path):
