@@ -70,7 +70,7 @@ def original(recipe: Recipe) -> Recipe:
 
 
 def short(recipe: Recipe) -> Recipe:
-    """A twentieth of the epochs in small batches: what a CPU does in an hour or two; a stopgap."""
+    """A twentieth of the epochs, in small batches: what a CPU can do; a stopgap."""
     return replace(recipe, epochs=25, batch_size=16, patience=None)
 
 

@@ -66,6 +66,11 @@ def from_factory(spec: str) -> Potential:
     Raises:
         EmigbenchError: if there is no such function, or it makes no calculator.
     """
+    where, _, name = spec.rpartition(":")
+    if not where or not name:
+        raise EmigbenchError(
+            f"{spec!r} does not say where the calculator is made; write neb:package.module:NAME or neb:file.py:NAME."
+        )
     try:
         make = load_object(spec)
         calculator = make()

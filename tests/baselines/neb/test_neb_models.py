@@ -286,6 +286,11 @@ def test_a_module_that_is_not_there_is_one_sentence(plugged_in):
     assert "no.such.module" in one_sentence(error)
 
 
+def test_a_calculator_without_a_module_is_one_sentence():
+    with pytest.raises(EmigbenchError, match=r"'make' does not say where the calculator is made; write neb:"):
+        registry.create("neb:make").predict([a_path()])
+
+
 def test_kept_results_are_found_by_the_path_alone():
     path = a_path()
     assert store.kept_results(path) == {}
