@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction, cache_folder
 from emigbench.datasets.hashing import geometry_hash
+from emigbench.progress import progress_on_stderr
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import PreparedGraph, prepare
 from emigbench_baselines.alignn.checkpoints import copy_backbone, load
@@ -94,7 +94,7 @@ class GraphModel:
             weights = pretrained_weights()
             copy_backbone(network, load(weights), str(weights))
         checkpoint = cache_folder() / "training" / f"{self._key(train, seed)}.pt"
-        with _bar(self.recipe.network) as progress:
+        with progress_on_stderr(f"{self.recipe.network}, epochs") as progress:
             self.epochs = training.train(
                 network,
                 [samples[i] for i in fitted],
@@ -103,7 +103,7 @@ class GraphModel:
                 seed=seed,
                 device=self.device,
                 checkpoint=checkpoint,
-                log=progress,
+                log=lambda epoch, total: progress(self._in_words(epoch), epoch.number, total),
             )
         checkpoint.unlink(missing_ok=True)
         self._network = network
@@ -139,6 +139,9 @@ class GraphModel:
             "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
             "final_states_from_band": self._approximated if self.recipe.inputs == "endpoints" else None,
         }
+
+    def _in_words(self, epoch: Epoch) -> str:
+        return f"loss {epoch.train_loss:.4f}, validation MAE {epoch.validation_mae * self._scale[1] / 2:.3f} eV"
 
     def _values(self, samples: dict[str, Sample]) -> dict[str, float]:
         """Id -> barrier in eV; a sample that is too large for the memory is left out."""
@@ -187,30 +190,6 @@ def file_order(n: int) -> tuple[list[int], list[int]]:
     """The original's rows: the first 90 % to fit to, the next 10 % to validate, both rounded down (models.md 3)."""
     n_fit, n_validation = int(n / 100 * 90), int(n / 100 * 10)
     return list(range(n_fit)), list(range(n_fit, n_fit + n_validation))
-
-
-class _bar:  # noqa: N801
-    """A progress bar on stderr with the time left, the loss and the validation error."""
-
-    def __init__(self, title: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
-        self._title = title
-        self._task = self._progress.add_task(title, total=None)
-
-    def __enter__(self) -> Any:
-        self._progress.start()
-        return self._update
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def _update(self, epoch: Epoch, total: int) -> None:
-        text = f"{self._title} loss {epoch.train_loss:.4f} validation {epoch.validation_mae:.4f}"
-        self._progress.update(self._task, completed=epoch.number, total=total, description=text)
 
 
 def _factory(name: str) -> Any:

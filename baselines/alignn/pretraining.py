@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from emigbench import EmigbenchError
+from emigbench.progress import progress_on_stderr
 from emigbench.storage import write_text
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import prepare as prepare_graph
@@ -31,7 +32,7 @@ from emigbench_baselines.alignn.graph_store import pack, unpack
 from emigbench_baselines.alignn.neighbours import Neighbours, nearest
 from emigbench_baselines.alignn.network import build
 from emigbench_baselines.alignn.recipes import PRETRAINING, Recipe
-from emigbench_baselines.alignn.training import Epoch, Sample
+from emigbench_baselines.alignn.training import Sample
 
 PROPERTIES = ("GV", "PH", "PZ", "DC", "EBG", "FE", "BG")
 """Columns of the targets, in the order of the heads: shear modulus, phonon peak, piezoelectric modulus, dielectric,
@@ -128,17 +129,20 @@ def pretrain(
     validation, fitted = ([samples[i] for i in part] for part in (order[:n_validation], order[n_validation:]))
     torch.manual_seed(seed)
     network = build(recipe.network)
-    epochs = training.train(
-        network,
-        fitted,
-        validation,
-        recipe,
-        seed=seed,
-        device=device,
-        checkpoint=out / "checkpoint.pt",
-        log=_print_epoch,
-        weights=sampling_weights(fitted, balance) if balance else None,
-    )
+    with progress_on_stderr("Pre-training, epochs") as progress:
+        epochs = training.train(
+            network,
+            fitted,
+            validation,
+            recipe,
+            seed=seed,
+            device=device,
+            checkpoint=out / "checkpoint.pt",
+            log=lambda epoch, total: progress(
+                f"loss {epoch.train_loss:.4f}, validation MAE {epoch.validation_mae:.4f}", epoch.number, total
+            ),
+            weights=sampling_weights(fitted, balance) if balance else None,
+        )
     report = {
         "recipe": asdict(recipe),
         "seed": seed,
@@ -177,16 +181,6 @@ def scores(network: torch.nn.Module, samples: Sequence[Sample], device: str) -> 
             "r2": float(1 - (error**2).sum() / (spread**2).sum()) if (spread**2).sum() > 0 else None,
         }
     return found
-
-
-def _print_epoch(epoch: Epoch, total: int) -> None:
-    left = (total - epoch.number) * epoch.seconds / 60
-    print(
-        f"epoch {epoch.number}/{total} loss {epoch.train_loss:.5f} validation MAE {epoch.validation_mae:.5f} "
-        f"{epoch.seconds:.1f} s, at most {left:.0f} min left",
-        file=sys.stderr,
-        flush=True,
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emigbench import splits
-from emigbench.cli.console import DatasetOption, JsonOption, SourceOption, load_dataset, print_json, progress_on_stderr
+from emigbench.cli.console import DatasetOption, JsonOption, SourceOption, load_dataset, print_json
 from emigbench.datasets import labels
 from emigbench.errors import EmigbenchError
+from emigbench.progress import progress_on_stderr
 
 if TYPE_CHECKING:
     from emigbench.records import MigrationPath

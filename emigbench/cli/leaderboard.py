@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from emigbench.cli.console import DatasetOption, progress_on_stderr
+from emigbench.cli.console import DatasetOption
 from emigbench.datasets import labels
 from emigbench.errors import EmigbenchError
+from emigbench.progress import progress_on_stderr
 
 app = typer.Typer(help="Build the leaderboard from the submissions.", no_args_is_help=True)
 

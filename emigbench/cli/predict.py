@@ -15,9 +15,9 @@ from emigbench.cli.console import (
     check_cluster,
     executor_of,
     print_json,
-    progress_on_stderr,
 )
 from emigbench.errors import EmigbenchError
+from emigbench.progress import progress_on_stderr
 
 app = typer.Typer()
 

@@ -23,10 +23,10 @@ from emigbench.cli.console import (
     executor_of,
     load_dataset,
     print_json,
-    progress_on_stderr,
 )
 from emigbench.datasets import catalogue, labels
 from emigbench.errors import EmigbenchError, in_words
+from emigbench.progress import progress_on_stderr
 
 app = typer.Typer()
 
