@@ -78,6 +78,8 @@ class GraphModel:
         Raises:
             EmigbenchError: if a path cannot be made a graph, or there is nothing to train on.
         """
+        if self.recipe.one_path_per_structure:
+            train = first_of_each_structure(train)
         barriers = np.array([labelled.e_m for labelled in train])
         self._scale = (float(barriers.min()), float(np.ptp(barriers)) or 1.0)
         scaled = 2 * (barriers - self._scale[0]) / self._scale[1] - 1
@@ -175,6 +177,20 @@ class GraphModel:
         return digest.hexdigest()
 
 
+def first_of_each_structure(train: Sequence[LabelledPath]) -> list[LabelledPath]:
+    """The first path of each structure: same mobile ion, same host atoms, same lengths of the cell to 0.001 Å.
+
+    Of the 559 official training paths 440 are left. 45 of the 60 test paths are of none of their structures: as many as
+    the paper scores its single-path model on.
+    """
+    first: dict[Any, LabelledPath] = {}
+    for labelled in train:
+        path = labelled.path
+        lengths = np.linalg.norm(path.lattice, axis=1).round(3)
+        first.setdefault((path.mobile_ion, tuple(sorted(path.host_species)), *lengths), labelled)
+    return list(first.values())
+
+
 def validation_rows(materials: Sequence[str], seed: int) -> tuple[list[int], list[int]]:
     """Rows to fit to and rows to choose the epoch by: whole materials, drawn until a tenth of the paths is reached."""
     names = np.unique(materials)
@@ -202,6 +218,7 @@ def _factory(name: str) -> Any:
 
 scratch_add, scratch_sub, scratch_cc = map(_factory, ("scratch-add", "scratch-sub", "scratch-cc"))
 model_1_add, model_1_sub, model_1_cc = map(_factory, ("model-1-add", "model-1-sub", "model-1-cc"))
+model_1_cc_single_path = _factory("model-1-cc-single-path")
 model_2, model_3, model_4 = map(_factory, ("model-2", "model-3", "model-4"))
 model_3_scratch = _factory("model-3-scratch")
 

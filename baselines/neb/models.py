@@ -163,11 +163,6 @@ def chgnet_neb_no_relax() -> NebModel:
     return NebModel(foundation.chgnet, NO_RELAX)
 
 
-def chgnet_neb_coarse() -> NebModel:
-    """NEB with CHGNet 0.3.0 in at most 40 steps a stage, for models that learn from many bands."""
-    return NebModel(foundation.chgnet, COARSE)
-
-
 def chgnet_path_energy() -> PathEnergyModel:
     """Single points with CHGNet 0.3.0 on the dataset's own band."""
     return PathEnergyModel(foundation.chgnet)

@@ -10,7 +10,7 @@ from emigbench import EmigbenchError, MigrationPath, load  # noqa: E402
 from emigbench_baselines.alignn import models  # noqa: E402
 from emigbench_baselines.alignn.checkpoints import fill, save  # noqa: E402
 from emigbench_baselines.alignn.checkpoints import load as load_weights  # noqa: E402
-from emigbench_baselines.alignn.models import GraphModel, file_order, validation_rows  # noqa: E402
+from emigbench_baselines.alignn.models import GraphModel, file_order, first_of_each_structure, validation_rows  # noqa: E402
 from emigbench_baselines.alignn.network import build  # noqa: E402
 from emigbench_baselines.alignn.recipes import RECIPES  # noqa: E402
 
@@ -128,6 +128,26 @@ def test_the_same_path_told_otherwise_gets_the_same_prediction():
     plain, other, backwards = model.predict([path, moved(path), reversed_band])
     assert other.e_m == pytest.approx(plain.e_m, abs=1e-5)
     assert backwards.e_m == pytest.approx(plain.e_m, abs=1e-5)
+
+
+def test_the_single_path_variant_learns_from_one_path_of_each_structure(monkeypatch):
+    path = TRAIN[0].path
+    same_cell = dataclasses.replace(path, id="other_hop", band_frac_coords=path.band_frac_coords + 0.5)
+    doubled = [*TRAIN, dataclasses.replace(TRAIN[0], path=same_cell)]
+    assert first_of_each_structure(doubled) == TRAIN
+    other_cell = dataclasses.replace(path, id="strained", lattice=path.lattice * 1.001)
+    assert len(first_of_each_structure([*TRAIN, dataclasses.replace(TRAIN[0], path=other_cell)])) == len(TRAIN) + 1
+    given = []
+    monkeypatch.setattr(models.training, "train", lambda _, fitted, held, *a, **k: given.extend((*fitted, *held)) or [])
+    quick("model-1-cc-single-path", pretrained=False).fit(doubled, seed=0)
+    assert len(given) == len(TRAIN)
+
+
+def test_official_training_paths_are_of_440_structures(full):
+    train = [labelled for labelled in full if labelled.split == "train"]
+    test = [labelled for labelled in full if labelled.split == "test"]
+    assert len(first_of_each_structure(train)) == 440
+    assert len(first_of_each_structure([*train, *test])) == 440 + 44  # 45 test paths, two of them of one structure
 
 
 def test_validation_shares_no_material():
