@@ -6,11 +6,17 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the graph models need the extra alignn (torch)")
 
-from emigbench import EmigbenchError, MigrationPath, load  # noqa: E402
+from emigbench import EmigbenchError, LabelledPath, MigrationPath, load  # noqa: E402
 from emigbench_baselines.alignn import models  # noqa: E402
 from emigbench_baselines.alignn.checkpoints import fill, save  # noqa: E402
 from emigbench_baselines.alignn.checkpoints import load as load_weights  # noqa: E402
-from emigbench_baselines.alignn.models import GraphModel, file_order, first_of_each_structure, validation_rows  # noqa: E402
+from emigbench_baselines.alignn.models import (  # noqa: E402
+    GraphModel,
+    file_order,
+    first_of_each_structure,
+    structures_told_apart,
+    validation_rows,
+)
 from emigbench_baselines.alignn.network import build  # noqa: E402
 from emigbench_baselines.alignn.recipes import RECIPES  # noqa: E402
 
@@ -50,6 +56,10 @@ def test_it_fits_and_predicts_and_repeats_itself(name):
     assert answers == second.predict(HELD_OUT)
     assert all(a.status == "ok" and np.isfinite(a.e_m) for a in answers)
     assert first.details["epochs"] == 2
+    assert first.details["train_mae_ev"] == pytest.approx(
+        np.mean([abs(a.e_m - t.e_m) for a, t in zip(first.predict([t.path for t in TRAIN]), TRAIN, strict=True)]),
+        abs=1e-4,
+    )
     assert first.details["device"] == "cpu"
 
 
@@ -139,8 +149,25 @@ def test_the_single_path_variant_learns_from_one_path_of_each_structure(monkeypa
     assert len(first_of_each_structure([*TRAIN, dataclasses.replace(TRAIN[0], path=other_cell)])) == len(TRAIN) + 1
     given = []
     monkeypatch.setattr(models.training, "train", lambda _, fitted, held, *a, **k: given.extend((*fitted, *held)) or [])
+    monkeypatch.setattr(models.training, "predict", lambda _, samples, device: np.zeros((len(samples), 1)))
     quick("model-1-cc-single-path", pretrained=False).fit(doubled, seed=0)
     assert len(given) == len(TRAIN)
+
+
+def test_structures_told_apart_by_hand():
+    """Of three structures one has a single band, one a band twice beside another, one two bands 1 meV apart."""
+    one, two, three = (entry.path for entry in TRAIN[:3])
+    paths = [one, two, two, two, three, three]
+    labelled = [
+        LabelledPath(dataclasses.replace(path, id=str(i)), 0.5, "train", duplicate_of="1" if i in (1, 2) else "")
+        for i, path in enumerate(paths)
+    ]
+    answers = dict(zip("012345", [0.3, 0.4, 0.4, 0.5, 0.6, 0.601], strict=True))
+    assert structures_told_apart(labelled, answers) == {"structures_of_several_bands": 2, "structures_told_apart": 1}
+    answers["5"] = 0.7
+    assert structures_told_apart(labelled, answers)["structures_told_apart"] == 2
+    answers["3"] = 0.4
+    assert structures_told_apart(labelled, answers)["structures_told_apart"] == 1
 
 
 def test_official_training_paths_are_of_440_structures(full):
