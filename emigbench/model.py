@@ -90,13 +90,18 @@ def _build(spec: str, known: list[str]) -> object:
     prefix, _, rest = spec.partition(":")
     if rest and (families := entry_points(group=PREFIX_GROUP, name=prefix)):
         return next(iter(families)).load()(rest)
-    where, _, name = spec.rpartition(":")
-    if not where or not name:
+    if not names_an_object(spec):
         raise EmigbenchError(
             f"There is no model {spec!r}; registered are {', '.join(known)}, "
             f"or name your own as package.module:Class or file.py:Class."
         )
     return load_object(spec)()
+
+
+def names_an_object(spec: str) -> bool:
+    """Whether a name has the form of `package.module:Class` or `file.py:Class`; what it names need not be there."""
+    where, _, name = spec.rpartition(":")
+    return bool(where and name)
 
 
 def load_object(spec: str) -> Callable[[], object]:

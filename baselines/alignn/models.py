@@ -190,8 +190,8 @@ class GraphModel:
 def first_of_each_structure(train: Sequence[LabelledPath]) -> list[LabelledPath]:
     """The first path of each structure: same mobile ion, same host atoms, same lengths of the cell to 0.001 Å.
 
-    Of the 559 official training paths 440 are left. 45 of the 60 test paths are of none of their structures: as many as
-    the paper scores its single-path model on.
+    Of the 559 official training paths 440 are left. The paper's own list is not public; the subset `single-path` of the
+    test set goes by names instead, and 40 of its 45 paths are of none of these structures.
     """
     first: dict[Any, LabelledPath] = {}
     for labelled in train:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from emigbench import EmigbenchError
 from emigbench.errors import in_words
-from emigbench.model import load_object
+from emigbench.model import load_object, names_an_object
 
 EnergyAndForces = tuple[float, NDArray[np.float64]]
 """Energy in eV and (n, 3) forces in eV/Å."""
@@ -66,8 +66,7 @@ def from_factory(spec: str) -> Potential:
     Raises:
         EmigbenchError: if there is no such function, or it makes no calculator.
     """
-    where, _, name = spec.rpartition(":")
-    if not where or not name:
+    if not names_an_object(spec):
         raise EmigbenchError(
             f"{spec!r} does not say where the calculator is made; write neb:package.module:NAME or neb:file.py:NAME."
         )
