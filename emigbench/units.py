@@ -38,7 +38,7 @@ class UnitResult:
 
     Attributes:
         predictions: one for each held-out path.
-        fit_seconds: time of `fit`.
+        fit_seconds: time of `fit`, or what the model says of it (`model.fit_seconds`).
         predict_seconds: time of `predict` for all held-out paths.
         kind: what the model says it is (`model.kind`, see `submission.Kind`), if anything.
         details: what the model tells about its fit (`model.details`), if anything.
@@ -170,7 +170,7 @@ def _result(model: BarrierModel, predictions: tuple[Prediction, ...], fit: float
     kind = getattr(model, "kind", None)
     return UnitResult(
         predictions,
-        fit_seconds=fit,
+        fit_seconds=float(getattr(model, "fit_seconds", fit)),
         predict_seconds=predict,
         kind=kind if isinstance(kind, str) else None,
         details=_plain(dict(getattr(model, "details", {}))),

@@ -45,6 +45,9 @@ class Slow(Steady):
         super().fit(train, seed=seed)
         time.sleep(0.25)
 
+class Resumed(Steady):
+    fit_seconds = 86400
+
 class Backwards(Steady):
     def predict(self, paths):
         return reversed(super().predict(paths))
@@ -169,6 +172,11 @@ def test_what_a_model_tells_is_kept_as_plain_json(models, data, tmp_path):
     assert details["n"] == 71
     assert details["3"] == str(models.with_name("log"))
     assert isinstance(details["mean"], float)
+
+
+def test_a_model_that_went_on_from_a_checkpoint_says_how_long_it_trained(models, data, tmp_path):
+    do(f"{models}:Resumed", data, tmp_path, split_names=["official"])
+    assert json.loads((tmp_path / "run.json").read_text())["units"][0]["fit_seconds"] == 86400
 
 
 def test_the_same_run_twice_gives_the_same_bytes(models, data, tmp_path):

@@ -23,6 +23,7 @@ from emigbench.splits import (
     csv_text,
     folds,
     held_out,
+    is_single_path,
     leakage,
     prototype,
     scenario,
@@ -258,6 +259,12 @@ def test_subset_sizes():
     sizes = {name: len(ids) for name, ids in subsets(FULL, "official").items()}
     expected = {"scenario-a": 22, "scenario-b": 13, "scenario-c": 23, "leak-free": 57, "same-cell": 50}
     assert sizes == expected | {"single-path": 45}
+
+
+def test_single_paths():
+    names = ["NaCl", "NaCl_1", "NaCl_2", "NaCl_10", "NaCl_1_2", "Li2", "g-Li3PS4_1", "Li_100"]
+    assert [is_single_path(name) for name in names] == [True, True, False, False, False, True, True, False]
+    assert sum(is_single_path(facts.id) for facts in FULL if facts.split == "train") == 395
 
 
 def test_subsets_are_of_the_held_out_side_in_its_order():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
@@ -18,6 +19,7 @@ from emigbench.datasets.hashing import geometry_hash
 from emigbench.metrics.pairs import TOLD_APART_EV
 from emigbench.metrics.weighted import rounded_size
 from emigbench.progress import progress_on_stderr
+from emigbench.splits import is_single_path
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import PreparedGraph, prepare
 from emigbench_baselines.alignn.checkpoints import copy_backbone, load
@@ -62,6 +64,7 @@ class GraphModel:
 
     Attributes:
         epochs: after `fit`, the figures of every epoch, in scaled units.
+        fit_seconds: after `fit`, the time of every epoch in all, those before a checkpoint included.
     """
 
     kind = "graph"
@@ -70,6 +73,7 @@ class GraphModel:
         self.recipe = recipe
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.epochs: list[Epoch] = []
+        self.fit_seconds = 0.0
         self._network: Backbone | None = None
         self._scale = (0.0, 1.0)
         self._approximated = 0
@@ -81,8 +85,8 @@ class GraphModel:
         Raises:
             EmigbenchError: if a path cannot be made a graph, or there is nothing to train on.
         """
-        if self.recipe.one_path_per_structure:
-            train = first_of_each_structure(train)
+        if self.recipe.single_path:
+            train = [labelled for labelled in train if is_single_path(labelled.id)]
         barriers = np.array([labelled.e_m for labelled in train])
         self._scale = (float(barriers.min()), float(np.ptp(barriers)) or 1.0)
         scaled = 2 * (barriers - self._scale[0]) / self._scale[1] - 1
@@ -111,6 +115,7 @@ class GraphModel:
                 log=lambda epoch, total: progress(self._in_words(epoch), epoch.number, total),
             )
         self._network = network
+        self.fit_seconds = math.fsum(epoch.seconds for epoch in self.epochs)
         answers = self._values({labelled.id: sample for labelled, sample in zip(train, samples, strict=True)})
         answered = [labelled for labelled in train if labelled.id in answers]
         self._on_train = {
@@ -185,18 +190,6 @@ class GraphModel:
         for labelled in train:
             digest.update(f"{geometry_hash(labelled.path)} {labelled.e_m}\n".encode())
         return digest.hexdigest()
-
-
-def first_of_each_structure(train: Sequence[LabelledPath]) -> list[LabelledPath]:
-    """The first path of each structure: same mobile ion, same host atoms, same lengths of the cell to 0.001 Å.
-
-    Of the 559 official training paths 440 are left. The paper's own list is not public; the subset `single-path` of the
-    test set goes by names instead, and 40 of its 45 paths are of none of these structures.
-    """
-    first: dict[Any, LabelledPath] = {}
-    for labelled in train:
-        first.setdefault(_structure(labelled.path), labelled)
-    return list(first.values())
 
 
 def structures_told_apart(labelled_paths: Sequence[LabelledPath], answers: Mapping[str, float]) -> dict[str, int]:

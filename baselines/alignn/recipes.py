@@ -35,7 +35,7 @@ class Recipe:
         decay_by_name: decay every parameter without bias, bn or norm in its name, as the original does.
         average_over_all: divide the loss by all targets, known or not (Equation 2 of the paper).
         mixed_precision: train in bfloat16 where the device has instructions for it.
-        one_path_per_structure: train on the first path of each structure alone.
+        single_path: train on one path of each material alone, see `emigbench.splits.is_single_path`.
     """
 
     network: str
@@ -54,7 +54,7 @@ class Recipe:
     decay_by_name: bool = False
     average_over_all: bool = False
     mixed_precision: bool = True
-    one_path_per_structure: bool = False
+    single_path: bool = False
 
 
 def original(recipe: Recipe) -> Recipe:
@@ -94,7 +94,7 @@ RECIPES = MappingProxyType(
         "model-1-add": Recipe("model-1-add", inputs="endpoints"),
         "model-1-sub": Recipe("model-1-sub", inputs="endpoints"),
         "model-1-cc": Recipe("model-1-cc", inputs="endpoints"),
-        "model-1-cc-single-path": Recipe("model-1-cc", inputs="endpoints", one_path_per_structure=True),
+        "model-1-cc-single-path": Recipe("model-1-cc", inputs="endpoints", single_path=True),
         "model-2": Recipe("model-2", inputs="endpoints"),
         "model-3": Recipe("model-3", batch_size=128),
         "model-4": Recipe("model-4", inputs="band-and-subgraph", batch_size=64),

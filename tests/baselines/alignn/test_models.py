@@ -13,7 +13,6 @@ from emigbench_baselines.alignn.checkpoints import load as load_weights  # noqa:
 from emigbench_baselines.alignn.models import (  # noqa: E402
     GraphModel,
     file_order,
-    first_of_each_structure,
     structures_told_apart,
     validation_rows,
 )
@@ -61,6 +60,31 @@ def test_it_fits_and_predicts_and_repeats_itself(name):
         abs=1e-4,
     )
     assert first.details["device"] == "cpu"
+
+
+def test_training_time_counts_from_the_first_epoch_of_a_run_that_was_stopped(monkeypatch):
+    monkeypatch.setattr(models.training, "SAVE_SECONDS", 0.0)
+    stopped, resumed = quick("model-3-scratch"), quick("model-3-scratch")
+    one_epoch = models.training._train_epoch
+
+    def checkpoints():
+        return list((models.cache_folder() / "training").glob("*.pt"))
+
+    def stop_in_the_second(*arguments):
+        if checkpoints():
+            raise KeyboardInterrupt
+        return one_epoch(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(models.training, "_train_epoch", stop_in_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            stopped.fit(TRAIN, seed=0)
+    (checkpoint,) = checkpoints()
+    kept = torch.load(checkpoint, weights_only=True)
+    kept["epochs"][0]["seconds"] = 1e6
+    torch.save(kept, checkpoint)
+    resumed.fit(TRAIN, seed=0)
+    assert 1e6 < resumed.fit_seconds < 1e6 + 1e3
 
 
 def test_predictions_are_in_ev():
@@ -140,18 +164,17 @@ def test_the_same_path_told_otherwise_gets_the_same_prediction():
     assert backwards.e_m == pytest.approx(plain.e_m, abs=1e-5)
 
 
-def test_the_single_path_variant_learns_from_one_path_of_each_structure(monkeypatch):
-    path = TRAIN[0].path
-    same_cell = dataclasses.replace(path, id="other_hop", band_frac_coords=path.band_frac_coords + 0.5)
-    doubled = [*TRAIN, dataclasses.replace(TRAIN[0], path=same_cell)]
-    assert first_of_each_structure(doubled) == TRAIN
-    other_cell = dataclasses.replace(path, id="strained", lattice=path.lattice * 1.001)
-    assert len(first_of_each_structure([*TRAIN, dataclasses.replace(TRAIN[0], path=other_cell)])) == len(TRAIN) + 1
+def test_the_single_path_variant_learns_from_paths_of_no_number_or_number_1(monkeypatch):
+    names = ["Aa", "Bb_1", "Bb_2", "Bb_10", "Cc2_1", "Dd_100"]
+    train = [
+        dataclasses.replace(t, path=dataclasses.replace(t.path, id=name)) for t, name in zip(TRAIN, names, strict=True)
+    ]
     given = []
     monkeypatch.setattr(models.training, "train", lambda _, fitted, held, *a, **k: given.extend((*fitted, *held)) or [])
     monkeypatch.setattr(models.training, "predict", lambda _, samples, device: np.zeros((len(samples), 1)))
-    quick("model-1-cc-single-path", pretrained=False).fit(doubled, seed=0)
-    assert len(given) == len(TRAIN)
+    model = quick("model-1-cc-single-path", pretrained=False)
+    model.fit(train, seed=0)
+    assert len(given) == 3
 
 
 def test_structures_told_apart_by_hand():
@@ -168,13 +191,6 @@ def test_structures_told_apart_by_hand():
     assert structures_told_apart(labelled, answers)["structures_told_apart"] == 2
     answers["3"] = 0.4
     assert structures_told_apart(labelled, answers)["structures_told_apart"] == 1
-
-
-def test_official_training_paths_are_of_440_structures(full):
-    train = [labelled for labelled in full if labelled.split == "train"]
-    test = [labelled for labelled in full if labelled.split == "test"]
-    assert len(first_of_each_structure(train)) == 440
-    assert len(first_of_each_structure([*train, *test])) == 440 + 44  # 45 test paths, two of them of one structure
 
 
 def test_validation_shares_no_material():
