@@ -9,7 +9,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future,
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -18,10 +18,11 @@ from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.store import Dataset
 from emigbench.errors import EmigbenchError, in_words
 from emigbench.model import create
-from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, grouped, write_predictions
+from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, grouped, read_predictions, write_predictions
 from emigbench.records import Prediction
 from emigbench.splits import Fold
 from emigbench.storage import write_text
+from emigbench.submission import read_run
 from emigbench.units import PathError, Unit, UnitResult
 from emigbench.workers import WorkerDiedError
 
@@ -66,17 +67,21 @@ def evaluate(
     A path that it raises on is `failed`, and so is one whose worker dies twice; `run.json` tells the reason.
 
     What is finished is kept in `out/.unfinished`; with `resume` a run that was stopped goes on after it and ends
-    in the same `predictions.csv`, bit for bit (but for the seconds of single paths).
+    in the same `predictions.csv`, bit for bit (but for the seconds of single paths). Where `out` holds a finished run,
+    `resume` adds splits to it, with as many seeds as are asked for now.
 
     Args:
         model: registry name, `package.module:Class` or `file.py:Class`.
         data: the dataset.
         split_names: splits to run, see `emigbench.splits.SPLITS`.
         seeds: one fit for each; a single one for a model that takes paths one by one.
-        out: folder for the results; must not hold any yet.
-        resume: go on with what `out` holds.
+        out: folder for the results; must not hold any yet, unless with `resume`.
+        resume: go on with what `out` holds: an unfinished run of this plan, or a finished one on other splits.
         executor: works side by side, see `emigbench.workers`; one after the other if None.
         progress: called after each unit, or each path.
+
+    Returns:
+        Every prediction that `out` holds then.
 
     Raises:
         EmigbenchError: if the model fails (one that takes paths one by one: on all of them), or `out` holds
@@ -93,6 +98,7 @@ def evaluate(
         for fold in splits.folds(data.labels, split)
     }
     plan = {"model": model, "dataset": data.sha256, "splits": split_names, "seeds": seeds}
+    earlier = _earlier(out, plan, data) if resume else None
     _start(out, plan, resume)
     jobs = (_paths if one_by_one else _fits)(model, data, folds, out / UNFINISHED)
     done = {job.name: result for job in jobs if (result := _read_result(job)) is not None}
@@ -109,7 +115,7 @@ def evaluate(
         progress(name, len(done) + len(failed), len(jobs))
     if one_by_one:
         done = _joined(model, folds, done, failed)
-    return _finish(out, model, data, {unit: done[unit.name] for unit in folds})
+    return _finish(out, model, data, {unit: done[unit.name] for unit in folds}, earlier)
 
 
 def _fits(model: str, data: Dataset, folds: Mapping[Unit, Fold], folder: Path) -> list[Job]:
@@ -236,11 +242,41 @@ def _start(out: Path, plan: Mapping[str, Any], resume: bool) -> None:
                 f"The unfinished run in {out} has another {changed[0]} ({found.get(changed[0])!r}, now "
                 f"{plan[changed[0]]!r}); choose another --out."
             )
-    elif results:
-        raise EmigbenchError(f"{out} holds a finished run; choose another --out or remove {' and '.join(results)}.")
+    elif results and not (resume and len(results) == 2):
+        raise EmigbenchError(
+            f"{out} holds a finished run; choose another --out, add other splits with --resume or remove "
+            f"{' and '.join(results)}."
+        )
     else:
         shutil.rmtree(out / UNFINISHED, ignore_errors=True)  # units without a plan are of nobody knows what
         write_text(plan_file, json.dumps(plan))
+
+
+class _Earlier(NamedTuple):
+    """A finished run that splits are added to."""
+
+    predictions: PredictionSet
+    record: Mapping[str, Any]
+
+
+def _earlier(out: Path, plan: Mapping[str, Any], data: Dataset) -> _Earlier | None:
+    """The finished run in `out`, if there is one.
+
+    Raises:
+        EmigbenchError: if it is of another model or dataset, or holds one of the plan's splits.
+    """
+    if not (out / provenance.RUN_FILE).is_file():
+        return None
+    record = read_run(out, data.labels)
+    if record.get("model") != plan["model"]:
+        raise EmigbenchError(
+            f"The finished run in {out} is of model {record.get('model')!r}, now {plan['model']!r}; choose another "
+            f"--out."
+        )
+    predictions = read_predictions(out / PREDICTIONS_FILE, data.labels)
+    if there := [split for split in plan["splits"] if split in predictions]:
+        raise EmigbenchError(f"The finished run in {out} holds split {there[0]} already; choose another --out.")
+    return _Earlier(predictions, record)
 
 
 def _read_plan(file: Path) -> Mapping[str, Any]:
@@ -264,16 +300,22 @@ def _read_result(job: Job) -> UnitResult | None:
     return result if complete else None
 
 
-def _finish(out: Path, model: str, data: Dataset, results: Mapping[Unit, UnitResult]) -> PredictionSet:
-    """Write the whole result, then forget the units."""
-    rows = ((unit.split, unit.seed, p) for unit, result in results.items() for p in result.predictions)
+def _finish(
+    out: Path, model: str, data: Dataset, results: Mapping[Unit, UnitResult], earlier: _Earlier | None
+) -> PredictionSet:
+    """Write the whole result, what was there before included, then forget the units."""
+    rows = [(unit.split, unit.seed, p) for unit, result in results.items() for p in result.predictions]
+    if earlier:
+        rows += [
+            (s, seed, p) for s, seeds in earlier.predictions.items() for seed, given in seeds.items() for p in given
+        ]
     predictions = grouped(rows, data.labels, f"Model {model!r}")
     file = out / PREDICTIONS_FILE
     write_predictions(predictions, file)
     record = provenance.run_record(
         dataset={"name": data.name, "version": data.version, "sha256": data.sha256},
         predictions_sha256=predictions_hash(file.read_text(encoding="utf-8").splitlines()),
-        ran_on=provenance.joined_hardware(result.hardware for result in results.values()),
+        ran_on=provenance.joined(result.hardware for result in results.values()),
         model=model,
         kind=next((result.kind for result in results.values()), None),
         units=[
@@ -288,6 +330,8 @@ def _finish(out: Path, model: str, data: Dataset, results: Mapping[Unit, UnitRes
             for unit, result in results.items()
         ],
     )
+    if earlier:
+        record = provenance.added(record, earlier.record)
     write_text(out / provenance.RUN_FILE, json.dumps(record, indent=1, allow_nan=False) + "\n")
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
     return predictions

@@ -9,14 +9,14 @@ import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+RUN_FILE = "run.json"
 
 _PACKAGES = (
     "emigbench numpy scipy scikit-learn pymatgen matminer pandas torch alignn ase "
     "chgnet mace-torch mattersim sevenn lightgbm"
 )
-
-
-RUN_FILE = "run.json"
 
 
 def versions() -> dict[str, str]:
@@ -39,11 +39,11 @@ def hardware() -> dict[str, str | int]:
     }
 
 
-def joined_hardware(machines: Iterable[Mapping[str, str | int]]) -> dict[str, str | int]:
-    """The hardware of several machines as that of one: what they do not share is named with commas between."""
+def joined(records: Iterable[Mapping[str, str | int]]) -> dict[str, str | int]:
+    """The facts of several runs or machines as one: what they do not share is named with commas between."""
     found: dict[str, dict[str | int, None]] = {}
-    for machine in machines:
-        for key, value in machine.items():
+    for record in records:
+        for key, value in record.items():
             found.setdefault(key, {})[value] = None
     return {key: next(iter(v)) if len(v) == 1 else ", ".join(map(str, v)) for key, v in found.items()}
 
@@ -87,4 +87,15 @@ def run_record(
         **of_the_run,
         "versions": versions(),
         "hardware": dict(ran_on),
+    }
+
+
+def added(record: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of `run.json` of a run whose results were added to those of an earlier one."""
+    return {
+        **record,
+        "command": f"{earlier.get('command', '')} && {record['command']}",
+        "units": [*earlier.get("units", []), *record["units"]],
+        "versions": joined([earlier.get("versions", {}), record["versions"]]),
+        "hardware": joined([earlier.get("hardware", {}), record["hardware"]]),
     }

@@ -153,7 +153,7 @@ def joined(results: Sequence[UnitResult]) -> UnitResult:
         kind=next((result.kind for result in results if result.kind is not None), None),
         details=details,
         peak_memory_mb=max((r.peak_memory_mb for r in results if r.peak_memory_mb is not None), default=None),
-        hardware=provenance.joined_hardware(result.hardware for result in results),
+        hardware=provenance.joined(result.hardware for result in results),
     )
 
 

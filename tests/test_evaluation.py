@@ -346,6 +346,49 @@ def test_a_finished_folder_is_left_alone(models, data, tmp_path):
     assert (out / "predictions.csv").read_bytes() == before["predictions.csv"]
 
 
+def test_splits_are_added_to_a_finished_run(models, data, tmp_path):
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    do(f"{models}:Steady", data, out, seeds=(0, 1))
+    first = json.loads((out / "run.json").read_text())
+    found = do(f"{models}:Steady", data, out, split_names=["official"], resume=True)
+    assert {split: list(seeds) for split, seeds in found.items()} == {"official": [0], "material-cv": [0, 1]}
+    assert list(read_predictions(out / "predictions.csv", SPINELS)) == list(found)
+    record = read_run(out, SPINELS)
+    assert record["units"][:10] == first["units"]
+    assert [unit["split"] for unit in record["units"][10:]] == ["official"]
+    assert record["command"] == f"{first['command']} && {first['command']}"
+    assert record["versions"] == first["versions"]
+    assert sorted(file.name for file in out.iterdir()) == ["predictions.csv", "run.json"]
+    assert len(fits(models)) == 11
+    do(f"{models}:Steady", data, whole)
+    assert set((whole / "predictions.csv").read_text().split()) < set((out / "predictions.csv").read_text().split())
+
+
+def test_adding_splits_can_be_stopped_and_loses_nothing(models, data, tmp_path):
+    out = tmp_path / "out"
+    do(f"{models}:Breaks", data, out, split_names=["official"])
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    assert "out of memory" in refused(f"{models}:Breaks", data, out, resume=True)
+    assert {name: (out / name).read_bytes() for name in before} == before
+    models.with_name("mended").touch()
+    assert list(do(f"{models}:Breaks", data, out, resume=True)) == ["official", "material-cv"]
+    assert len(fits(models)) == 1 + 2 + 4
+
+
+def test_nothing_is_added_to_another_run(models, data, tmp_path):
+    do(f"{models}:Steady", data, tmp_path, split_names=["official"])
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
+    assert "is of model" in refused(f"{models}:Single", data, tmp_path, resume=True)
+    assert "split official already" in refused(
+        f"{models}:Steady", data, tmp_path, split_names=["material-cv", "official"], resume=True
+    )
+    text = before["run.json"].replace(data.sha256.encode(), b"0" * 64)
+    (tmp_path / "run.json").write_bytes(text)
+    assert "made on another dataset" in refused(f"{models}:Steady", data, tmp_path, resume=True)
+    assert (tmp_path / "predictions.csv").read_bytes() == before["predictions.csv"]
+    assert not (tmp_path / evaluation.UNFINISHED).exists()
+
+
 def test_resume_starts_where_nothing_was_started(models, data, tmp_path):
     do(f"{models}:Steady", data, tmp_path / "out", resume=True)
     assert (tmp_path / "out" / "run.json").is_file()

@@ -235,5 +235,5 @@ def test_a_worker_with_other_versions(data, tmp_path, cluster, monkeypatch):
 
 def test_hardware_of_several_machines_is_one_record():
     one, other = {"processor": "A", "cores": 8}, {"processor": "B", "cores": 8}
-    assert provenance.joined_hardware([one, other, one, {}]) == {"processor": "A, B", "cores": 8}
-    assert provenance.joined_hardware([one, one]) == one
+    assert provenance.joined([one, other, one, {}]) == {"processor": "A, B", "cores": 8}
+    assert provenance.joined([one, one]) == one

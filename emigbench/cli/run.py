@@ -64,7 +64,9 @@ def evaluate(
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, counted from 0.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for the result; runs/MODEL-DATASET if not given.")] = None,
     source: SourceOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was stopped, or add splits to a finished one.")
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes; each takes a fold and a seed, or one path.")] = 1,
     dask: DaskOption = None,
     smoke: Annotated[
@@ -78,6 +80,8 @@ def evaluate(
         emigbench evaluate random-forest --dataset spinels --seeds 5
 
         emigbench evaluate my_model.py:MyModel --split official --split material-cv
+
+        emigbench evaluate random-forest --split leave-group-out --out runs/random-forest-full --resume
 
         emigbench evaluate random-forest --seeds 5 --dask tcp://head:8786
     """
