@@ -22,7 +22,6 @@ from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, grouped, read
 from emigbench.records import Prediction
 from emigbench.splits import Fold
 from emigbench.storage import write_text
-from emigbench.submission import read_run
 from emigbench.units import PathError, Unit, UnitResult
 from emigbench.workers import WorkerDiedError
 
@@ -267,6 +266,8 @@ def _earlier(out: Path, plan: Mapping[str, Any], data: Dataset) -> _Earlier | No
     """
     if not (out / provenance.RUN_FILE).is_file():
         return None
+    from emigbench.submission import read_run  # needs packages that a machine for training alone may lack
+
     record = read_run(out, data.labels)
     if record.get("model") != plan["model"]:
         raise EmigbenchError(

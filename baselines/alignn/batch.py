@@ -56,7 +56,7 @@ class PreparedGraph:
     multiplicity: NDArray[np.int32]
 
     @property
-    def n_line_edges(self) -> int:
+    def n_rows(self) -> int:
         """Rows of the line graph: what memory and time of a batch go by."""
         n = len(self.atomic_numbers)
         return int((np.bincount(self.destination, minlength=n) * np.bincount(self.source, minlength=n)).sum())
@@ -185,28 +185,17 @@ class GraphBatch:
         if not graphs:
             raise EmigbenchError("a batch needs at least one graph")
         ready = [graph if isinstance(graph, PreparedGraph) else prepare(graph) for graph in graphs]
-        atoms = np.cumsum([0, *(len(graph.atomic_numbers) for graph in ready)])
-        edges = np.cumsum([0, *(len(graph.source) for graph in ready)])
-
-        def joined(name: str, shift: bool = False) -> Tensor:
-            parts = [getattr(graph, name) for graph in ready]
-            if shift:
-                parts = [part.astype(np.int64) + start for part, start in zip(parts, atoms, strict=False)]
-            return torch.from_numpy(np.concatenate(parts)).to(device)
-
-        source, destination = joined("source", shift=True), joined("destination", shift=True)
-        multiplicity = joined("multiplicity").float()
-        displacement = joined("displacement")
-        borders = np.stack([edges, atoms, atoms], axis=1)
-        angles = _line_graph(source, destination, multiplicity, int(atoms[-1]))
+        bonds, n_atoms = _crystal_links(ready, device)
+        displacement = _joined([graph.displacement for graph in ready], device)
+        angles = _line_graph(bonds.source.long(), bonds.target.long(), bonds.count, int(n_atoms.sum()))
         lengths = torch.linalg.vector_norm(displacement, dim=1)
         unit = displacement / lengths[:, None]
         cosines = -(unit.index_select(0, angles.source) * unit.index_select(0, angles.target)).sum(1)
         return cls(
-            atomic_numbers=joined("atomic_numbers").long(),
-            n_atoms=torch.from_numpy(np.diff(atoms)).to(device),
+            atomic_numbers=_joined([graph.atomic_numbers for graph in ready], device).long(),
+            n_atoms=n_atoms,
             lengths=lengths,
-            bonds=_crystal_links(source, destination, multiplicity, int(atoms[-1]), borders),
+            bonds=bonds,
             cosines=cosines.clamp_(-1, 1),
             angles=angles,
         )
@@ -219,16 +208,69 @@ class GraphBatch:
         return _moved(self, device)
 
 
+@dataclass(frozen=True, eq=False)
+class HalfwayGraph:
+    """A graph with its features behind the ALIGNN layers, for training that leaves those layers as they are.
+
+    Attributes:
+        graph: the graph.
+        atoms: (n, 256) float32.
+        edges: (e, 256) float16, to save memory.
+    """
+
+    graph: PreparedGraph
+    atoms: Tensor
+    edges: Tensor
+
+    @property
+    def n_rows(self) -> int:
+        """Bonds: what memory and time of a batch go by, since nothing reads the line graph any more."""
+        return len(self.edges)
+
+
+@dataclass(frozen=True, eq=False)
+class HalfwayBatch:
+    """Several graphs as one, behind the ALIGNN layers.
+
+    Attributes:
+        n_atoms: (graphs,) int64, atoms of each graph; they lie one graph after the other.
+        bonds: the crystal graph, atoms linked by edges.
+        atoms: (atoms, 256) float32.
+        edges: (edges, 256).
+    """
+
+    n_atoms: Tensor
+    bonds: Links
+    atoms: Tensor
+    edges: Tensor
+
+    @classmethod
+    def of(cls, graphs: Sequence[HalfwayGraph], device: torch.device | str = "cpu") -> HalfwayBatch:
+        """Pack graphs."""
+        bonds, n_atoms = _crystal_links([half.graph for half in graphs], device)
+        atoms, edges = (torch.cat([getattr(half, name) for half in graphs]) for name in ("atoms", "edges"))
+        return cls(n_atoms, bonds, atoms.to(device), edges.to(device).float())
+
+
 def _moved(batch: T, device: torch.device | str) -> T:
     values = {field.name: getattr(batch, field.name) for field in fields(batch)}
     return replace(batch, **{name: value.to(device) for name, value in values.items() if hasattr(value, "to")})
 
 
-def _crystal_links(
-    source: Tensor, destination: Tensor, multiplicity: Tensor, n_atoms: int, borders: NDArray[np.int64]
-) -> Links:
-    """The crystal graph as links between atoms; blocks are whole graphs."""
-    return Links(
+def _joined(parts: Sequence[NDArray[np.generic]], device: torch.device | str) -> Tensor:
+    return torch.from_numpy(np.concatenate(parts)).to(device)
+
+
+def _crystal_links(graphs: Sequence[PreparedGraph], device: torch.device | str) -> tuple[Links, Tensor]:
+    """The crystal graphs as links between atoms, blocks are whole graphs; and the atoms of each, (graphs,) int64."""
+    first_atom = np.cumsum([0, *(len(graph.atomic_numbers) for graph in graphs)])
+    first_edge = np.cumsum([0, *(len(graph.source) for graph in graphs)])
+    shifted = list(zip(graphs, first_atom[:-1], strict=True))
+    source = _joined([graph.source.astype(np.int64) + start for graph, start in shifted], device)
+    destination = _joined([graph.destination.astype(np.int64) + start for graph, start in shifted], device)
+    multiplicity = _joined([graph.multiplicity for graph in graphs], device).float()
+    n_atoms = int(first_atom[-1])
+    links = Links(
         source=source.int(),
         target=destination.int(),
         weight=multiplicity,
@@ -238,8 +280,9 @@ def _crystal_links(
         source_start=_starts(torch.bincount(source, minlength=n_atoms)).int(),
         by_source=torch.argsort(source, stable=True).int(),
         row=torch.arange(len(source), dtype=torch.int32, device=source.device),
-        borders=borders,
+        borders=np.stack([first_edge, first_atom, first_atom], axis=1),
     )
+    return links, torch.from_numpy(np.diff(first_atom)).to(device)
 
 
 def _line_graph(source: Tensor, destination: Tensor, multiplicity: Tensor, n_atoms: int) -> Links:

@@ -6,8 +6,9 @@ import hashlib
 import logging
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from emigbench_baselines.alignn.checkpoints import copy_backbone, load
 from emigbench_baselines.alignn.graph import crystal_graph, has_final_state
 from emigbench_baselines.alignn.graph_store import path_neighbours
 from emigbench_baselines.alignn.network import Backbone, build
-from emigbench_baselines.alignn.recipes import RECIPES, Recipe, original, short
+from emigbench_baselines.alignn.recipes import RECIPES, Recipe, frozen, original, short
 from emigbench_baselines.alignn.training import Epoch, Sample
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,11 @@ class GraphModel:
         if self.recipe.pretrained:
             weights = pretrained_weights()
             copy_backbone(network, load(weights), str(weights))
+        started = time.monotonic()
+        if self.recipe.frozen_alignn_layers:
+            network.freeze_alignn_layers()
+            samples = self._halfway(network.to(self.device), samples)
+        frozen_seconds = time.monotonic() - started
         checkpoint = cache_folder() / "training" / f"{self._key(train, seed)}.pt"
         with progress_on_stderr(f"{self.recipe.network}, epochs") as progress:
             self.epochs = training.train(
@@ -115,7 +121,7 @@ class GraphModel:
                 log=lambda epoch, total: progress(self._in_words(epoch), epoch.number, total),
             )
         self._network = network
-        self.fit_seconds = math.fsum(epoch.seconds for epoch in self.epochs)
+        self.fit_seconds = frozen_seconds + math.fsum(epoch.seconds for epoch in self.epochs)
         answers = self._values({labelled.id: sample for labelled, sample in zip(train, samples, strict=True)})
         answered = [labelled for labelled in train if labelled.id in answers]
         self._on_train = {
@@ -181,6 +187,16 @@ class GraphModel:
             for kind in kinds[self.recipe.inputs]
             for neighbours in path_neighbours(path, kind)  # type: ignore[arg-type]
         )
+
+    def _halfway(self, network: Backbone, samples: Sequence[Sample]) -> list[Sample]:
+        """The samples behind the ALIGNN layers."""
+        done = []
+        with progress_on_stderr(f"{self.recipe.network}, answers of the frozen layers") as progress:
+            for sample in samples:
+                halves = tuple(training.halfway(network, graph, self.device) for graph in sample.graphs)
+                done.append(replace(sample, graphs=halves))
+                progress("", len(done), len(samples))
+        return done
 
     def _key(self, train: Sequence[LabelledPath], seed: int) -> str:
         """Everything that the weights depend on, as sha256: two runs share a checkpoint only if they are the same."""
@@ -253,6 +269,11 @@ def published(name: str) -> GraphModel:
 def shortened(name: str) -> GraphModel:
     """A model of the registry with the short recipe; there as `short:NAME`."""
     return GraphModel(short(_recipe(name)))
+
+
+def partly_frozen(name: str) -> GraphModel:
+    """A model of the registry whose pre-trained ALIGNN layers are left as they are; there as `frozen:NAME`."""
+    return GraphModel(frozen(_recipe(name)))
 
 
 def _recipe(name: str) -> Recipe:

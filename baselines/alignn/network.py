@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from emigbench import EmigbenchError
 from emigbench_baselines.alignn import elements
-from emigbench_baselines.alignn.batch import GraphBatch
+from emigbench_baselines.alignn.batch import GraphBatch, HalfwayBatch
 from emigbench_baselines.alignn.layers import (
     WIDTH,
     AlignnLayer,
@@ -61,35 +61,47 @@ class Backbone(nn.Module):
 
     def embed(self, batch: GraphBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Features (rows, 256) of atoms, bonds and angles before the first convolution."""
-        atoms = self.atom_embedding(self.element_features[batch.atomic_numbers], _ones(batch))
+        atoms = self.atom_embedding(
+            self.element_features[batch.atomic_numbers], _ones(batch.atomic_numbers, batch.lengths)
+        )
         edges = self.edge_embedding(batch.lengths, batch.bonds.count)
         return full_precision(atoms), full_precision(edges), self.angle_embedding(batch.cosines, batch.angles.count)
 
-    def atom_features(
+    def halfway(
         self,
         batch: GraphBatch,
         embedded: tuple[Tensor, Tensor, Tensor] | None = None,
         alignn_layers: nn.ModuleList | None = None,
-        gcn_layers: nn.ModuleList | None = None,
-    ) -> Tensor:
-        """(atoms, 256) behind the last convolution.
+    ) -> HalfwayBatch:
+        """Behind the last ALIGNN layer.
 
-        The angles behind the last ALIGNN layer, and the bonds behind the last convolution, are read by nothing and
-        not computed; neither are the batch statistics of theirs, which no prediction depends on.
+        The angles there are read by nothing and not computed; neither are the batch statistics of theirs, which no
+        prediction depends on.
         """
         atoms, edges, triplets = embedded or self.embed(batch)
-        alignn_layers, gcn_layers = alignn_layers or self.alignn_layers, gcn_layers or self.gcn_layers
-        count = _ones(batch)
+        alignn_layers = alignn_layers or self.alignn_layers
         for layer in alignn_layers:
-            last = layer is alignn_layers[-1]
             atoms, edges, triplets = layer(
-                batch.bonds, batch.angles, atoms, edges, triplets, count, update_triplets=not last
+                batch.bonds,
+                batch.angles,
+                atoms,
+                edges,
+                triplets,
+                _ones(batch.atomic_numbers, batch.lengths),
+                update_triplets=layer is not alignn_layers[-1],
             )
-        for layer in gcn_layers:
-            atoms, edges = layer(batch.bonds, atoms, edges, count, update_edges=layer is not gcn_layers[-1])
-        return atoms
+        return HalfwayBatch(batch.n_atoms, batch.bonds, atoms, edges)
 
-    def pooled(self, batch: GraphBatch) -> Tensor:
+    def atom_features(self, batch: GraphBatch | HalfwayBatch) -> Tensor:
+        """(atoms, 256) behind the last convolution."""
+        return _convolved(batch if isinstance(batch, HalfwayBatch) else self.halfway(batch), self.gcn_layers)
+
+    def freeze_alignn_layers(self) -> None:
+        """Leave the embeddings and the ALIGNN layers, all that reads an angle, out of training."""
+        for module in (self.atom_embedding, self.edge_embedding, self.angle_embedding, self.alignn_layers):
+            module.requires_grad_(False)
+
+    def pooled(self, batch: GraphBatch | HalfwayBatch) -> Tensor:
         """(graphs, 256), the mean over the atoms of each graph."""
         return mean_of_runs(self.atom_features(batch), batch.n_atoms)
 
@@ -171,11 +183,11 @@ class Change(Backbone):
         """(graphs,) scaled barriers."""
         start = self.embed(initial)
         change = self._short(initial, tuple(_private(x) for x in start)) - self._short(final, self.embed(final))
-        full = mean_of_runs(self.atom_features(initial, start), initial.n_atoms)
+        full = mean_of_runs(_convolved(self.halfway(initial, start), self.gcn_layers), initial.n_atoms)
         return self.heads(self.fc(torch.cat([full, change], dim=1))).squeeze(1)
 
     def _short(self, batch: GraphBatch, embedded: tuple[Tensor, ...]) -> Tensor:
-        atoms = self.atom_features(batch, embedded, self.alignn_layers_1, self.gcn_layers_1)
+        atoms = _convolved(self.halfway(batch, embedded, self.alignn_layers_1), self.gcn_layers_1)
         return mean_of_runs(atoms, batch.n_atoms)
 
 
@@ -261,9 +273,17 @@ def _in_full_precision(layer: nn.Module, x: Tensor) -> Tensor:
     return answer
 
 
-def _ones(batch: GraphBatch) -> Tensor:
-    """(atoms,): an atom is never a copy of another."""
-    return torch.ones_like(batch.atomic_numbers, dtype=batch.lengths.dtype)
+def _convolved(half: HalfwayBatch, layers: nn.ModuleList) -> Tensor:
+    """(atoms, 256) behind convolutions on the crystal graph; the bonds behind the last are read by nothing."""
+    atoms, edges = half.atoms, half.edges
+    for layer in layers:
+        atoms, edges = layer(half.bonds, atoms, edges, _ones(atoms, atoms), update_edges=layer is not layers[-1])
+    return atoms
+
+
+def _ones(rows: Tensor, like: Tensor) -> Tensor:
+    """(rows,) counts: an atom is never a copy of another."""
+    return torch.ones(len(rows), dtype=like.dtype, device=like.device)
 
 
 def _private(x: Tensor) -> Tensor:

@@ -122,7 +122,7 @@ def pretrain(
     with the others where they are held out.
     """
     samples, held_out = read(archive, canonical=recipe.canonical, limit=limit)
-    samples = [sample for sample in samples if sample.n_line_edges <= largest]
+    samples = [sample for sample in samples if sample.n_rows <= largest]
     out.mkdir(parents=True, exist_ok=True)
     order = np.random.default_rng(seed).permutation(len(samples))
     n_validation = int(VALIDATION_SHARE * len(samples))

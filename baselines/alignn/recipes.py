@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
+from emigbench import EmigbenchError
+
 Inputs = Literal["band", "endpoints", "band-and-subgraph"]
 
 
@@ -35,6 +37,7 @@ class Recipe:
         decay_by_name: decay every parameter without bias, bn or norm in its name, as the original does.
         average_over_all: divide the loss by all targets, known or not (Equation 2 of the paper).
         mixed_precision: train in bfloat16 where the device has instructions for it.
+        frozen_alignn_layers: leave the pre-trained embeddings and ALIGNN layers as they are; see `frozen`.
         single_path: train on one path of each material alone, see `emigbench.splits.is_single_path`.
     """
 
@@ -54,6 +57,7 @@ class Recipe:
     decay_by_name: bool = False
     average_over_all: bool = False
     mixed_precision: bool = True
+    frozen_alignn_layers: bool = False
     single_path: bool = False
 
 
@@ -74,6 +78,22 @@ def original(recipe: Recipe) -> Recipe:
 def short(recipe: Recipe) -> Recipe:
     """A twentieth of the epochs, in small batches: what a CPU can do; a stopgap."""
     return replace(recipe, epochs=25, batch_size=16, patience=None)
+
+
+def frozen(recipe: Recipe) -> Recipe:
+    """Train what stands behind the pre-trained ALIGNN layers, whose answers are computed once; a stopgap.
+
+    An epoch is a sixteenth of the work. MODEL-2 and the scratch models have ALIGNN layers that were never trained.
+
+    Raises:
+        EmigbenchError: for those.
+    """
+    if not recipe.pretrained or recipe.network == "model-2":
+        raise EmigbenchError(
+            f"{recipe.network} with this recipe has ALIGNN layers that start from random weights, so they cannot be "
+            f"left as they are; use short: for a short training of all layers."
+        )
+    return replace(recipe, epochs=100, batch_size=16, patience=None, frozen_alignn_layers=True)
 
 
 _SCRATCH = Recipe(

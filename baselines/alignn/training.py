@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emigbench import EmigbenchError
-from emigbench_baselines.alignn.batch import GraphBatch, PreparedGraph
+from emigbench_baselines.alignn.batch import GraphBatch, HalfwayBatch, HalfwayGraph, PreparedGraph
+from emigbench_baselines.alignn.network import Backbone
 from emigbench_baselines.alignn.recipes import Recipe
 
 FloatArray = NDArray[np.float64]
@@ -28,8 +29,8 @@ Log = Callable[["Epoch", int], None]
 
 SAVE_SECONDS = 60.0
 """How often a run is kept at most."""
-LINE_EDGES = {"cpu": 400_000, "cuda": 6_000_000}
-"""Rows of the line graph in one pass; a larger batch is cut and its gradients are added up."""
+LARGEST_PASS = {"cpu": 400_000, "cuda": 6_000_000}
+"""Rows in one pass; a larger batch is cut and its gradients are added up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +43,14 @@ class Sample:
         mask: (k,) 1 where the target is known.
     """
 
-    graphs: tuple[PreparedGraph, ...]
+    graphs: tuple[PreparedGraph, ...] | tuple[HalfwayGraph, ...]
     target: FloatArray
     mask: FloatArray
 
     @property
-    def n_line_edges(self) -> int:
-        """Rows of the line graphs: what memory and time go by."""
-        return sum(graph.n_line_edges for graph in self.graphs)
+    def n_rows(self) -> int:
+        """Rows of the largest tensors: what memory and time go by."""
+        return sum(graph.n_rows for graph in self.graphs)
 
 
 @dataclass(frozen=True)
@@ -140,12 +141,20 @@ def train(
 
 
 @torch.no_grad()
+def halfway(network: Backbone, graph: PreparedGraph, device: str) -> HalfwayGraph:
+    """A graph's features behind the ALIGNN layers, in eval mode."""
+    network.eval()
+    half = network.halfway(GraphBatch.of([graph], device))
+    return HalfwayGraph(graph, half.atoms.cpu(), half.edges.half().cpu())
+
+
+@torch.no_grad()
 def predict(network: nn.Module, samples: Sequence[Sample], device: str) -> FloatArray:
     """(n, k) scaled predictions in eval mode, in the order of the samples."""
     network.eval()
     values = np.zeros((len(samples), len(samples[0].target) if samples else 0))
-    largest_first = sorted(range(len(samples)), key=lambda i: -samples[i].n_line_edges)
-    for part in _parts(largest_first, samples, LINE_EDGES[device]):
+    largest_first = sorted(range(len(samples)), key=lambda i: -samples[i].n_rows)
+    for part in _parts(largest_first, samples, LARGEST_PASS[device]):
         values[part] = _forward(network, [samples[i] for i in part], device).double().cpu().numpy()
     return values
 
@@ -188,7 +197,7 @@ def _train_epoch(
     for rows in batches:
         optimizer.zero_grad(set_to_none=True)
         known = sum(float(samples[i].mask.size if recipe.average_over_all else samples[i].mask.sum()) for i in rows)
-        for part in _parts(list(rows), samples, LINE_EDGES[device]):
+        for part in _parts(list(rows), samples, LARGEST_PASS[device]):
             chosen = [samples[i] for i in part]
             with _precision(recipe, device):
                 output = _forward(network, chosen, device)
@@ -203,9 +212,14 @@ def _train_epoch(
 def _forward(network: nn.Module, samples: Sequence[Sample], device: str) -> Tensor:
     """(n, k) outputs of the network."""
     n_inputs = len(samples[0].graphs)
-    batches = [GraphBatch.of([sample.graphs[i] for sample in samples], device) for i in range(n_inputs)]
+    batches = [_packed([sample.graphs[i] for sample in samples], device) for i in range(n_inputs)]
     output: Tensor = network(*batches)
     return output.float().reshape(len(samples), -1)
+
+
+def _packed(graphs: Sequence[PreparedGraph | HalfwayGraph], device: str) -> GraphBatch | HalfwayBatch:
+    halves = [graph for graph in graphs if isinstance(graph, HalfwayGraph)]
+    return HalfwayBatch.of(halves, device) if halves else GraphBatch.of(graphs, device)
 
 
 def _precision(recipe: Recipe, device: str) -> torch.autocast:
@@ -226,7 +240,7 @@ def _parts(rows: Sequence[int], samples: Sequence[Sample], limit: int) -> Iterat
     part: list[int] = []
     size = 0
     for row in rows:
-        own = samples[row].n_line_edges
+        own = samples[row].n_rows
         if part and size + own > limit:
             yield part
             part, size = [], 0
@@ -237,7 +251,7 @@ def _parts(rows: Sequence[int], samples: Sequence[Sample], limit: int) -> Iterat
 
 
 def _parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Weights with decay; biases and batch-norm parameters without.
+    """Weights with decay; biases and batch-norm parameters without. What is frozen is in neither.
 
     The authors tell them apart by name, and so decay the norms inside the embeddings (models.md 3); the original
     recipe does the same.
@@ -250,6 +264,8 @@ def _parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]
     }
     free, decayed = [], []
     for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
         if recipe.decay_by_name:
             is_free = any(word in name for word in ("bias", "bn", "norm"))
         else:

@@ -106,6 +106,41 @@ def test_pretrained_weights_are_taken(weights):
     torch.testing.assert_close(taken[name], given[name], atol=1e-3, rtol=1e-3)
 
 
+def frozen_model(name="model-3") -> GraphModel:
+    recipe = dataclasses.replace(models.partly_frozen(name).recipe, epochs=2, batch_size=3, mixed_precision=False)
+    return GraphModel(recipe, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["model-3", "model-4", "model-1-cc"])
+def test_frozen_layers_stay_as_they_are_and_the_others_learn(weights, name):
+    model = frozen_model(name)
+    model.fit(TRAIN, seed=0)
+    given = load_weights(models.pretrained_weights())
+    for key, value in model._network.state_dict().items():
+        part = key.partition(".")[0]
+        if part in ("alignn_layers", "atom_embedding", "edge_embedding", "angle_embedding"):
+            assert torch.equal(value, given[key]), key
+        elif part == "gcn_layers" and key.endswith("gate.weight"):
+            assert not torch.allclose(value, given[key], rtol=0, atol=1e-5), key
+    assert model.predict(HELD_OUT) == model.predict(HELD_OUT)
+
+
+def test_frozen_layers_are_answered_for_once_and_alike(weights):
+    """What training sees of the frozen layers is what a prediction computes, but for their half precision."""
+    model = frozen_model()
+    model.fit(TRAIN, seed=0)
+    answers = model.predict([labelled.path for labelled in TRAIN])
+    errors = [abs(answer.e_m - labelled.e_m) for answer, labelled in zip(answers, TRAIN, strict=True)]
+    assert model.details["train_mae_ev"] == pytest.approx(np.mean(errors), abs=2e-3)
+    assert model.details["recipe"]["frozen_alignn_layers"] is True
+
+
+@pytest.mark.parametrize("name", ["model-2", "scratch-cc", "model-3-scratch"])
+def test_layers_that_were_never_trained_are_not_frozen(name):
+    with pytest.raises(EmigbenchError, match=r"random weights.*use short:"):
+        models.partly_frozen(name)
+
+
 def test_other_recipes_of_a_model_by_prefix():
     short, published = models.shortened("model-4"), models.published("model-4")
     assert (short.recipe.network, short.recipe.epochs, short.recipe.shuffle) == ("model-4", 25, True)

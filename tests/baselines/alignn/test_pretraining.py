@@ -74,7 +74,7 @@ def test_it_trains_scores_and_keeps_the_weights(archive, tmp_path):
 
 
 def test_large_structures_are_left_out_of_training_and_not_of_the_scores(archive, tmp_path):
-    sizes = sorted(sample.n_line_edges for sample in pretraining.read(archive)[0])
+    sizes = sorted(sample.n_rows for sample in pretraining.read(archive)[0])
     options = ["--epochs", "1", "--device", "cpu", "--largest", str(sizes[10]), "--batch-size", "4"]
     pretraining.main(["train", str(archive), str(tmp_path / "out"), *options])
     report = json.loads((tmp_path / "out" / "pretraining.json").read_text())

@@ -106,7 +106,7 @@ def test_the_best_epoch_is_kept_and_the_run_stops_early():
 def test_predictions_do_not_depend_on_the_company(monkeypatch):
     network, _ = fitted()
     together = predict(network, SAMPLES, "cpu")
-    monkeypatch.setitem(training.LINE_EDGES, "cpu", 1)
+    monkeypatch.setitem(training.LARGEST_PASS, "cpu", 1)
     alone = predict(network, SAMPLES, "cpu")
     reordered = predict(network, SAMPLES[::-1], "cpu")[::-1]
     np.testing.assert_allclose(together, alone, atol=1e-5)
