@@ -236,7 +236,7 @@ class HalfwayBatch:
         n_atoms: (graphs,) int64, atoms of each graph; they lie one graph after the other.
         bonds: the crystal graph, atoms linked by edges.
         atoms: (atoms, 256) float32.
-        edges: (edges, 256).
+        edges: (edges, 256) float32.
     """
 
     n_atoms: Tensor
@@ -248,8 +248,8 @@ class HalfwayBatch:
     def of(cls, graphs: Sequence[HalfwayGraph], device: torch.device | str = "cpu") -> HalfwayBatch:
         """Pack graphs."""
         bonds, n_atoms = _crystal_links([half.graph for half in graphs], device)
-        atoms, edges = (torch.cat([getattr(half, name) for half in graphs]) for name in ("atoms", "edges"))
-        return cls(n_atoms, bonds, atoms.to(device), edges.to(device).float())
+        atoms, edges = ([getattr(half, name).to(device).float() for half in graphs] for name in ("atoms", "edges"))
+        return cls(n_atoms, bonds, torch.cat(atoms), torch.cat(edges))
 
 
 def _moved(batch: T, device: torch.device | str) -> T:

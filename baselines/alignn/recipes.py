@@ -93,7 +93,7 @@ def frozen(recipe: Recipe) -> Recipe:
             f"{recipe.network} with this recipe has ALIGNN layers that start from random weights, so they cannot be "
             f"left as they are; use short: for a short training of all layers."
         )
-    return replace(recipe, epochs=100, batch_size=16, patience=None, frozen_alignn_layers=True)
+    return replace(recipe, epochs=60, batch_size=16, patience=None, frozen_alignn_layers=True)
 
 
 _SCRATCH = Recipe(

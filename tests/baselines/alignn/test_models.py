@@ -107,7 +107,7 @@ def test_pretrained_weights_are_taken(weights):
 
 
 def frozen_model(name="model-3") -> GraphModel:
-    recipe = dataclasses.replace(models.partly_frozen(name).recipe, epochs=2, batch_size=3, mixed_precision=False)
+    recipe = dataclasses.replace(models.partly_frozen(name).recipe, epochs=2, batch_size=3)
     return GraphModel(recipe, device="cpu")
 
 
