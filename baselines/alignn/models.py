@@ -98,15 +98,11 @@ class GraphModel:
         self._approximated = sum(not has_final_state(labelled.path) for labelled in train)
         materials = [labelled.path.material_id for labelled in train]
         fitted, held = validation_rows(materials, seed) if self.recipe.grouped_validation else file_order(len(train))
-        torch.manual_seed(seed)
-        network = build(self.recipe.network)
-        if self.recipe.pretrained:
-            weights = pretrained_weights()
-            copy_backbone(network, load(weights), str(weights))
+        network = self._initial_network(seed)
         started = time.monotonic()
         if self.recipe.frozen_alignn_layers:
             network.freeze_alignn_layers()
-            samples = self._halfway(network.to(self.device), samples)
+            samples = self._halfway(network, [labelled.id for labelled in train], samples)
         frozen_seconds = time.monotonic() - started
         checkpoint = cache_folder() / "training" / f"{self._key(train, seed)}.pt"
         with progress_on_stderr(f"{self.recipe.network}, epochs") as progress:
@@ -188,14 +184,22 @@ class GraphModel:
             for neighbours in path_neighbours(path, kind)  # type: ignore[arg-type]
         )
 
-    def _halfway(self, network: Backbone, samples: Sequence[Sample]) -> list[Sample]:
+    def _initial_network(self, seed: int) -> Backbone:
+        torch.manual_seed(seed)
+        network = build(self.recipe.network)
+        if self.recipe.pretrained:
+            weights = pretrained_weights()
+            copy_backbone(network, load(weights), str(weights))
+        return network.to(self.device)
+
+    def _halfway(self, network: Backbone, ids: Sequence[str], samples: Sequence[Sample]) -> list[Sample]:
         """The samples behind the ALIGNN layers."""
         done = []
         with progress_on_stderr(f"{self.recipe.network}, answers of the frozen layers") as progress:
-            for sample in samples:
+            for path_id, sample in zip(ids, samples, strict=True):
                 halves = tuple(training.halfway(network, graph, self.device) for graph in sample.graphs)
                 done.append(replace(sample, graphs=halves))
-                progress("", len(done), len(samples))
+                progress(path_id, len(done), len(samples))
         return done
 
     def _key(self, train: Sequence[LabelledPath], seed: int) -> str:
