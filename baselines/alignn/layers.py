@@ -194,18 +194,18 @@ class Attention(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor, n_atoms: Tensor) -> Tensor:
-        """(atoms, width), graph after graph, to (graphs, width).
+        """(atoms, width), graph after graph, to (graphs, width)."""
+        sizes = n_atoms.tolist()
+        queries, keys, values = (
+            torch.relu(layer(x)).split(sizes) for layer in (self.linear_q, self.linear_k, self.linear_v)
+        )
+        pooled = [self._of_one(*graph) for graph in zip(queries, keys, values, strict=True)]
+        return self.norm(mean_of_runs(x, n_atoms) + torch.stack(pooled))
 
-        Graphs are padded to the longest; what is padded has no part in any sum.
-        """
-        padded = nn.utils.rnn.pad_sequence(x.split(n_atoms.tolist()), batch_first=True)
-        present = torch.arange(padded.shape[1], device=x.device) < n_atoms[:, None]
-        query, key, value = (torch.relu(layer(padded)) for layer in (self.linear_q, self.linear_k, self.linear_v))
-        query = query * present[:, :, None]  # tanh(0) = 0: a padded query adds nothing to a row sum
-        score = full_precision(torch.tanh(key @ query.transpose(1, 2))).sum(2).masked_fill(~present, -torch.inf)
-        weight = F.dropout(torch.softmax(score, dim=1), self.dropout, self.training)
-        pooled = (weight[:, None] @ full_precision(value)).squeeze(1)
-        return self.norm(mean_of_runs(x, n_atoms) + pooled)
+    def _of_one(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        score = full_precision(torch.tanh(key @ query.t())).sum(1)
+        weight = F.dropout(torch.softmax(score, dim=0), self.dropout, self.training)
+        return weight @ full_precision(value)
 
 
 def mean_of_runs(x: Tensor, lengths: Tensor) -> Tensor:
