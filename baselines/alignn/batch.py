@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -101,6 +101,7 @@ def _check(graph: CrystalGraph) -> None:
 
 
 T = TypeVar("T", "Links", "GraphBatch")
+B = TypeVar("B", "GraphBatch", "HalfwayBatch")
 
 
 class Chunk(NamedTuple):
@@ -253,8 +254,31 @@ class HalfwayBatch:
 
 
 def _moved(batch: T, device: torch.device | str) -> T:
-    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return replace(batch, **{name: value.to(device) for name, value in values.items() if hasattr(value, "to")})
+    return replace(batch, **{name: value.to(device) for name, value in _values(batch).items() if hasattr(value, "to")})
+
+
+def together(first: B, second: B) -> B:
+    """Two batches as one: the graphs of the first, then those of the second."""
+    return replace(first, **{name: _together(a, getattr(second, name)) for name, a in _values(first).items()})
+
+
+def _together(first: Tensor | Links, second: Tensor | Links) -> Tensor | Links:
+    if isinstance(first, Tensor):
+        return torch.cat([first, second])
+    n_nodes, n_rows = len(first.target_node), len(first.row)
+    shift = dict.fromkeys(("source", "target", "target_node"), n_nodes)
+    shift |= dict.fromkeys(("row", "target_start", "source_start", "by_source"), n_rows)
+    after = _values(second)
+    values = {
+        name: torch.cat([a, after[name] + shift.get(name, 0)])
+        for name, a in _values(first).items()
+        if isinstance(a, Tensor)
+    }
+    return Links(**values, borders=np.concatenate([first.borders, first.borders[-1] + second.borders[1:]]))
+
+
+def _values(record: Links | GraphBatch | HalfwayBatch) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def _joined(parts: Sequence[NDArray[np.generic]], device: torch.device | str) -> Tensor:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from emigbench import EmigbenchError
 from emigbench_baselines.alignn import elements
-from emigbench_baselines.alignn.batch import GraphBatch, HalfwayBatch
+from emigbench_baselines.alignn.batch import GraphBatch, HalfwayBatch, together
 from emigbench_baselines.alignn.layers import (
     WIDTH,
     AlignnLayer,
@@ -192,18 +193,35 @@ class Change(Backbone):
 
 
 class BandAndSurroundings(Backbone):
-    """MODEL-4: the band's cell and the bonds of its images, both read out by attention."""
+    """MODEL-4: the band's cell and the bonds of its images, both read out by attention.
+
+    Atoms of a cell and of the few bonds around its images differ: in most layers the means of their features are half
+    a standard deviation apart. Both go through the network as one batch, so that batch statistics of training are
+    those that the running ones become. The authors' network takes one after the other (`BandThenSurroundings`).
+    """
 
     def __init__(self) -> None:
         super().__init__(n_heads=1, n_joined=2)
         self.attention = Attention()
         self.attention1 = Attention()
 
-    def forward(self, band: GraphBatch, subgraph: GraphBatch) -> Tensor:
+    def forward(self, band: GraphBatch | HalfwayBatch, subgraph: GraphBatch | HalfwayBatch) -> Tensor:
         """(graphs,) scaled barriers."""
-        whole = self.attention(self.atom_features(band), band.n_atoms)
-        near = self.attention1(self.atom_features(subgraph), subgraph.n_atoms)
+        of_band, of_subgraph = self._atom_features(band, subgraph)
+        whole, near = self.attention(of_band, band.n_atoms), self.attention1(of_subgraph, subgraph.n_atoms)
         return self.heads(self.fc(torch.cat([whole, near], dim=1))).squeeze(1)
+
+    def _atom_features(self, band: Any, subgraph: Any) -> tuple[Tensor, Tensor]:
+        both = self.atom_features(together(band, subgraph))
+        n = int(band.n_atoms.sum())
+        return both[:n], both[n:]
+
+
+class BandThenSurroundings(BandAndSurroundings):
+    """MODEL-4 as published: in training each of the two is normalised by itself, in prediction both by a mixture."""
+
+    def _atom_features(self, band: Any, subgraph: Any) -> tuple[Tensor, Tensor]:
+        return self.atom_features(band), self.atom_features(subgraph)
 
 
 class ScratchSum(Backbone):
@@ -247,6 +265,7 @@ NETWORKS: Mapping[str, Callable[[], Backbone]] = MappingProxyType(
         "model-2": Change,
         "model-3": Band,
         "model-4": BandAndSurroundings,
+        "model-4-apart": BandThenSurroundings,
         "scratch-add": ScratchSum,
         "scratch-sub": ScratchDifference,
         "scratch-cc": ScratchJoined,

@@ -2,7 +2,8 @@
 
 The published settings are those of Devi, Butler, Sai Gautam (DOI 10.1038/s41524-026-01972-8). Mended by default:
 batches are shuffled, no path is dropped, validation paths are drawn by material, weight decay leaves batch-norm
-parameters alone, early stopping works. `original(recipe)` undoes that.
+parameters alone, early stopping works, MODEL-4's two graphs share their batch statistics. `original(recipe)` undoes
+that.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def original(recipe: Recipe) -> Recipe:
     scratch = recipe.network.startswith("scratch")
     return replace(
         recipe,
+        network="model-4-apart" if recipe.network == "model-4" else recipe.network,
         shuffle=scratch,
         patience=None,
         grouped_validation=False,

@@ -180,6 +180,7 @@ def test_variants_take_the_backbone_and_nothing_else(mpt, name):
         "model-1-cc": {"fc"},
         "model-2": {"fc", "alignn_layers_1", "gcn_layers_1"},
         "model-4": {"fc", "attention", "attention1"},
+        "model-4-apart": {"fc", "attention", "attention1"},
     }
     heads = {"fc"} if name.startswith("scratch") else {"conv_to_fc", "fc_hp", "fc_out"}
     assert random == heads | extra.get(name, set())

@@ -144,7 +144,11 @@ def test_layers_that_were_never_trained_are_not_frozen(name):
 def test_other_recipes_of_a_model_by_prefix():
     short, published = models.shortened("model-4"), models.published("model-4")
     assert (short.recipe.network, short.recipe.epochs, short.recipe.shuffle) == ("model-4", 25, True)
-    assert (published.recipe.network, published.recipe.epochs, published.recipe.shuffle) == ("model-4", 500, False)
+    assert (published.recipe.network, published.recipe.epochs, published.recipe.shuffle) == (
+        "model-4-apart",
+        500,
+        False,
+    )
     with pytest.raises(EmigbenchError, match=r"There is no graph model 'model-5'; there are scratch-add, .*\.$"):
         models.shortened("model-5")
 

@@ -28,6 +28,7 @@ COUNTS = {
     "model-2": 5_197_313,
     "model-3": 4_076_033,
     "model-4": 4_603_137,
+    "model-4-apart": 4_603_137,
     "scratch-add": 4_026_753,
     "scratch-sub": 4_026_753,
     "scratch-cc": 4_158_081,
@@ -227,13 +228,13 @@ def expected_keys(name: str) -> set[str]:
     if not name.startswith("scratch"):
         for i in range(7 if name == "mpt" else 1):
             keys |= linear(f"conv_to_fc.{i}") | linear(f"fc_hp.{i}.0") | linear(f"fc_out.{i}")
-    if name in ("model-1-cc", "model-2", "model-4", "scratch-add", "scratch-sub"):
+    if name in ("model-1-cc", "model-2", "model-4", "model-4-apart", "scratch-add", "scratch-sub"):
         keys |= linear("fc")
     if name == "scratch-cc":
         keys |= linear("fc.0") | linear("fc.1")
     if name == "model-2":
         keys |= alignn("alignn_layers_1.0") | conv("gcn_layers_1.0")
-    if name == "model-4":
+    if name in ("model-4", "model-4-apart"):
         for path in ("attention", "attention1"):
             keys |= set().union(*(linear(f"{path}.{part}") for part in ("linear_q", "linear_k", "linear_v", "norm")))
     return keys
@@ -265,6 +266,35 @@ def test_the_line_graph_is_that_of_the_definition(seed, n, k):
         expected += [(a + shift, b + shift) for a, b in zip(i, j, strict=True)]
         shift += graph.n_edges
     assert found == sorted(expected)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 3))
+@settings(max_examples=30, deadline=None)
+def test_two_batches_together_are_the_batch_of_all_their_graphs(seed, n_first, n_second):
+    graphs = [random_graph(seed + i, 3 + i) for i in range(n_first + n_second)]
+    found = batches.together(GraphBatch.of(graphs[:n_first]), GraphBatch.of(graphs[n_first:]))
+    expected = GraphBatch.of(graphs)
+    for record, other in ((found, expected), (found.bonds, expected.bonds), (found.angles, expected.angles)):
+        for field in dataclasses.fields(record):
+            a, b = getattr(record, field.name), getattr(other, field.name)
+            if isinstance(a, torch.Tensor):
+                assert a.dtype == b.dtype, field.name
+                assert torch.equal(a, b), field.name
+            elif field.name == "borders":
+                np.testing.assert_array_equal(a, b)
+
+
+def test_both_of_model_4_predict_alike_and_train_apart():
+    """Running statistics serve both; the batch's own are those of all graphs in one, of each input in the other."""
+    together, apart = seeded("model-4"), seeded("model-4-apart")
+    apart.load_state_dict(together.state_dict())
+    packed = [GraphBatch.of(graphs) for graphs in graphs_for("model-4", 1, 2)]
+    torch.testing.assert_close(together.eval()(*packed), apart.eval()(*packed))
+    for network in (together, apart):
+        torch.manual_seed(0)
+        network.train()(*packed)
+    key = "gcn_layers.0.bn_nodes.num_batches_tracked"
+    assert apart.state_dict()[key] - together.state_dict()[key] == 1
 
 
 @given(st.integers(0, 10_000))
