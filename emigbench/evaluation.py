@@ -67,7 +67,7 @@ def evaluate(
 
     What is finished is kept in `out/.unfinished`; with `resume` a run that was stopped goes on after it and ends
     in the same `predictions.csv`, bit for bit (but for the seconds of single paths). Where `out` holds a finished run,
-    `resume` adds splits to it, with as many seeds as are asked for now.
+    `resume` adds the splits and seeds that it lacks.
 
     Args:
         model: registry name, `package.module:Class` or `file.py:Class`.
@@ -75,7 +75,7 @@ def evaluate(
         split_names: splits to run, see `emigbench.splits.SPLITS`.
         seeds: one fit for each; a single one for a model that takes paths one by one.
         out: folder for the results; must not hold any yet, unless with `resume`.
-        resume: go on with what `out` holds: an unfinished run of this plan, or a finished one on other splits.
+        resume: go on with what `out` holds: an unfinished run of this plan, or a finished one that lacks a part of it.
         executor: works side by side, see `emigbench.workers`; one after the other if None.
         progress: called after each unit, or each path.
 
@@ -90,14 +90,18 @@ def evaluate(
     split_names, seeds = list(dict.fromkeys(split_names)), list(dict.fromkeys(seeds))
     if one_by_one and len(seeds) > 1:
         raise EmigbenchError(f"Model {model!r} takes paths one by one and no seed changes it; ask for a single seed.")
+    plan = {"model": model, "dataset": data.sha256, "splits": split_names, "seeds": seeds}
+    earlier = _earlier(out, model, data) if resume else None
     folds = {
         Unit(split, fold.name, seed): fold
         for split in split_names
         for seed in seeds
+        if earlier is None or seed not in earlier.predictions.get(split, {})
         for fold in splits.folds(data.labels, split)
     }
-    plan = {"model": model, "dataset": data.sha256, "splits": split_names, "seeds": seeds}
-    earlier = _earlier(out, plan, data) if resume else None
+    if not folds:
+        shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+        raise EmigbenchError(f"The finished run in {out} holds these splits and seeds already; choose another --out.")
     _start(out, plan, resume)
     jobs = (_paths if one_by_one else _fits)(model, data, folds, out / UNFINISHED)
     done = {job.name: result for job in jobs if (result := _read_result(job)) is not None}
@@ -243,7 +247,7 @@ def _start(out: Path, plan: Mapping[str, Any], resume: bool) -> None:
             )
     elif results and not (resume and len(results) == 2):
         raise EmigbenchError(
-            f"{out} holds a finished run; choose another --out, add other splits with --resume or remove "
+            f"{out} holds a finished run; choose another --out, add splits or seeds with --resume or remove "
             f"{' and '.join(results)}."
         )
     else:
@@ -252,32 +256,28 @@ def _start(out: Path, plan: Mapping[str, Any], resume: bool) -> None:
 
 
 class _Earlier(NamedTuple):
-    """A finished run that splits are added to."""
+    """A finished run that splits or seeds are added to."""
 
     predictions: PredictionSet
     record: Mapping[str, Any]
 
 
-def _earlier(out: Path, plan: Mapping[str, Any], data: Dataset) -> _Earlier | None:
+def _earlier(out: Path, model: str, data: Dataset) -> _Earlier | None:
     """The finished run in `out`, if there is one.
 
     Raises:
-        EmigbenchError: if it is of another model or dataset, or holds one of the plan's splits.
+        EmigbenchError: if it is of another model or dataset.
     """
     if not (out / provenance.RUN_FILE).is_file():
         return None
     from emigbench.submission import read_run  # needs packages that a machine for training alone may lack
 
     record = read_run(out, data.labels)
-    if record.get("model") != plan["model"]:
+    if record.get("model") != model:
         raise EmigbenchError(
-            f"The finished run in {out} is of model {record.get('model')!r}, now {plan['model']!r}; choose another "
-            f"--out."
+            f"The finished run in {out} is of model {record.get('model')!r}, now {model!r}; choose another --out."
         )
-    predictions = read_predictions(out / PREDICTIONS_FILE, data.labels)
-    if there := [split for split in plan["splits"] if split in predictions]:
-        raise EmigbenchError(f"The finished run in {out} holds split {there[0]} already; choose another --out.")
-    return _Earlier(predictions, record)
+    return _Earlier(read_predictions(out / PREDICTIONS_FILE, data.labels), record)
 
 
 def _read_plan(file: Path) -> Mapping[str, Any]:

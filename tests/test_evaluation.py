@@ -364,6 +364,18 @@ def test_splits_are_added_to_a_finished_run(models, data, tmp_path):
     assert set((whole / "predictions.csv").read_text().split()) < set((out / "predictions.csv").read_text().split())
 
 
+def test_seeds_are_added_to_a_finished_run(models, data, tmp_path):
+    do(f"{models}:Steady", data, tmp_path / "whole", split_names=["official", "material-cv"], seeds=(0, 1, 2))
+    models.with_name("log").unlink()
+    out = tmp_path / "out"
+    do(f"{models}:Steady", data, out, split_names=["official"], seeds=[1])
+    do(f"{models}:Steady", data, out, split_names=["official", "material-cv"], seeds=(0, 1, 2), resume=True)
+    assert (out / "predictions.csv").read_bytes() == (tmp_path / "whole" / "predictions.csv").read_bytes()
+    assert len(fits(models)) == 3 + 15
+    units = [(unit["split"], unit["seed"]) for unit in read_run(out, SPINELS)["units"]]
+    assert units[:3] == [("official", 1), ("official", 0), ("official", 2)]
+
+
 def test_adding_splits_can_be_stopped_and_loses_nothing(models, data, tmp_path):
     out = tmp_path / "out"
     do(f"{models}:Breaks", data, out, split_names=["official"])
@@ -379,8 +391,8 @@ def test_nothing_is_added_to_another_run(models, data, tmp_path):
     do(f"{models}:Steady", data, tmp_path, split_names=["official"])
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
     assert "is of model" in refused(f"{models}:Single", data, tmp_path, resume=True)
-    assert "split official already" in refused(
-        f"{models}:Steady", data, tmp_path, split_names=["material-cv", "official"], resume=True
+    assert "splits and seeds already" in refused(
+        f"{models}:Steady", data, tmp_path, split_names=["official"], resume=True
     )
     text = before["run.json"].replace(data.sha256.encode(), b"0" * 64)
     (tmp_path / "run.json").write_bytes(text)

@@ -65,7 +65,8 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for the result; runs/MODEL-DATASET if not given.")] = None,
     source: SourceOption = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run that was stopped, or add splits to a finished one.")
+        bool,
+        typer.Option("--resume", help="Go on with a run that was stopped, or add splits and seeds to a finished one."),
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes; each takes a fold and a seed, or one path.")] = 1,
     dask: DaskOption = None,
