@@ -85,7 +85,7 @@ def short(recipe: Recipe) -> Recipe:
 def frozen(recipe: Recipe) -> Recipe:
     """Train what stands behind the pre-trained ALIGNN layers, whose answers are computed once; a stopgap.
 
-    An epoch is a sixteenth of the work. MODEL-2 and the scratch models have ALIGNN layers that were never trained.
+    An epoch is a fourteenth of the work. MODEL-2 and the scratch models have ALIGNN layers that were never trained.
 
     Raises:
         EmigbenchError: for those.
