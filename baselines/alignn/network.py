@@ -195,8 +195,8 @@ class Change(Backbone):
 class BandAndSurroundings(Backbone):
     """MODEL-4: the band's cell and the bonds of its images, both read out by attention.
 
-    Atoms of a cell and of the few bonds around its images differ: in most layers the means of their features are half
-    a standard deviation apart. Both go through the network as one batch, so that batch statistics of training are
+    Atoms of a cell and those of the few bonds around its images differ: in the convolutions on the crystal graph their
+    means are half a standard deviation apart. Both go through the network as one batch, so that batch statistics of training are
     those that the running ones become. The authors' network takes one after the other (`BandThenSurroundings`).
     """
 
