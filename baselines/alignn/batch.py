@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -188,7 +188,7 @@ class GraphBatch:
         ready = [graph if isinstance(graph, PreparedGraph) else prepare(graph) for graph in graphs]
         bonds, n_atoms = _crystal_links(ready, device)
         displacement = _joined([graph.displacement for graph in ready], device)
-        angles = _line_graph(bonds.source.long(), bonds.target.long(), bonds.count, int(n_atoms.sum()))
+        angles = _line_graph(bonds.source.long(), bonds.target.long(), bonds.count, len(bonds.target_node))
         lengths = torch.linalg.vector_norm(displacement, dim=1)
         unit = displacement / lengths[:, None]
         cosines = -(unit.index_select(0, angles.source) * unit.index_select(0, angles.target)).sum(1)
@@ -254,12 +254,12 @@ class HalfwayBatch:
 
 
 def _moved(batch: T, device: torch.device | str) -> T:
-    return replace(batch, **{name: value.to(device) for name, value in _values(batch).items() if hasattr(value, "to")})
+    return replace(batch, **{name: value.to(device) for name, value in vars(batch).items() if hasattr(value, "to")})
 
 
 def together(first: B, second: B) -> B:
     """Two batches as one: the graphs of the first, then those of the second."""
-    return replace(first, **{name: _together(a, getattr(second, name)) for name, a in _values(first).items()})
+    return replace(first, **{name: _together(a, getattr(second, name)) for name, a in vars(first).items()})
 
 
 def _together(first: Tensor | Links, second: Tensor | Links) -> Tensor | Links:
@@ -268,17 +268,12 @@ def _together(first: Tensor | Links, second: Tensor | Links) -> Tensor | Links:
     n_nodes, n_rows = len(first.target_node), len(first.row)
     shift = dict.fromkeys(("source", "target", "target_node"), n_nodes)
     shift |= dict.fromkeys(("row", "target_start", "source_start", "by_source"), n_rows)
-    after = _values(second)
     values = {
-        name: torch.cat([a, after[name] + shift.get(name, 0)])
-        for name, a in _values(first).items()
+        name: torch.cat([a, getattr(second, name) + shift.get(name, 0)])
+        for name, a in vars(first).items()
         if isinstance(a, Tensor)
     }
     return Links(**values, borders=np.concatenate([first.borders, first.borders[-1] + second.borders[1:]]))
-
-
-def _values(record: Links | GraphBatch | HalfwayBatch) -> dict[str, Any]:
-    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def _joined(parts: Sequence[NDArray[np.generic]], device: torch.device | str) -> Tensor:

@@ -62,9 +62,8 @@ class Backbone(nn.Module):
 
     def embed(self, batch: GraphBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Features (rows, 256) of atoms, bonds and angles before the first convolution."""
-        atoms = self.atom_embedding(
-            self.element_features[batch.atomic_numbers], _ones(batch.atomic_numbers, batch.lengths)
-        )
+        elements_of_atoms = self.element_features[batch.atomic_numbers]
+        atoms = self.atom_embedding(elements_of_atoms, _ones(elements_of_atoms))
         edges = self.edge_embedding(batch.lengths, batch.bonds.count)
         return full_precision(atoms), full_precision(edges), self.angle_embedding(batch.cosines, batch.angles.count)
 
@@ -81,15 +80,11 @@ class Backbone(nn.Module):
         """
         atoms, edges, triplets = embedded or self.embed(batch)
         alignn_layers = alignn_layers or self.alignn_layers
+        count = _ones(atoms)
         for layer in alignn_layers:
+            last = layer is alignn_layers[-1]
             atoms, edges, triplets = layer(
-                batch.bonds,
-                batch.angles,
-                atoms,
-                edges,
-                triplets,
-                _ones(batch.atomic_numbers, batch.lengths),
-                update_triplets=layer is not alignn_layers[-1],
+                batch.bonds, batch.angles, atoms, edges, triplets, count, update_triplets=not last
             )
         return HalfwayBatch(batch.n_atoms, batch.bonds, atoms, edges)
 
@@ -196,8 +191,9 @@ class BandAndSurroundings(Backbone):
     """MODEL-4: the band's cell and the bonds of its images, both read out by attention.
 
     Atoms of a cell and those of the few bonds around its images differ: in the convolutions on the crystal graph their
-    means are half a standard deviation apart. Both go through the network as one batch, so that batch statistics of training are
-    those that the running ones become. The authors' network takes one after the other (`BandThenSurroundings`).
+    means are half a standard deviation apart. Both go through the network as one batch, so that batch statistics of
+    training are those that the running ones become. The authors' network takes one after the other
+    (`BandThenSurroundings`).
     """
 
     def __init__(self) -> None:
@@ -213,7 +209,7 @@ class BandAndSurroundings(Backbone):
 
     def _atom_features(self, band: Any, subgraph: Any) -> tuple[Tensor, Tensor]:
         both = self.atom_features(together(band, subgraph))
-        n = int(band.n_atoms.sum())
+        n = len(band.bonds.target_node)
         return both[:n], both[n:]
 
 
@@ -295,14 +291,15 @@ def _in_full_precision(layer: nn.Module, x: Tensor) -> Tensor:
 def _convolved(half: HalfwayBatch, layers: nn.ModuleList) -> Tensor:
     """(atoms, 256) behind convolutions on the crystal graph; the bonds behind the last are read by nothing."""
     atoms, edges = half.atoms, half.edges
+    count = _ones(atoms)
     for layer in layers:
-        atoms, edges = layer(half.bonds, atoms, edges, _ones(atoms, atoms), update_edges=layer is not layers[-1])
+        atoms, edges = layer(half.bonds, atoms, edges, count, update_edges=layer is not layers[-1])
     return atoms
 
 
-def _ones(rows: Tensor, like: Tensor) -> Tensor:
-    """(rows,) counts: an atom is never a copy of another."""
-    return torch.ones(len(rows), dtype=like.dtype, device=like.device)
+def _ones(atoms: Tensor) -> Tensor:
+    """(atoms,) counts: an atom is never a copy of another."""
+    return atoms.new_ones(len(atoms))
 
 
 def _private(x: Tensor) -> Tensor:

@@ -218,8 +218,7 @@ def _forward(network: nn.Module, samples: Sequence[Sample], device: str) -> Tens
 
 
 def _packed(graphs: Sequence[PreparedGraph | HalfwayGraph], device: str) -> GraphBatch | HalfwayBatch:
-    halves = [graph for graph in graphs if isinstance(graph, HalfwayGraph)]
-    return HalfwayBatch.of(halves, device) if halves else GraphBatch.of(graphs, device)
+    return (HalfwayBatch if isinstance(graphs[0], HalfwayGraph) else GraphBatch).of(graphs, device)
 
 
 def _precision(recipe: Recipe, device: str) -> torch.autocast:
