@@ -27,7 +27,7 @@ from emigbench_baselines.alignn.checkpoints import copy_backbone, load
 from emigbench_baselines.alignn.graph import crystal_graph, has_final_state
 from emigbench_baselines.alignn.graph_store import path_neighbours
 from emigbench_baselines.alignn.network import Backbone, build
-from emigbench_baselines.alignn.recipes import RECIPES, Recipe, Validation, frozen, original, short
+from emigbench_baselines.alignn.recipes import RECIPES, Recipe, frozen, original, short
 from emigbench_baselines.alignn.training import Epoch, Sample
 
 log = logging.getLogger(__name__)
@@ -76,22 +76,16 @@ class GraphModel:
         self.epochs: list[Epoch] = []
         self.fit_seconds = 0.0
         self._network: Backbone | None = None
-        self._checkpoint: Path | None = None
         self._scale = (0.0, 1.0)
         self._approximated = 0
         self._on_train: dict[str, Any] = {}
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
-        """Train, by default on nine tenths of the paths; the epoch is chosen on the others, of other materials.
+        """Train on nine tenths of the paths and choose the epoch on the others, which share no material with them.
 
         Raises:
             EmigbenchError: if a path cannot be made a graph, or there is nothing to train on.
         """
-        self.train(train, seed=seed)
-        self.forget_checkpoint()
-
-    def train(self, train: Sequence[LabelledPath], *, seed: int) -> None:
-        """`fit`, and keep the checkpoint: the same training again then takes its weights from there."""
         if self.recipe.single_path:
             train = [labelled for labelled in train if is_single_path(labelled.id)]
         barriers = np.array([labelled.e_m for labelled in train])
@@ -103,14 +97,14 @@ class GraphModel:
         ]
         self._approximated = sum(not has_final_state(labelled.path) for labelled in train)
         materials = [labelled.path.material_id for labelled in train]
-        fitted, held = _rows(self.recipe.validation, materials, seed)
+        fitted, held = validation_rows(materials, seed) if self.recipe.grouped_validation else file_order(len(train))
         network = self._initial_network(seed)
         started = time.monotonic()
         if self.recipe.frozen_alignn_layers:
             network.freeze_alignn_layers()
             samples = self._halfway(network, [labelled.id for labelled in train], samples)
         frozen_seconds = time.monotonic() - started
-        self._checkpoint = cache_folder() / "training" / f"{self._key(train, seed)}.pt"
+        checkpoint = cache_folder() / "training" / f"{self._key(train, seed)}.pt"
         with progress_on_stderr(f"{self.recipe.network}, epochs") as progress:
             self.epochs = training.train(
                 network,
@@ -119,7 +113,7 @@ class GraphModel:
                 self.recipe,
                 seed=seed,
                 device=self.device,
-                checkpoint=self._checkpoint,
+                checkpoint=checkpoint,
                 log=lambda epoch, total: progress(self._in_words(epoch), epoch.number, total),
             )
         self._network = network
@@ -130,11 +124,7 @@ class GraphModel:
             "train_mae_ev": round(float(np.mean([abs(answers[one.id] - one.e_m) for one in answered])), 4),
             **structures_told_apart(answered, answers),
         }
-
-    def forget_checkpoint(self) -> None:
-        """Remove what the training was kept in."""
-        if self._checkpoint is not None:
-            self._checkpoint.unlink(missing_ok=True)
+        checkpoint.unlink(missing_ok=True)
 
     def predict(self, paths: Sequence[MigrationPath]) -> list[Prediction]:
         """Barriers in eV, one for each path; failed for a path that cannot be made a graph or does not fit."""
@@ -162,7 +152,7 @@ class GraphModel:
             "pretrained_weights_sha256": _sha256_of(pretrained_weights()) if self.recipe.pretrained else None,
             "epochs": len(self.epochs),
             "best_epoch": best + 1,
-            "validation_mae_ev": round(errors[best] * self._scale[1] / 2, 4) if np.isfinite(errors).any() else None,
+            "validation_mae_ev": round(errors[best] * self._scale[1] / 2, 4) if errors else None,
             "seconds_an_epoch": round(float(np.mean([epoch.seconds for epoch in self.epochs])), 3),
             "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
             **self._on_train,
@@ -170,10 +160,7 @@ class GraphModel:
         }
 
     def _in_words(self, epoch: Epoch) -> str:
-        loss = f"loss {epoch.train_loss:.4f}"
-        if math.isnan(epoch.validation_mae):
-            return loss
-        return f"{loss}, validation MAE {epoch.validation_mae * self._scale[1] / 2:.3f} eV"
+        return f"loss {epoch.train_loss:.4f}, validation MAE {epoch.validation_mae * self._scale[1] / 2:.3f} eV"
 
     def _values(self, samples: dict[str, Sample]) -> dict[str, float]:
         """Id -> barrier in eV; a sample that is too large for the memory is left out."""
@@ -244,13 +231,6 @@ def structures_told_apart(labelled_paths: Sequence[LabelledPath], answers: Mappi
 
 def _structure(path: MigrationPath) -> tuple[Any, ...]:
     return path.mobile_ion, tuple(sorted(path.host_species)), *np.linalg.norm(path.lattice, axis=1).round(3)
-
-
-def _rows(validation: Validation, materials: Sequence[str], seed: int) -> tuple[list[int], list[int]]:
-    """Rows to fit to, and rows to choose the epoch by."""
-    if validation == "materials":
-        return validation_rows(materials, seed)
-    return file_order(len(materials)) if validation == "last rows" else (list(range(len(materials))), [])
 
 
 def validation_rows(materials: Sequence[str], seed: int) -> tuple[list[int], list[int]]:

@@ -15,7 +15,6 @@ from typing import Literal
 from emigbench import EmigbenchError
 
 Inputs = Literal["band", "endpoints", "band-and-subgraph"]
-Validation = Literal["materials", "last rows", "none"]
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,7 @@ class Recipe:
         patience: epochs without a better validation error before the run stops; None for never.
         shuffle: new batches in every epoch.
         smallest_batch: a last batch below this is left out of the epoch (batch statistics of a few paths).
-        validation: a tenth of the paths to choose the epoch by: whole materials, the rows after the first 90 %, or
-            none, so that the last epoch is kept.
+        grouped_validation: validation paths share no material with the others; else the rows after the first 90 %.
         decay_by_name: decay every parameter without bias, bn or norm in its name, as the original does.
         average_over_all: divide the loss by all targets, known or not (Equation 2 of the paper).
         mixed_precision: train in bfloat16 where the device has instructions for it.
@@ -56,7 +54,7 @@ class Recipe:
     patience: int | None = 150
     shuffle: bool = True
     smallest_batch: int = 2
-    validation: Validation = "materials"
+    grouped_validation: bool = True
     decay_by_name: bool = False
     average_over_all: bool = False
     mixed_precision: bool = True
@@ -72,7 +70,7 @@ def original(recipe: Recipe) -> Recipe:
         network="model-4-apart" if recipe.network == "model-4" else recipe.network,
         shuffle=scratch,
         patience=None,
-        validation="last rows",
+        grouped_validation=False,
         decay_by_name=True,
         mixed_precision=False,
         smallest_batch=recipe.batch_size if scratch else 1,

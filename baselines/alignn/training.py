@@ -100,7 +100,7 @@ def train(
         recipe: schedule and settings.
         seed: of the order of the samples and of dropout.
         device: "cpu" or "cuda".
-        checkpoint: file that the run is kept in about every minute and at its end, and taken up from if it is there.
+        checkpoint: file that the run is kept in about every minute, and taken up from if it is there.
         log: called after each epoch.
         weights: (n,) shares by which the samples of an epoch are drawn, with replacement; each once if None.
 
@@ -132,7 +132,7 @@ def train(
         if not validation or mae < progress.best_mae:
             progress.best_mae, progress.best_epoch, best = mae, number, _copy_of(network)
         progress.epochs.append(Epoch(number, loss, mae, time.monotonic() - started))
-        if checkpoint is not None and (number == recipe.epochs or time.monotonic() - saved > SAVE_SECONDS):
+        if checkpoint is not None and time.monotonic() - saved > SAVE_SECONDS:
             saved = time.monotonic()
             _save(checkpoint, network, optimizer, schedule, progress, best)
         log(progress.epochs[-1], recipe.epochs)
