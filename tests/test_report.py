@@ -22,6 +22,14 @@ def test_every_row_is_the_leaderboards():
         assert any(line.startswith(row) for line in page), row
 
 
+def test_the_difference_that_60_paths_resolve_is_the_leaderboards():
+    page = (ROOT / "leaderboard" / "README.md").read_text(encoding="utf-8")
+    resolved = re.search(r"chance of 80% to resolve one of (\S+ eV) in MAE", page)[1]
+    assert f"four times in five is {resolved} between two typical rows" in REPORT
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"has to differ by about {resolved} to be told apart four times in five" in readme
+
+
 def test_the_learning_curve_is_the_submissions():
     labels = emigbench.load_labels("full")
     predictions = read_predictions(ROOT / "submissions" / "path-forest" / "predictions.csv", labels)
