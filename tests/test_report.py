@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 import emigbench
 from emigbench.predictions import read_predictions
@@ -30,12 +31,15 @@ def test_the_difference_that_60_paths_resolve_is_the_leaderboards():
     assert f"has to differ by about {resolved} to be told apart four times in five" in readme
 
 
-def test_the_learning_curve_is_the_submissions():
+@pytest.mark.parametrize(("slug", "column", "points"), [("path-forest", 0, 5), ("frozen-model-3", 1, 4)])
+def test_the_learning_curves_are_the_submissions(slug, column, points):
     labels = emigbench.load_labels("full")
-    predictions = read_predictions(ROOT / "submissions" / "path-forest" / "predictions.csv", labels)
-    rows = re.findall(r"^\| (\d+) \| (\S+) \[", REPORT, flags=re.MULTILINE)
-    assert [int(n) for n, _ in rows] == [50, 100, 200, 400, 559]
-    for n, mae in rows:
+    predictions = read_predictions(ROOT / "submissions" / slug / "predictions.csv", labels)
+    rows = re.findall(r"^\| (\d+) \| (\S*) .*?\| (\S*)", REPORT, flags=re.MULTILINE)
+    assert [int(n) for n, *_ in rows] == [50, 100, 200, 400, 559]
+    told = {n: maes[column] for n, *maes in rows if maes[column] not in ("", "|")}
+    assert len(told) == points
+    for n, mae in told.items():
         split = "official" if n == "559" else f"official@{n}"
         assert f"{emigbench.score(predictions[split], labels, split).metrics['mae'].value:.3f}" == mae
 
