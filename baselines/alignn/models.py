@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -193,12 +194,12 @@ class GraphModel:
         return network.to(self.device)
 
     def _halfway(self, network: Backbone, ids: Sequence[str], samples: Sequence[Sample]) -> list[Sample]:
-        """The samples behind the ALIGNN layers."""
+        """The samples with the answers of the ALIGNN layers."""
         done = []
         with progress_on_stderr(f"{self.recipe.network}, answers of the frozen layers") as progress:
             for path_id, sample in zip(ids, samples, strict=True):
-                halves = tuple(training.halfway(network, graph, self.device) for graph in sample.graphs)
-                done.append(replace(sample, graphs=halves))
+                graphs = network.frozen_inputs(sample.graphs, partial(training.halfway, network, device=self.device))
+                done.append(replace(sample, graphs=graphs))
                 progress(path_id, len(done), len(samples))
         return done
 

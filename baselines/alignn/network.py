@@ -6,16 +6,16 @@ network that is applied twice; batch statistics are those of each application.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from emigbench import EmigbenchError
 from emigbench_baselines.alignn import elements
-from emigbench_baselines.alignn.batch import GraphBatch, HalfwayBatch, together
+from emigbench_baselines.alignn.batch import GraphBatch, HalfwayBatch, HalfwayGraph, PreparedGraph, together
 from emigbench_baselines.alignn.layers import (
     WIDTH,
     AlignnLayer,
@@ -46,6 +46,7 @@ class Backbone(nn.Module):
             n_joined: pooled vectors that are joined into one before the heads; 2 adds the layer `fc`.
         """
         super().__init__()
+        self.frozen: tuple[nn.Module, ...] = ()
         table = torch.tensor(elements.features())
         self.register_buffer("element_features", table, persistent=False)
         self.atom_embedding = DenseLayer(table.shape[1], WIDTH)
@@ -93,9 +94,23 @@ class Backbone(nn.Module):
         return _convolved(batch if isinstance(batch, HalfwayBatch) else self.halfway(batch), self.gcn_layers)
 
     def freeze_alignn_layers(self) -> None:
-        """Leave the embeddings and the ALIGNN layers, all that reads an angle, out of training."""
-        for module in (self.atom_embedding, self.edge_embedding, self.angle_embedding, self.alignn_layers):
+        """Leave the pre-trained embeddings and ALIGNN layers, batch statistics included, out of training."""
+        self.frozen = (self.atom_embedding, self.edge_embedding, self.angle_embedding, self.alignn_layers)
+        for module in self.frozen:
             module.requires_grad_(False)
+
+    def frozen_inputs(
+        self, graphs: Sequence[PreparedGraph], halfway: Callable[[PreparedGraph], HalfwayGraph]
+    ) -> tuple[PreparedGraph | HalfwayGraph, ...]:
+        """What `forward` reads while the ALIGNN layers are frozen: each graph behind them."""
+        return tuple(halfway(graph) for graph in graphs)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all layers but those that are frozen, which stay in eval mode."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     def pooled(self, batch: GraphBatch | HalfwayBatch) -> Tensor:
         """(graphs, 256), the mean over the atoms of each graph."""
@@ -175,12 +190,25 @@ class Change(Backbone):
         self.alignn_layers_1 = nn.ModuleList([AlignnLayer()])
         self.gcn_layers_1 = nn.ModuleList([EdgeGatedConvolution()])
 
-    def forward(self, initial: GraphBatch, final: GraphBatch) -> Tensor:
-        """(graphs,) scaled barriers."""
+    def forward(self, initial: GraphBatch, final: GraphBatch, behind: HalfwayBatch | None = None) -> Tensor:
+        """(graphs,) scaled barriers.
+
+        Args:
+            initial: the cell with the ion at its initial site.
+            final: the same at its final one.
+            behind: the initial cell behind the ALIGNN layers, where these are frozen; computed if None.
+        """
         start = self.embed(initial)
         change = self._short(initial, tuple(_private(x) for x in start)) - self._short(final, self.embed(final))
-        full = mean_of_runs(_convolved(self.halfway(initial, start), self.gcn_layers), initial.n_atoms)
+        behind = self.halfway(initial, start) if behind is None else behind
+        full = mean_of_runs(_convolved(behind, self.gcn_layers), initial.n_atoms)
         return self.heads(self.fc(torch.cat([full, change], dim=1))).squeeze(1)
+
+    def frozen_inputs(
+        self, graphs: Sequence[PreparedGraph], halfway: Callable[[PreparedGraph], HalfwayGraph]
+    ) -> tuple[PreparedGraph | HalfwayGraph, ...]:
+        """Both cells, which the short stack learns to read, and the initial one behind the ALIGNN layers."""
+        return *graphs, halfway(graphs[0])
 
     def _short(self, batch: GraphBatch, embedded: tuple[Tensor, ...]) -> Tensor:
         atoms = _convolved(self.halfway(batch, embedded, self.alignn_layers_1), self.gcn_layers_1)

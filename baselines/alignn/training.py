@@ -38,12 +38,12 @@ class Sample:
     """What one prediction is made from, and what it should be.
 
     Attributes:
-        graphs: the inputs of the network, one for MODEL-3, two for the others.
+        graphs: the inputs of the network: one for MODEL-3, two for the others, three for MODEL-2 with frozen layers.
         target: (k,) scaled targets, anything where the mask is 0.
         mask: (k,) 1 where the target is known.
     """
 
-    graphs: tuple[PreparedGraph, ...] | tuple[HalfwayGraph, ...]
+    graphs: tuple[PreparedGraph | HalfwayGraph, ...]
     target: FloatArray
     mask: FloatArray
 
