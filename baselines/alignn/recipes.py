@@ -96,7 +96,7 @@ def frozen(recipe: Recipe) -> Recipe:
             f"{recipe.network} with this recipe has ALIGNN layers that start from random weights, so they cannot be "
             f"left as they are; use short: for a short training of all layers."
         )
-    epochs = 25 if recipe.network == "model-2" else 60
+    epochs = 15 if recipe.network == "model-2" else 60
     return replace(recipe, epochs=epochs, batch_size=16, patience=None, frozen_alignn_layers=True)
 
 

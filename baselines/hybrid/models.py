@@ -10,7 +10,7 @@ that were computed already ship with the package; a new path takes a core some t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.forest import Forest
 from emigbench_baselines.classical.path_forest import (
     INTERVAL,
+    LEAST_SPREAD,
     POWER,
     STANDARD,
     answers_unseen,
@@ -41,7 +42,9 @@ from emigbench_baselines.neb.energies import BandEnergies, Bands, shipped
 FloatArray = NDArray[np.float64]
 
 ENERGIES = ("forward", "span")
-"""Of the band: its highest image above the first, and above the lowest."""
+"""Of the band, for `NebCorrected`: its highest image above the first, and above the lowest."""
+COLUMNS = ("forest", "forward", "backward", "span", "spread x (span - forest)")
+"""What the line of `EmigBest` reads: fourth roots, and how much more than usual the trees differ."""
 FACTS = ("hop length", "volume per anion", "ion charge", "ion radius")
 FEWEST = 10
 """Training paths with a band that a correction is learned from at the least."""
@@ -49,6 +52,9 @@ N_TREES = 300
 SMALLEST_LEAF = 5
 KERNEL = {"C": 2.0, "epsilon": 0.03, "gamma": 0.05}
 """Of the support vector regression, on standardised columns."""
+HALF = 0.5
+"""What is left of the say of a NEB that is in doubt."""
+ENDED = {"failed": "failed", "not_converged": "did not converge"}
 BLOCKED = 1.2
 """Å; an image on the straight line that comes closer than this to another atom is on its way through it."""
 PASSED = 1.3
@@ -111,8 +117,9 @@ class EmigBest:
     """The path forest's answer and MatterSim's NEB in one line; 90 % intervals.
 
     The line is robust (Huber, Ann. Math. Stat. 35, 73, 1964) and fitted to answers of the forest for materials that
-    it had not seen, on those plain hops of the training paths whose bands ship with the package. A path that is no
-    plain hop (`obstacles`), or whose band fails, is answered by the forest alone.
+    it had not seen, on those plain hops of the training paths whose bands ship with the package and converged. The
+    more the trees differ about a path, the more the NEB counts. What speaks against a NEB (`doubts`) halves its say or
+    leaves the answer to the forest.
 
     Args:
         workers: processes for the descriptors; the model does not depend on it.
@@ -132,37 +139,47 @@ class EmigBest:
         Raises:
             EmigbenchError: if too few of the paths are plain hops with a band, or they are of one material.
         """
-        paths = [t.path for t in train]
-        table = descriptor_table(paths, workers=self.workers).to_numpy()
+        table = descriptor_table([t.path for t in train], workers=self.workers).to_numpy()
         self._fill = medians(table)
-        facts = filled(table, self._fill)[:, _FACT_COLUMNS]
         targets, materials = roots(train), [t.path.material_id for t in train]
         centres, spreads = answers_unseen(table, targets, materials, seed)
-        plain = [t for t, row in zip(train, table, strict=True) if not obstacles(t.path, row)]
-        known, energies = _known(plain, self._bands)
-        has = np.isin([t.id for t in train], [t.id for t in known])
-        columns = np.column_stack([centres[has], energies, facts[has]])
-        self._line = Line(columns, targets[has])
-        corrected = np.empty(len(known))
-        for inside, outside in grouped_folds([t.path.material_id for t in known], seed=seed + 1):
-            corrected[outside] = Line(columns[inside], targets[has][inside]).answers(columns[outside])
+        self._usual = float(spreads.mean()), max(float(spreads.std()), LEAST_SPREAD)
+        says = np.array([say(doubts(t.path, row)) for t, row in zip(train, table, strict=True)])
+        bands = [self._bands.known(t.path) if share else None for t, share in zip(train, says, strict=True)]
+        usable = np.array([band is not None and band.status == "ok" for band in bands])
+        plain = usable & (says == 1)
+        if plain.sum() < FEWEST:
+            raise _too_few(plain.sum(), len(train))
+        columns = np.full((len(train), len(COLUMNS)), np.nan)
+        for i in np.flatnonzero(usable):
+            columns[i] = self._columns(centres[i], spreads[i], bands[i])
+        self._line = Line(columns[plain], targets[plain])
+        answers = centres.copy()
+        for inside, outside in grouped_folds(materials, seed=seed + 1):
+            asked = outside[usable[outside]]
+            if len(asked):
+                learnt = inside[plain[inside]]
+                line = Line(columns[learnt], targets[learnt]).answers(columns[asked])
+                answers[asked] = _joined(centres[asked], line, says[asked])
         self._forest: Forest = grow(table, targets, seed)
-        with_band, without = np.abs(corrected - targets[has]) / spreads[has], np.abs(centres - targets) / spreads
+        scores = np.abs(answers - targets) / spreads
+        others = scores[~plain] if (~plain).sum() >= FEWEST else scores
         self._stretch = {
-            True: tuple(conformal(with_band, share) for share in (INTERVAL, STANDARD)),
-            False: tuple(conformal(without, share) for share in (INTERVAL, STANDARD)),
+            True: tuple(conformal(scores[plain], share) for share in (INTERVAL, STANDARD)),
+            False: tuple(conformal(others, share) for share in (INTERVAL, STANDARD)),
         }
-        e_m = np.array([t.e_m for t in train])
+        errors, of_forest = (np.abs(barrier(roots_) - barrier(targets)) for roots_ in (answers, centres))
         self.details = {
-            "n_plain_hops": len(plain),
-            "n_plain_hops_with_band": len(known),
-            "slopes": self._line.slopes(("forest", *ENERGIES, *FACTS)),
-            "cv_mae_ev": round(float(np.abs(barrier(corrected) - e_m[has]).mean()), 4),
-            "cv_mae_of_forest_there_ev": round(float(np.abs(barrier(centres) - e_m)[has].mean()), 4),
+            "n_plain_hops": int((says == 1).sum()),
+            "n_plain_hops_with_band": int(plain.sum()),
+            "slopes": self._line.slopes(COLUMNS),
+            "cv_mae_ev": round(float(errors.mean()), 4),
+            "cv_mae_of_plain_hops_ev": round(float(errors[plain].mean()), 4),
+            "cv_mae_of_forest_there_ev": round(float(of_forest[plain].mean()), 4),
         }
 
     def predict(self, paths: Sequence[MigrationPath]) -> list[Prediction]:
-        """Barriers in eV with standard deviation and 90 % interval, and why a NEB was not used.
+        """Barriers in eV with standard deviation and 90 % interval, and why a NEB has less than its full say.
 
         Raises:
             EmigbenchError: if a band has to be computed and MatterSim is not installed.
@@ -172,39 +189,60 @@ class EmigBest:
         if not paths:
             return []
         table = descriptor_table(paths, workers=self.workers).to_numpy()
-        full = filled(table, self._fill)
-        centres, spreads = centre_and_spread(self._forest, full)
+        centres, spreads = centre_and_spread(self._forest, filled(table, self._fill))
         predictions = []
-        for path, centre, spread, row, facts in zip(
-            paths, centres, spreads, table, full[:, _FACT_COLUMNS], strict=True
-        ):
-            cautions = tuple(f"{obstacle}, so only descriptors were used" for obstacle in obstacles(path, row))
-            if not cautions:
-                band = self._bands.of(path)
-                if band.status == "failed":
-                    cautions = ("the NEB failed, so only descriptors were used",)
-                else:
-                    centre = self._line.answers(np.hstack([centre, _energies(band), facts])[None])[0]
-            predictions.append(prediction(path, centre, spread, self._stretch[not cautions], cautions))
+        for path, centre, spread, row in zip(paths, centres, spreads, table, strict=True):
+            against = doubts(path, row)
+            share = say(against)
+            band = self._bands.of(path) if share else None
+            if band is not None and band.status == "ok":
+                line = self._line.answers(self._columns(centre, spread, band)[None])[0]
+                centre = _joined(centre, line, share)
+            elif band is not None:
+                against, share = {f"the NEB {ENDED[band.status]}": 0.0}, 0.0
+            effect = "the NEB counts half" if share else "only descriptors were used"
+            cautions = [f"{doubt}, so {effect}" for doubt in against]
+            predictions.append(prediction(path, centre, spread, self._stretch[share == 1], cautions))
         return predictions
 
+    def _columns(self, centre: float, spread: float, band: BandEnergies) -> FloatArray:
+        """(5,) `COLUMNS` of a path."""
+        forward, backward, span = np.asarray([band.forward, band.backward, band.span]) ** POWER
+        usual, width = self._usual
+        return np.array([centre, forward, backward, span, (spread - usual) / width * (span - centre)])
 
-def obstacles(path: MigrationPath, descriptors: FloatArray) -> tuple[str, ...]:
-    """Why no NEB is asked about a path, for a reader; none for a plain hop.
+
+def doubts(path: MigrationPath, descriptors: FloatArray) -> dict[str, float]:
+    """What speaks against the NEB of a path, for a reader, and the share of its say that each leaves; {} if nothing.
+
+    Past a site of its ion, a label most likely is that of another way. Where an atom is on the straight line, or the
+    hop is long, the band had to find its own way; that says something, but less.
 
     Args:
         path: for its ion.
         descriptors: (d,) of the path, in the order of `DESCRIPTORS`; NaN for what it does not have.
     """
     of = dict(zip(DESCRIPTORS, descriptors, strict=True))
-    found = []
+    found = {}
     if (closest := np.nanmin([of[f"{kind} 1 lowest"] for kind in ("anion", "cation", "mobile")])) < BLOCKED:
-        found.append(f"the straight way between the ends comes within {closest:.1f} Å of an atom")
+        found[f"the straight way between the ends comes within {closest:.1f} Å of an atom"] = HALF
     hop, site = of["hop length"], of["mobile 1 ends"]
     if hop > PASSED * site:
-        near = f"the next {path.mobile_ion} is {site:.1f} Å from the ends of this hop of {hop:.1f} Å"
-        found.append(near if site < MOBILE_RADIUS else f"a hop of {hop:.1f} Å is too long for one jump")
-    return tuple(found)
+        if site < MOBILE_RADIUS:
+            found[f"the next {path.mobile_ion} is {site:.1f} Å from the ends of this hop of {hop:.1f} Å"] = 0.0
+        else:
+            found[f"a hop of {hop:.1f} Å is long for one jump"] = HALF
+    return found
+
+
+def say(against: Mapping[str, float]) -> float:
+    """How much the NEB counts, from 0 to 1, where these `doubts` speak against it."""
+    return min(against.values(), default=1.0)
+
+
+def _joined(of_forest: FloatArray, of_line: FloatArray, share: FloatArray | float) -> FloatArray:
+    """The answer of the forest and that of the line, which has this share of it; all of the fourth root."""
+    return (1 - share) * of_forest + share * of_line
 
 
 class Line:
@@ -260,9 +298,6 @@ class Correction:
         return answers
 
 
-_FACT_COLUMNS = [list(DESCRIPTORS).index(name) for name in FACTS]
-
-
 def _facts(paths: Sequence[MigrationPath], workers: int) -> FloatArray:
     """(n, 4) `FACTS` of each path."""
     if not paths:
@@ -290,8 +325,12 @@ def _known(train: Sequence[LabelledPath], bands: Bands) -> tuple[list[LabelledPa
     """Those of the paths whose bands are known, and the (n, 2) energies of these."""
     rows = [(t, band) for t in train if (band := bands.known(t.path)) is not None and band.status != "failed"]
     if len(rows) < FEWEST:
-        raise EmigbenchError(f"Only {len(rows)} of {len(train)} training paths have a band, and {FEWEST} are needed.")
+        raise _too_few(len(rows), len(train))
     return [t for t, _ in rows], np.array([_energies(band) for _, band in rows])
+
+
+def _too_few(n_known: int, n_train: int) -> EmigbenchError:
+    return EmigbenchError(f"Only {n_known} of {n_train} training paths have a band, and {FEWEST} are needed.")
 
 
 def _energies(band: BandEnergies) -> FloatArray:

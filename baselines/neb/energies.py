@@ -40,6 +40,11 @@ class BandEnergies:
         return max(self.energies_ev) - self.energies_ev[0]
 
     @property
+    def backward(self) -> float:
+        """Highest image minus the last, in eV."""
+        return max(self.energies_ev) - self.energies_ev[-1]
+
+    @property
     def span(self) -> float:
         """Highest image minus the lowest, in eV."""
         return max(self.energies_ev) - min(self.energies_ev)

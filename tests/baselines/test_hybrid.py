@@ -12,7 +12,7 @@ from emigbench import BarrierModel, EmigbenchError, load, load_labels
 from emigbench.datasets.hashing import geometry_hash
 from emigbench_baselines.classical.descriptors import descriptor_table
 from emigbench_baselines.hybrid import models
-from emigbench_baselines.hybrid.models import EmigBest, Line, NebCorrected, obstacles
+from emigbench_baselines.hybrid.models import EmigBest, Line, NebCorrected, doubts, say
 from emigbench_baselines.neb.energies import BandEnergies, Bands, EnergyTable, from_json, shipped, to_json
 
 SPINELS = list(load("spinels"))
@@ -57,7 +57,7 @@ def test_a_wrong_potential_that_ranks_right_is_put_right(toy_bands, model):
     if model is EmigBest:
         assert error_of(fitted) < 0.3 * raw
         slopes = fitted.details["slopes"]
-        assert max(slopes, key=lambda name: abs(slopes[name])) in ("forward", "span")
+        assert max(slopes, key=lambda name: abs(slopes[name])) in ("forward", "backward", "span")
     counted = "n_plain_hops_with_band" if model is EmigBest else "n_paths_with_band"
     assert fitted.details[counted] == len(TRAIN)
 
@@ -118,44 +118,101 @@ def simple(length, others, host=((0.5, 0.5, 0.25),)):
     )
 
 
+BLOCKING = ((0.5, 0.5, 0.58),)
+"""An O atom 0.8 Å beside the way."""
+
+
 @pytest.mark.parametrize(
-    ("path", "expected"),
+    ("path", "expected", "share"),
     [
-        (simple(3.0, [(0.35, 0.8, 0.5), (0.65, 0.8, 0.5)]), ""),
-        (simple(3.0, []), ""),
-        (simple(4.2, [(0.29, 0.8, 0.5), (0.71, 0.8, 0.5)]), "the next Li is 3.0 Å from the ends of this hop of 4.2 Å"),
-        (simple(6.4, []), "a hop of 6.4 Å is too long for one jump"),
-        (simple(3.0, [], host=[(0.5, 0.5, 0.58)]), "the straight way between the ends comes within 0.8 Å of an atom"),
+        (simple(3.0, [(0.35, 0.8, 0.5), (0.65, 0.8, 0.5)]), [], 1),
+        (simple(3.0, []), [], 1),
+        (
+            simple(4.2, [(0.29, 0.8, 0.5), (0.71, 0.8, 0.5)]),
+            ["the next Li is 3.0 Å from the ends of this hop of 4.2 Å"],
+            0,
+        ),
+        (simple(6.4, []), ["a hop of 6.4 Å is long for one jump"], 0.5),
+        (simple(3.0, [], BLOCKING), ["the straight way between the ends comes within 0.8 Å of an atom"], 0.5),
+        (
+            simple(6.4, [], BLOCKING),
+            ["the straight way between the ends comes within 0.8 Å of an atom", "a hop of 6.4 Å is long for one jump"],
+            0.5,
+        ),
+        (
+            simple(4.2, [(0.29, 0.8, 0.5), (0.71, 0.8, 0.5)], BLOCKING),
+            [
+                "the straight way between the ends comes within 0.8 Å of an atom",
+                "the next Li is 3.0 Å from the ends of this hop of 4.2 Å",
+            ],
+            0,
+        ),
     ],
 )
-def test_what_is_no_plain_hop(path, expected):
+def test_what_speaks_against_a_neb(path, expected, share):
     row = descriptor_table([path], workers=1).to_numpy()[0]
-    assert "; ".join(obstacles(path, row)) == expected
+    assert list(doubts(path, row)) == expected
+    assert say(doubts(path, row)) == share
 
 
-def test_no_band_is_run_or_used_for_what_is_no_plain_hop(toy_bands, monkeypatch):
-    toy_bands(TRAIN, Stub)
+def test_no_band_is_run_for_a_hop_past_a_site_and_one_in_doubt_counts_half(toy_bands, monkeypatch):
+    far, doubtful, plain = HELD_OUT[:3]
+    shares = {far.id: {"it is far": 0.0}, doubtful.id: {"it is long": 0.5}}
+
+    def answers(said):
+        toy_bands(TRAIN, Stub)
+        fitted = EmigBest(workers=1)
+        fitted.fit(TRAIN, seed=0)
+        monkeypatch.setattr(models, "doubts", lambda path, row: said.get(path.id, {}))
+        predictions = fitted.predict([e.path for e in HELD_OUT[:3]])
+        return [p.e_m**0.25 for p in predictions], [p.cautions for p in predictions], fitted._bands._model.asked
+
+    mixed, cautions, asked = answers(shares)
+    assert cautions == [("it is far, so only descriptors were used",), ("it is long, so the NEB counts half",), ()]
+    assert asked == [doubtful.id, plain.id]
+    of_line, _, _ = answers({})
+    of_forest, _, _ = answers({doubtful.id: {"it is far": 0.0}})
+    assert mixed[1] == pytest.approx((of_line[1] + of_forest[1]) / 2)
+    assert abs(of_line[1] - of_forest[1]) > 0.001
+    assert mixed[2] == of_line[2]
+
+
+def test_the_less_the_trees_agree_the_more_the_neb_counts(toy_bands):
+    """Answers of trees that differ more for noisier labels; the band always says the noiseless one."""
+    toy_bands(SPINELS)
     fitted = EmigBest(workers=1)
-    fitted.fit(TRAIN, seed=0)
-    far = HELD_OUT[0]
-    monkeypatch.setattr(models, "obstacles", lambda path, row: ("it is far",) if path.id == far.id else ())
-    first, second = fitted.predict([e.path for e in HELD_OUT[:2]])
-    assert first.cautions == ("it is far, so only descriptors were used",)
-    assert second.cautions == ()
-    assert fitted._bands._model.asked == [HELD_OUT[1].id]
+    fitted._usual = (0.1, 0.05)
+    random = np.random.default_rng(0)
+    truth, spreads = random.uniform(0.6, 1.0, 400), random.uniform(0.05, 0.2, 400)
+    centres = truth + random.normal(size=400) * 3 * (spreads - 0.05)
+    noisy = truth + random.normal(size=400) * 0.1
+
+    def columns(centre, spread, root):
+        return fitted._columns(centre, spread, BandEnergies("x", "ok", (0.0, root**4, 0.0)))
+
+    line = Line(np.array([columns(*row) for row in zip(centres, spreads, noisy, strict=True)]), truth)
+    weight = [
+        np.diff([line.answers(columns(0.8, spread, root)[None])[0] for root in (0.75, 0.85)])[0] / 0.1
+        for spread in (0.06, 0.12, 0.18)
+    ]
+    assert weight == sorted(weight)
+    assert weight[0] < 0.4 < weight[2] < 1.1
 
 
-def test_where_the_band_failed_the_forest_answers_and_says_so(toy_bands):
+@pytest.mark.parametrize(("status", "words"), [("failed", "NEB failed"), ("not_converged", "NEB did not converge")])
+def test_where_the_band_did_not_end_well_the_forest_answers_and_says_so(toy_bands, status, words):
     lost = HELD_OUT[0]
-    toy_bands(SPINELS, **{lost.id: BandEnergies(lost.id, "failed", ())})
+    energies = () if status == "failed" else (0.0, 9.0, 9.0, 9.0, 0.0)
+    toy_bands(SPINELS, **{lost.id: BandEnergies(lost.id, status, energies)})
     best, corrected = EmigBest(workers=1), NebCorrected(workers=1)
     for model in (best, corrected):
         model.fit(TRAIN, seed=0)
     first, second = best.predict([e.path for e in HELD_OUT[:2]])
-    assert "NEB failed" in first.cautions[0]
-    assert first.e_m > 0
+    assert words in first.cautions[0]
+    assert 0 < first.e_m < 1.5
     assert second.cautions == ()
-    assert [p.status for p in corrected.predict([e.path for e in HELD_OUT[:2]])] == ["failed", "ok"]
+    expected = "failed" if status == "failed" else "ok"
+    assert [p.status for p in corrected.predict([e.path for e in HELD_OUT[:2]])] == [expected, "ok"]
 
 
 def test_intervals_hold_the_prediction_and_most_labels(toy_bands):
@@ -263,9 +320,10 @@ def test_tables_are_read_as_written():
 
 
 def test_barriers_of_a_band_by_hand():
-    energies = BandEnergies("x", "ok", (-1.0, -0.5, 0.25, -0.75, -1.5))
+    energies = BandEnergies("x", "ok", (-1.0, -0.5, 0.25, -2.0, -1.5))
     assert energies.forward == pytest.approx(1.25)
-    assert energies.span == pytest.approx(1.75)
+    assert energies.backward == pytest.approx(1.75)
+    assert energies.span == pytest.approx(2.25)
 
 
 def test_the_shipped_bands_are_of_the_dataset_and_make_sense():
