@@ -18,7 +18,8 @@ from emigbench import LabelledPath
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
 from emigbench_baselines.classical.features import available_cores
 from emigbench_baselines.classical.folds import grouped_folds
-from emigbench_baselines.classical.path_forest import barrier, filled, framework, grow, medians, roots
+from emigbench_baselines.classical.kinship import framework
+from emigbench_baselines.classical.path_forest import barrier, filled, grow, medians, roots
 
 FloatArray = NDArray[np.float64]
 

@@ -5,6 +5,9 @@ decades. In cross-validation inside the 559 training paths it beat the logarithm
 (MAE 0.281 against 0.288 eV, R2 0.57 against 0.50), framework (0.298, 0.298; 0.43, 0.42) or structural group (0.406,
 0.417; 0.19, 0.16); the square root is better by material (0.280) and worse by framework (0.307).
 
+To that comes what errors on paths of the same ion and framework say (`kinship`): with it, nested cross-validation has
+0.271 instead of 0.281 eV by material, 0.288 instead of 0.295 by framework and 0.385 instead of 0.400 by group.
+
 Intervals are conformal (Lei et al., J. Am. Stat. Assoc. 113, 1094, 2018, section 5.2): errors of paths whose
 framework a model has not seen, over the spread of its trees, give the factor by which the spread of a new path's
 trees is stretched.
@@ -13,12 +16,10 @@ trees is stretched.
 from __future__ import annotations
 
 import zipfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from importlib.resources import files
-from math import ceil, gcd
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_ta
 from emigbench_baselines.classical.features import available_cores
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.forest import Forest, from_arrays, from_sklearn
+from emigbench_baselines.classical.kinship import N_NEIGHBOURS, Effects, Kin, expected_unseen
 
 FloatArray = NDArray[np.float64]
 
@@ -52,6 +54,7 @@ class Trained:
 
     Attributes:
         forest: answers the fourth root of E_m / eV.
+        effects: what its answers are too low by for an ion and a framework.
         fill: (d,) what stands for an undefined descriptor: the training median.
         stretch: spread of the trees to half an interval of INTERVAL and of STANDARD, of the root.
         known: (n, d) standardised descriptors of the training paths.
@@ -63,6 +66,7 @@ class Trained:
     """
 
     forest: Forest
+    effects: Effects
     fill: FloatArray
     stretch: tuple[float, float]
     known: FloatArray
@@ -95,8 +99,11 @@ class PathForest:
         """
         table = descriptor_table([t.path for t in train], workers=self.workers).to_numpy()
         targets = roots(train)
-        frameworks = np.array([framework(t.path) for t in train])
-        centres, spreads = answers_unseen(table, targets, frameworks.tolist(), seed)
+        kin, materials = Kin.of([t.path for t in train]), [t.path.material_id for t in train]
+        errors = targets - answers_unseen(table, targets, materials, seed)[0]
+        frameworks = kin.frameworks.tolist()
+        centres, spreads = answers_unseen(table, targets, frameworks, seed)
+        centres += expected_unseen(kin, errors, frameworks, seed)
         scores = np.abs(centres - targets) / spreads
         fill = medians(table)
         full = filled(table, fill)
@@ -104,12 +111,13 @@ class PathForest:
         known = (full - centre) / scale
         self._trained = Trained(
             forest=grow(table, targets, seed),
+            effects=Effects.learned(kin, errors),
             fill=fill,
             stretch=(conformal(scores, INTERVAL), conformal(scores, STANDARD)),
             known=known,
             centre=centre,
             scale=scale,
-            farthest=float(np.quantile(_to_other_frameworks(known, frameworks), FARTHEST)),
+            farthest=float(np.quantile(_to_other_frameworks(known, kin.frameworks), FARTHEST)),
             ions=frozenset(t.path.mobile_ion for t in train),
             elements=frozenset(e for t in train for e in (t.path.mobile_ion, *t.path.host_species)),
         )
@@ -127,6 +135,7 @@ class PathForest:
         table = descriptor_table(paths, workers=self.workers).to_numpy()
         table = filled(table, trained.fill)
         centre, spread = centre_and_spread(trained.forest, table)
+        centre += trained.effects.expected(Kin.of(paths))
         standardised = (table - trained.centre) / trained.scale
         return [
             prediction(path, centre[i], spread[i], trained.stretch, _cautions(path, standardised[i], trained))
@@ -157,6 +166,10 @@ class PathForest:
             **trained.forest.arrays(),
             "columns": np.array(list(DESCRIPTORS)),
             "power": np.array(POWER),
+            "errors_ions": trained.effects.kin.ions,
+            "errors_frameworks": trained.effects.kin.frameworks,
+            "errors_neighbours": trained.effects.kin.neighbours,
+            "errors_weights": trained.effects.weights,
             "ions": np.array(sorted(trained.ions)),
             "elements": np.array(sorted(trained.elements)),
             "known": trained.known.astype(np.float32),
@@ -169,13 +182,6 @@ class PathForest:
         if self._trained is None:
             raise EmigbenchError("PathForest has to be fitted, or its trees loaded, before it predicts.")
         return self._trained
-
-
-def framework(path: MigrationPath) -> str:
-    """Reduced formula of what does not move: paths that share it are never on two sides of a fold."""
-    counts = Counter(e for e in path.host_species if e != path.mobile_ion)
-    common = reduce(gcd, counts.values(), 0)
-    return " ".join(f"{e}{n // common}" for e, n in sorted(counts.items()))
 
 
 def roots(train: Sequence[LabelledPath]) -> FloatArray:
@@ -292,8 +298,15 @@ def _read(arrays: Mapping[str, NDArray[np.generic]]) -> Trained:
         raise ValueError("its arrays have other shapes")
     if not 0 <= forest.feature.max() < n:
         raise ValueError("its trees ask for other descriptors")
+    kin = Kin(arrays["errors_ions"], arrays["errors_frameworks"], arrays["errors_neighbours"].astype(np.float64))
+    effects = Effects(kin, arrays["errors_weights"].astype(np.float64))
+    if kin.neighbours.shape != (len(effects.weights), N_NEIGHBOURS) or not (
+        kin.ions.shape == kin.frameworks.shape == effects.weights.shape
+    ):
+        raise ValueError("its errors have other shapes")
     return Trained(
         forest=forest,
+        effects=effects,
         stretch=(float(stretch[0]), float(stretch[1])),
         known=known,
         farthest=float(arrays["farthest"]),

@@ -22,6 +22,7 @@ from emigbench_baselines.classical.environment import MOBILE_RADIUS
 from emigbench_baselines.classical.features import available_cores
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.forest import Forest
+from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen
 from emigbench_baselines.classical.path_forest import (
     INTERVAL,
     LEAST_SPREAD,
@@ -119,7 +120,7 @@ class EmigBest:
     The line is robust (Huber, Ann. Math. Stat. 35, 73, 1964) and fitted to answers of the forest for materials that
     it had not seen, on those plain hops of the training paths whose bands ship with the package and converged. The
     more the trees differ about a path, the more the NEB counts. What speaks against a NEB (`doubts`) halves its say or
-    leaves the answer to the forest.
+    leaves the answer to the forest. To that comes what errors on paths of the same ion and framework say (`kinship`).
 
     Args:
         workers: processes for the descriptors; the model does not depend on it.
@@ -161,6 +162,9 @@ class EmigBest:
                 learnt = inside[plain[inside]]
                 line = Line(columns[learnt], targets[learnt]).answers(columns[asked])
                 answers[asked] = _joined(centres[asked], line, says[asked])
+        kin = Kin.of([t.path for t in train])
+        self._effects = Effects.learned(kin, targets - answers)
+        answers += expected_unseen(kin, targets - answers, materials, seed + 1)
         self._forest: Forest = grow(table, targets, seed)
         scores = np.abs(answers - targets) / spreads
         others = scores[~plain] if (~plain).sum() >= FEWEST else scores
@@ -190,8 +194,9 @@ class EmigBest:
             return []
         table = descriptor_table(paths, workers=self.workers).to_numpy()
         centres, spreads = centre_and_spread(self._forest, filled(table, self._fill))
+        expected = self._effects.expected(Kin.of(paths))
         predictions = []
-        for path, centre, spread, row in zip(paths, centres, spreads, table, strict=True):
+        for path, centre, spread, missed, row in zip(paths, centres, spreads, expected, table, strict=True):
             against = doubts(path, row)
             share = say(against)
             band = self._bands.of(path) if share else None
@@ -202,7 +207,7 @@ class EmigBest:
                 against, share = {f"the NEB {ENDED[band.status]}": 0.0}, 0.0
             effect = "the NEB counts half" if share else "only descriptors were used"
             cautions = [f"{doubt}, so {effect}" for doubt in against]
-            predictions.append(prediction(path, centre, spread, self._stretch[share == 1], cautions))
+            predictions.append(prediction(path, centre + missed, spread, self._stretch[share == 1], cautions))
         return predictions
 
     def _columns(self, centre: float, spread: float, band: BandEnergies) -> FloatArray:

@@ -11,7 +11,8 @@ from emigbench import EmigbenchError, LabelledPath, load
 from emigbench_baselines.classical import importance, path_forest
 from emigbench_baselines.classical.descriptors import DESCRIPTORS
 from emigbench_baselines.classical.forest import LEAF, Forest, from_arrays, from_sklearn
-from emigbench_baselines.classical.path_forest import PathForest, conformal, framework
+from emigbench_baselines.classical.kinship import framework
+from emigbench_baselines.classical.path_forest import PathForest, conformal
 
 
 @pytest.fixture(scope="module")
