@@ -28,7 +28,7 @@ from emigbench_baselines.classical.path_forest import (
     LEAST_SPREAD,
     POWER,
     STANDARD,
-    answers_unseen,
+    Unseen,
     barrier,
     centre_and_spread,
     conformal,
@@ -121,6 +121,8 @@ class EmigBest:
     it had not seen, on those plain hops of the training paths whose bands ship with the package and converged. The
     more the trees differ about a path, the more the NEB counts. What speaks against a NEB (`doubts`) halves its say or
     leaves the answer to the forest. To that comes what errors on paths of the same ion and framework say (`kinship`).
+    For a path of a training material the trees are those of the inner fold without it, since line and effects were
+    learned from answers of such trees.
 
     Args:
         workers: processes for the descriptors; the model does not depend on it.
@@ -143,7 +145,8 @@ class EmigBest:
         table = descriptor_table([t.path for t in train], workers=self.workers).to_numpy()
         self._fill = medians(table)
         targets, materials = roots(train), [t.path.material_id for t in train]
-        centres, spreads = answers_unseen(table, targets, materials, seed)
+        self._unseen = Unseen.grown(table, targets, materials, seed)
+        centres, spreads = self._unseen.answers(table, materials)
         self._usual = float(spreads.mean()), max(float(spreads.std()), LEAST_SPREAD)
         says = np.array([say(doubts(t.path, row)) for t, row in zip(train, table, strict=True)])
         bands = [self._bands.known(t.path) if share else None for t, share in zip(train, says, strict=True)]
@@ -193,7 +196,9 @@ class EmigBest:
         if not paths:
             return []
         table = descriptor_table(paths, workers=self.workers).to_numpy()
-        centres, spreads = centre_and_spread(self._forest, filled(table, self._fill))
+        answers = centre_and_spread(self._forest, filled(table, self._fill))
+        as_unseen = self._unseen.answers(table, [path.material_id for path in paths])
+        centres, spreads = np.where(np.isnan(as_unseen), answers, as_unseen)
         expected = self._effects.expected(Kin.of(paths))
         predictions = []
         for path, centre, spread, missed, row in zip(paths, centres, spreads, expected, table, strict=True):

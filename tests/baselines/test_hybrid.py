@@ -11,6 +11,7 @@ from helpers import one_sentence
 from emigbench import BarrierModel, EmigbenchError, load, load_labels
 from emigbench.datasets.hashing import geometry_hash
 from emigbench_baselines.classical.descriptors import descriptor_table
+from emigbench_baselines.classical.kinship import Kin
 from emigbench_baselines.hybrid import models
 from emigbench_baselines.hybrid.models import EmigBest, Line, NebCorrected, doubts, say
 from emigbench_baselines.neb.energies import BandEnergies, Bands, EnergyTable, from_json, shipped, to_json
@@ -197,6 +198,20 @@ def test_the_less_the_trees_agree_the_more_the_neb_counts(toy_bands):
     ]
     assert weight == sorted(weight)
     assert weight[0] < 0.4 < weight[2] < 1.1
+
+
+def test_trees_do_not_remember_the_labels_of_a_training_material(toy_bands):
+    """The errors on its other paths are all that is known of it: labels that are higher say only that."""
+    toy_bands(SPINELS)
+    path = TRAIN[0].path
+    answers, missed = [], []
+    for shift in (0.0, 0.3):
+        fitted = EmigBest(workers=1)
+        fitted.fit([replace(t, e_m=t.e_m + shift * (t.path.material_id == path.material_id)) for t in TRAIN], seed=0)
+        missed.append(fitted._effects.expected(Kin.of([path]))[0])
+        answers.append(fitted.predict([path])[0].e_m ** 0.25)
+    assert missed[1] > missed[0] + 0.01
+    assert answers[1] - answers[0] == pytest.approx(missed[1] - missed[0], abs=0.01)
 
 
 @pytest.mark.parametrize(("status", "words"), [("failed", "NEB failed"), ("not_converged", "NEB did not converge")])

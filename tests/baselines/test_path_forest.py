@@ -11,8 +11,8 @@ from emigbench import EmigbenchError, LabelledPath, load
 from emigbench_baselines.classical import importance, path_forest
 from emigbench_baselines.classical.descriptors import DESCRIPTORS
 from emigbench_baselines.classical.forest import LEAF, Forest, from_arrays, from_sklearn
-from emigbench_baselines.classical.kinship import framework
-from emigbench_baselines.classical.path_forest import PathForest, conformal
+from emigbench_baselines.classical.kinship import Kin, framework
+from emigbench_baselines.classical.path_forest import PathForest, Unseen, conformal
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,29 @@ def test_the_conformal_factor_is_an_order_statistic():
 def test_frameworks_do_not_know_the_ion_nor_the_size_of_the_cell(spinels):
     of = {framework(t.path) for t in spinels[0] if t.path.material_id in ("Mn2O4_Mg", "Mn2O4_Zn")}
     assert of == {"Mn1 O2"}
+
+
+def test_trees_that_have_not_seen_a_group_do_not_know_its_labels(monkeypatch):
+    monkeypatch.setattr(path_forest, "N_TREES", 5)
+    random = np.random.default_rng(0)
+    table, targets = random.normal(size=(60, 4)), random.normal(size=60)
+    groups = [f"g{i % 12}" for i in range(60)]
+    of_one = np.array([group == "g3" for group in groups])
+    answers = Unseen.grown(table, targets, groups, 0).answers(table, groups)
+    others = Unseen.grown(table, np.where(of_one, 99.0, targets), groups, 0).answers(table, groups)
+    np.testing.assert_array_equal(np.array(answers)[:, of_one], np.array(others)[:, of_one])
+    assert np.isfinite(answers).all()
+    unknown = Unseen.grown(table, targets, groups, 0).answers(table[:2], ["g0", "new"])
+    np.testing.assert_array_equal(np.isnan(unknown), [[False, True], [False, True]])
+
+
+def test_effects_are_for_materials_that_the_trees_have_not_seen(fitted, spinels):
+    path = next(t.path for t in spinels[0])
+    trained = fitted._get()
+    expected = trained.effects.expected(Kin.of([path]))[0]
+    assert abs(expected) > 0.001
+    known, new = fitted.predict([path, replace(path, material_id="another")])
+    assert new.e_m**0.25 - known.e_m**0.25 == pytest.approx(expected)
 
 
 def test_predictions_have_an_interval_around_them(fitted, spinels):
