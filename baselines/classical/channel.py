@@ -14,7 +14,7 @@ from scipy import ndimage
 from emigbench_baselines.classical.environment import Surroundings
 
 FloatArray = NDArray[np.float64]
-Cell = tuple[int, int, int]
+Cells = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
 
 SPACING = 0.25
 """Å, of the grid."""
@@ -24,6 +24,8 @@ BEYOND = 0.75
 """Å; how far the tube goes on behind each end."""
 SITE = 0.75
 """Å; an end's own place is the best one at most so far from it in each direction."""
+SAME = 1e-9
+"""Values that differ by no more than this are equal but for rounding."""
 REACH = 4.0
 """Å; atoms farther than this from the tube have no part in it."""
 OFF_AXIS = 0.3
@@ -106,8 +108,8 @@ def _squared_distances(points: FloatArray, atoms: FloatArray) -> FloatArray:
 def _best_way(values: FloatArray, along: FloatArray) -> dict[str, float]:
     """The statistics of one quantity on the grid."""
     half_length = along[-1] - BEYOND
-    ends = [_best_place(values, along, at) for at in (-half_length, half_length)]
-    at_ends = [float(values[end]) for end in ends]
+    ends = [_best_places(values, along, at) for at in (-half_length, half_length)]
+    at_ends = [float(values[end].min()) for end in ends]
     worst = _threshold(values, ends[0], ends[1])
     middle = float(values[len(along) // 2].min())
     return {
@@ -119,24 +121,28 @@ def _best_way(values: FloatArray, along: FloatArray) -> dict[str, float]:
     }
 
 
-def _best_place(values: FloatArray, along: FloatArray, at: float) -> Cell:
-    """The cell with the lowest value within SITE of one end of the path."""
+def _best_places(values: FloatArray, along: FloatArray, at: float) -> Cells:
+    """The cells with the lowest value within SITE of one end of the path.
+
+    An atom in the plane of the first direction across is equally far from cells on both sides of that plane, so there
+    often are several, and which of them has a value that is lower by its last bit depends on the direction.
+    """
     centre, reach = values.shape[1] // 2, int(SITE / SPACING)
     rows = np.flatnonzero(np.abs(along - at) <= SITE + 1e-9)
     across = slice(centre - reach, centre + reach + 1)
     block = values[rows[0] : rows[-1] + 1, across, across]
-    i, j, k = np.unravel_index(int(np.argmin(block)), block.shape)
-    return int(i + rows[0]), int(j + centre - reach), int(k + centre - reach)
+    i, j, k = np.nonzero(block <= block.min() + SAME)
+    return i + rows[0], j + centre - reach, k + centre - reach
 
 
-def _threshold(values: FloatArray, start: Cell, end: Cell) -> float:
-    """The lowest level at which two cells are connected by cells that are not above it (face to face)."""
-    levels = np.unique(values[values >= max(values[start], values[end])])
+def _threshold(values: FloatArray, start: Cells, end: Cells) -> float:
+    """The lowest level at which a cell of each end is connected by cells that are not above it (face to face)."""
+    levels = np.unique(values[values >= max(values[start].max(), values[end].max())])
     low, high = 0, len(levels) - 1
     while low < high:
         middle = (low + high) // 2
         labels, _ = ndimage.label(values <= levels[middle])
-        if labels[start] == labels[end]:
+        if np.isin(labels[start], labels[end]).any():
             high = middle
         else:
             low = middle + 1

@@ -12,12 +12,16 @@ SPACING = 3.3
 """Å between the places of atoms, before they are moved a little."""
 
 
-@st.composite
-def crystals(draw) -> MigrationPath:
+def crystals() -> st.SearchStrategy[MigrationPath]:
+    """Random ones of `crystal`."""
+    elements = st.sampled_from([("Li", "O", "Ti"), ("Mg", "S", "Sc"), ("Na", "F", "Fe")])
+    return st.builds(crystal, st.integers(0, 2**32 - 1), elements)
+
+
+def crystal(seed: int, elements: tuple[str, str, str]) -> MigrationPath:
     """27 places of a skewed lattice, one of them empty: the ion at the first place hops there."""
-    seed = draw(st.integers(0, 2**32 - 1))
     random = np.random.default_rng(seed)
-    ion, anion, cation = draw(st.sampled_from([("Li", "O", "Ti"), ("Mg", "S", "Sc"), ("Na", "F", "Fe")]))
+    ion, anion, cation = elements
     lattice = 3 * SPACING * (np.eye(3) + random.uniform(-0.06, 0.06, (3, 3)))
     places = np.stack(np.meshgrid(*[np.arange(3) / 3] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     places = places + random.uniform(-0.02, 0.02, places.shape)
