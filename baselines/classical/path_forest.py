@@ -31,7 +31,7 @@ from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_ta
 from emigbench_baselines.classical.features import available_cores
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.forest import Forest, from_arrays, from_sklearn
-from emigbench_baselines.classical.kinship import N_NEIGHBOURS, Effects, Kin, expected_unseen
+from emigbench_baselines.classical.kinship import N_NEIGHBOURS, Effects, Kin, expected_unseen, siblings
 
 FloatArray = NDArray[np.float64]
 
@@ -55,8 +55,7 @@ class Trained:
 
     Attributes:
         forest: answers the fourth root of E_m / eV.
-        effects: what its answers are too low by for an ion and a framework, where it has not seen the material.
-        materials: of the training paths.
+        effects: what its answers are too low by for an ion and a framework, where it has not seen the host.
         fill: (d,) what stands for an undefined descriptor: the training median.
         stretch: spread of the trees to half an interval of INTERVAL and of STANDARD, of the root.
         known: (n, d) standardised descriptors of the training paths.
@@ -69,7 +68,6 @@ class Trained:
 
     forest: Forest
     effects: Effects
-    materials: frozenset[str]
     fill: FloatArray
     stretch: tuple[float, float]
     known: FloatArray
@@ -115,7 +113,6 @@ class PathForest:
         self._trained = Trained(
             forest=grow(table, targets, seed),
             effects=Effects.learned(kin, errors),
-            materials=frozenset(materials),
             fill=fill,
             stretch=(conformal(scores, INTERVAL), conformal(scores, STANDARD)),
             known=known,
@@ -139,8 +136,8 @@ class PathForest:
         table = descriptor_table(paths, workers=self.workers).to_numpy()
         table = filled(table, trained.fill)
         centre, spread = centre_and_spread(trained.forest, table)
-        unseen = np.array([path.material_id not in trained.materials for path in paths])
-        centre += np.where(unseen, trained.effects.expected(Kin.of(paths)), 0.0)
+        kin = Kin.of(paths)
+        centre += np.where(siblings(kin, trained.effects.kin) < 0, trained.effects.expected(kin), 0.0)
         standardised = (table - trained.centre) / trained.scale
         return [
             prediction(path, centre[i], spread[i], trained.stretch, _cautions(path, standardised[i], trained))
@@ -175,7 +172,6 @@ class PathForest:
             "errors_frameworks": trained.effects.kin.frameworks,
             "errors_neighbours": trained.effects.kin.neighbours,
             "errors_weights": trained.effects.weights,
-            "materials": np.array(sorted(trained.materials)),
             "ions": np.array(sorted(trained.ions)),
             "elements": np.array(sorted(trained.elements)),
             "known": trained.known.astype(np.float32),
@@ -343,7 +339,6 @@ def _read(arrays: Mapping[str, NDArray[np.generic]]) -> Trained:
     return Trained(
         forest=forest,
         effects=effects,
-        materials=frozenset(arrays["materials"].tolist()),
         stretch=(float(stretch[0]), float(stretch[1])),
         known=known,
         farthest=float(arrays["farthest"]),

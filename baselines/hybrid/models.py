@@ -22,7 +22,7 @@ from emigbench_baselines.classical.environment import MOBILE_RADIUS
 from emigbench_baselines.classical.features import available_cores
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.forest import Forest
-from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen
+from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen, siblings
 from emigbench_baselines.classical.path_forest import (
     INTERVAL,
     LEAST_SPREAD,
@@ -121,8 +121,8 @@ class EmigBest:
     it had not seen, on those plain hops of the training paths whose bands ship with the package and converged. The
     more the trees differ about a path, the more the NEB counts. What speaks against a NEB (`doubts`) halves its say or
     leaves the answer to the forest. To that comes what errors on paths of the same ion and framework say (`kinship`).
-    For a path of a training material the trees are those of the inner fold without it, since line and effects were
-    learned from answers of such trees.
+    For a path in a host of the training paths the trees are those of the inner fold without it, since line and effects
+    were learned from answers of such trees.
 
     Args:
         workers: processes for the descriptors; the model does not depend on it.
@@ -145,6 +145,7 @@ class EmigBest:
         table = descriptor_table([t.path for t in train], workers=self.workers).to_numpy()
         self._fill = medians(table)
         targets, materials = roots(train), [t.path.material_id for t in train]
+        self._materials = materials
         self._unseen = Unseen.grown(table, targets, materials, seed)
         centres, spreads = self._unseen.answers(table, materials)
         self._usual = float(spreads.mean()), max(float(spreads.std()), LEAST_SPREAD)
@@ -197,9 +198,11 @@ class EmigBest:
             return []
         table = descriptor_table(paths, workers=self.workers).to_numpy()
         answers = centre_and_spread(self._forest, filled(table, self._fill))
-        as_unseen = self._unseen.answers(table, [path.material_id for path in paths])
+        kin = Kin.of(paths)
+        known = [self._materials[row] if row >= 0 else "" for row in siblings(kin, self._effects.kin)]
+        as_unseen = self._unseen.answers(table, known)
         centres, spreads = np.where(np.isnan(as_unseen), answers, as_unseen)
-        expected = self._effects.expected(Kin.of(paths))
+        expected = self._effects.expected(kin)
         predictions = []
         for path, centre, spread, missed, row in zip(paths, centres, spreads, expected, table, strict=True):
             against = doubts(path, row)

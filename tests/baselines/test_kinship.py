@@ -23,6 +23,7 @@ from emigbench_baselines.classical.kinship import (
     expected_unseen,
     framework,
     neighbour_distances,
+    siblings,
 )
 
 SPINELS = [entry.path for entry in load("spinels")]
@@ -42,6 +43,21 @@ def test_covariances_by_hand():
     np.testing.assert_allclose(found[0], expected)
     np.testing.assert_allclose(found, found.T)
     assert found[2, 3] == 0
+
+
+def test_siblings_are_paths_of_one_ion_in_one_host():
+    known = kin(("Li", "Mn1 O2", 1.0), ("Li", "Mn1 O2", 1.02), ("Mg", "Fe1 O4 P1", 1.0))
+    new = kin(("Li", "Mn1 O2", 1.023), ("Li", "Mn1 O2", 1.01), ("Mg", "Mn1 O2", 1.0), ("Mg", "Fe1 O4 P1", 1.0))
+    assert siblings(new, known).tolist() == [1, -1, -1, 2]
+    assert siblings(Kin.of([]), known).tolist() == []
+
+
+def test_a_path_is_a_sibling_of_itself_described_otherwise():
+    akin = Kin.of(SPINELS)
+    rows = siblings(Kin.of([redescribed(path, i) for i, path in enumerate(SPINELS)]), akin)
+    assert (rows >= 0).all()
+    np.testing.assert_array_equal(akin.ions[rows], akin.ions)
+    np.testing.assert_allclose(akin.neighbours[rows], akin.neighbours, atol=1e-6)
 
 
 def test_one_error_is_shared_out_by_hand():

@@ -11,7 +11,7 @@ from emigbench import EmigbenchError, LabelledPath, load
 from emigbench_baselines.classical import importance, path_forest
 from emigbench_baselines.classical.descriptors import DESCRIPTORS
 from emigbench_baselines.classical.forest import LEAF, Forest, from_arrays, from_sklearn
-from emigbench_baselines.classical.kinship import Kin, framework
+from emigbench_baselines.classical.kinship import Effects, Kin, framework
 from emigbench_baselines.classical.path_forest import PathForest, Unseen, conformal
 
 
@@ -107,13 +107,16 @@ def test_trees_that_have_not_seen_a_group_do_not_know_its_labels(monkeypatch):
     np.testing.assert_array_equal(np.isnan(unknown), [[False, True], [False, True]])
 
 
-def test_effects_are_for_materials_that_the_trees_have_not_seen(fitted, spinels):
-    path = next(t.path for t in spinels[0])
+def test_effects_are_for_hosts_that_the_trees_have_not_seen(fitted, spinels, monkeypatch):
+    known = spinels[0][0].path
+    new = replace(known, lattice=known.lattice * [[1.1], [1], [1]])
     trained = fitted._get()
-    expected = trained.effects.expected(Kin.of([path]))[0]
-    assert abs(expected) > 0.001
-    known, new = fitted.predict([path, replace(path, material_id="another")])
-    assert new.e_m**0.25 - known.e_m**0.25 == pytest.approx(expected)
+    expected = trained.effects.expected(Kin.of([known, new]))
+    assert (np.abs(expected) > 0.001).all()
+    with_effects = [p.e_m**0.25 for p in fitted.predict([known, new])]
+    monkeypatch.setattr(Effects, "expected", lambda self, kin: np.zeros(len(kin.ions)))
+    without = [p.e_m**0.25 for p in fitted.predict([known, new])]
+    np.testing.assert_allclose(np.subtract(with_effects, without), [0, expected[1]], atol=1e-12)
 
 
 def test_predictions_have_an_interval_around_them(fitted, spinels):
