@@ -179,7 +179,7 @@ def test_no_band_is_run_for_a_hop_past_a_site_and_one_in_doubt_counts_half(toy_b
 
 
 def test_the_less_the_trees_agree_the_more_the_neb_counts(toy_bands):
-    """Answers of trees that differ more for noisier labels; the band always says the noiseless one."""
+    """Trees that are farther off where they differ more; a band that is off by the same everywhere."""
     toy_bands(SPINELS)
     fitted = EmigBest(workers=1)
     fitted._usual = (0.1, 0.05)
