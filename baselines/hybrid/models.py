@@ -150,32 +150,17 @@ class EmigBest:
         centres, spreads = self._unseen.answers(table, materials)
         self._usual = float(spreads.mean()), max(float(spreads.std()), LEAST_SPREAD)
         says = np.array([say(doubts(t.path, row)) for t, row in zip(train, table, strict=True)])
-        bands = [self._bands.known(t.path) if share else None for t, share in zip(train, says, strict=True)]
-        usable = np.array([band is not None and band.status == "ok" for band in bands])
-        plain = usable & (says == 1)
+        columns = self._known_columns(train, says, centres, spreads)
+        plain = (says == 1) & has_band(columns)
         if plain.sum() < FEWEST:
             raise _too_few(plain.sum(), len(train))
-        columns = np.full((len(train), len(COLUMNS)), np.nan)
-        for i in np.flatnonzero(usable):
-            columns[i] = self._columns(centres[i], spreads[i], bands[i])
         self._line = Line(columns[plain], targets[plain])
-        answers = centres.copy()
-        for inside, outside in grouped_folds(materials, seed=seed + 1):
-            asked = outside[usable[outside]]
-            if len(asked):
-                learnt = inside[plain[inside]]
-                line = Line(columns[learnt], targets[learnt]).answers(columns[asked])
-                answers[asked] = _joined(centres[asked], line, says[asked])
+        answers = joined_unseen(centres, columns, says, targets, materials, seed + 1)
         kin = Kin.of([t.path for t in train])
         self._effects = Effects.learned(kin, targets - answers)
         answers += expected_unseen(kin, targets - answers, materials, seed + 1)
         self._forest: Forest = grow(table, targets, seed)
-        scores = np.abs(answers - targets) / spreads
-        others = scores[~plain] if (~plain).sum() >= FEWEST else scores
-        self._stretch = {
-            True: tuple(conformal(scores[plain], share) for share in (INTERVAL, STANDARD)),
-            False: tuple(conformal(others, share) for share in (INTERVAL, STANDARD)),
-        }
+        self._stretch = _stretches(np.abs(answers - targets) / spreads, plain)
         errors, of_forest = (np.abs(barrier(roots_) - barrier(targets)) for roots_ in (answers, centres))
         self.details = {
             "n_plain_hops": int((says == 1).sum()),
@@ -218,6 +203,17 @@ class EmigBest:
             predictions.append(prediction(path, centre + missed, spread, self._stretch[share == 1], cautions))
         return predictions
 
+    def _known_columns(
+        self, train: Sequence[LabelledPath], says: FloatArray, centres: FloatArray, spreads: FloatArray
+    ) -> FloatArray:
+        """(n, 5) `COLUMNS` of each path; NaN where no NEB is asked, or none that converged is known."""
+        columns = np.full((len(train), len(COLUMNS)), np.nan)
+        for i in np.flatnonzero(says):
+            band = self._bands.known(train[i].path)
+            if band is not None and band.status == "ok":
+                columns[i] = self._columns(centres[i], spreads[i], band)
+        return columns
+
     def _columns(self, centre: float, spread: float, band: BandEnergies) -> FloatArray:
         """(5,) `COLUMNS` of a path."""
         forward, backward, span = np.asarray([band.forward, band.backward, band.span]) ** POWER
@@ -253,9 +249,53 @@ def say(against: Mapping[str, float]) -> float:
     return min(against.values(), default=1.0)
 
 
+def has_band(columns: FloatArray) -> NDArray[np.bool_]:
+    """(n,) which paths have a band that a line can be asked about, of their (n, 5) `COLUMNS`."""
+    return ~np.isnan(columns).any(axis=1)
+
+
+def joined_unseen(
+    centres: FloatArray,
+    columns: FloatArray,
+    says: FloatArray,
+    targets: FloatArray,
+    groups: Sequence[str],
+    seed: int,
+) -> FloatArray:
+    """(n,) answers of forest and line together, from lines that have not seen a path's group.
+
+    Args:
+        centres: (n,) answers of the forest, the whole answer where there is no band.
+        columns: (n, 5) `COLUMNS`, NaN where there is no band.
+        says: (n,) share of the line; it is fitted where that is 1.
+        targets: (n,) fourth roots of E_m / eV.
+        groups: (n,) what a line must not have seen of a path.
+        seed: of the folds.
+    """
+    usable = has_band(columns)
+    plain = usable & (says == 1)
+    answers = centres.copy()
+    for inside, outside in grouped_folds(groups, seed=seed):
+        asked = outside[usable[outside]]
+        if len(asked):
+            learnt = inside[plain[inside]]
+            line = Line(columns[learnt], targets[learnt]).answers(columns[asked])
+            answers[asked] = _joined(centres[asked], line, says[asked])
+    return answers
+
+
 def _joined(of_forest: FloatArray, of_line: FloatArray, share: FloatArray | float) -> FloatArray:
     """The answer of the forest and that of the line, which has this share of it; all of the fourth root."""
     return (1 - share) * of_forest + share * of_line
+
+
+def _stretches(scores: FloatArray, plain: NDArray[np.bool_]) -> dict[bool, tuple[float, ...]]:
+    """Spread of the trees to half of each interval, apart for plain hops and for others (all, if these are few)."""
+    others = scores[~plain] if (~plain).sum() >= FEWEST else scores
+    return {
+        is_plain: tuple(conformal(some, share) for share in (INTERVAL, STANDARD))
+        for is_plain, some in ((True, scores[plain]), (False, others))
+    }
 
 
 class Line:
