@@ -8,7 +8,9 @@ from sklearn.linear_model import LinearRegression
 
 from emigbench import BarrierModel, EmigbenchError, LabelledPath, MigrationPath
 from emigbench_baselines.classical import models
+from emigbench_baselines.classical.features import feature_table
 from emigbench_baselines.classical.models import (
+    BaggedBoosting,
     CorrelationSelector,
     GradientBoosting,
     RandomForest,
@@ -35,7 +37,11 @@ class SmallBoosting(GradientBoosting):
         return GradientBoostingRegressor(n_estimators=10, subsample=0.7, random_state=seed)
 
 
-SMALL = (SmallForest, SmallBoosting)
+class SmallBagged(BaggedBoosting, SmallBoosting):
+    """Quick to fit, see SmallForest."""
+
+
+SMALL = (SmallForest, SmallBoosting, SmallBagged)
 
 
 def simple_cubic(name: str, material: str, ion: str, edge: float, hop: float) -> MigrationPath:
@@ -141,7 +147,22 @@ def test_few_groups_give_few_folds_and_one_is_refused():
         grouped_folds(["a", "a"], seed=0)
 
 
-@pytest.mark.parametrize("model", [RandomForest, GradientBoosting])
+def test_bagged_boosting_answers_the_square_of_the_mean_root_of_ten_and_chooses_as_one_does(train, test_side):
+    one, ten = SmallBoosting(workers=1), SmallBagged(workers=1)
+    for model in (one, ten):
+        model.fit(train, seed=3)
+    assert (ten.best_params, ten.cv_mae) == (one.best_params, one.cv_mae)
+    *before, regress = [step for _, step in ten._model.steps]
+    rows = feature_table(test_side).to_numpy()
+    for step in before:
+        rows = step.transform(rows)
+    roots = [tree.predict(rows) for tree in regress.regressor_.estimators_]
+    assert len(roots) == len({tuple(r) for r in roots}) == 10
+    found = [p.e_m for p in ten.predict(test_side)]
+    np.testing.assert_allclose(found, np.maximum(np.mean(roots, axis=0), 0) ** 2)
+
+
+@pytest.mark.parametrize("model", [RandomForest, GradientBoosting, BaggedBoosting])
 def test_models_follow_the_protocol(model):
     assert isinstance(model(), BarrierModel)
     assert model.kind == "classical"

@@ -7,7 +7,7 @@ from crystals import backwards, redescribed
 from helpers import one_sentence
 from sklearn.ensemble import ExtraTreesRegressor
 
-from emigbench import EmigbenchError, LabelledPath, load
+from emigbench import EmigbenchError, LabelledPath, load, load_labels
 from emigbench_baselines.classical import importance, path_forest
 from emigbench_baselines.classical.descriptors import DESCRIPTORS
 from emigbench_baselines.classical.forest import LEAF, Forest, from_arrays, from_sklearn
@@ -31,6 +31,21 @@ def fitted(spinels):
 
 def numbers(predictions):
     return np.array([[p.e_m, p.std, p.low, p.high] for p in predictions])
+
+
+def test_the_last_digit_of_a_label_changes_no_answer(spinels, fitted, monkeypatch):
+    """Powers differ by that much between processors; a fit on each should end in the same trees."""
+    monkeypatch.setattr(path_forest, "N_TREES", 30)
+    train, test = spinels
+    nudged = [replace(t, e_m=float(np.nextafter(t.e_m, 9.0 * (i % 2)))) for i, t in enumerate(train)]
+    other = PathForest(workers=1)
+    other.fit(nudged, seed=0)
+    np.testing.assert_array_equal(numbers(other.predict(test)), numbers(fitted.predict(test)))
+
+
+def test_no_label_lies_where_a_last_digit_would_round_its_root_the_other_way():
+    roots = np.array([row.e_m_ev for row in load_labels("full")]) ** path_forest.POWER * 10**path_forest.ROOT_DIGITS
+    assert np.abs(roots % 1 - 0.5).min() > 1e-4
 
 
 def test_arrays_answer_as_scikit_learn_does():
