@@ -111,10 +111,16 @@ def frozen_model(name="model-3") -> GraphModel:
     return GraphModel(recipe, device="cpu")
 
 
+def stopped_on_the_way(entry):
+    """A path whose ends differ. Those of a spinel's hop are one by symmetry: MODEL-2 sees no change between them."""
+    begin, *_ = band = entry.path.band_frac_coords
+    return dataclasses.replace(entry, path=dataclasses.replace(entry.path, band_frac_coords=begin + (band - begin) / 2))
+
+
 @pytest.mark.parametrize("name", ["model-3", "model-4", "model-1-cc", "model-2"])
 def test_frozen_layers_stay_as_they_are_and_the_others_learn(weights, name):
     model = frozen_model(name)
-    model.fit(TRAIN, seed=0)
+    model.fit([stopped_on_the_way(entry) for entry in TRAIN], seed=0)
     given = load_weights(models.pretrained_weights())
     random = model._initial_network(0).state_dict()
     for key, value in model._network.state_dict().items():
