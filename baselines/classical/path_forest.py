@@ -117,7 +117,7 @@ class PathForest:
             forest=grow(table, targets, seed),
             effects=Effects.learned(kin, errors),
             fill=fill,
-            stretch=(conformal(scores, INTERVAL), conformal(scores, STANDARD)),
+            stretch=stretches(scores),
             known=known,
             centre=centre,
             scale=scale,
@@ -280,6 +280,11 @@ def centre_and_spread(forest: Forest, table: FloatArray) -> tuple[FloatArray, Fl
     """Mean and spread of the trees' answers, of the root."""
     answers = forest.answers(table)
     return answers.mean(axis=1), np.maximum(answers.std(axis=1), LEAST_SPREAD)
+
+
+def stretches(scores: FloatArray) -> tuple[float, float]:
+    """Spread of the trees to half an interval of INTERVAL and of STANDARD, from errors over spreads."""
+    return conformal(scores, INTERVAL), conformal(scores, STANDARD)
 
 
 def conformal(scores: FloatArray, share: float) -> float:

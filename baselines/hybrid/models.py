@@ -24,19 +24,17 @@ from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.forest import Forest
 from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen, siblings
 from emigbench_baselines.classical.path_forest import (
-    INTERVAL,
     LEAST_SPREAD,
     POWER,
-    STANDARD,
     Unseen,
     barrier,
     centre_and_spread,
-    conformal,
     filled,
     grow,
     medians,
     prediction,
     roots,
+    stretches,
 )
 from emigbench_baselines.neb.energies import BandEnergies, Bands, shipped
 
@@ -160,7 +158,9 @@ class EmigBest:
         self._effects = Effects.learned(kin, targets - answers)
         answers += expected_unseen(kin, targets - answers, materials, seed + 1)
         self._forest: Forest = grow(table, targets, seed)
-        self._stretch = _stretches(np.abs(answers - targets) / spreads, plain)
+        scores = np.abs(answers - targets) / spreads
+        others = scores[~plain] if (~plain).sum() >= FEWEST else scores
+        self._stretch = {True: stretches(scores[plain]), False: stretches(others)}
         errors, of_forest = (np.abs(barrier(roots_) - barrier(targets)) for roots_ in (answers, centres))
         self.details = {
             "n_plain_hops": int((says == 1).sum()),
@@ -287,15 +287,6 @@ def joined_unseen(
 def _joined(of_forest: FloatArray, of_line: FloatArray, share: FloatArray | float) -> FloatArray:
     """The answer of the forest and that of the line, which has this share of it; all of the fourth root."""
     return (1 - share) * of_forest + share * of_line
-
-
-def _stretches(scores: FloatArray, plain: NDArray[np.bool_]) -> dict[bool, tuple[float, ...]]:
-    """Spread of the trees to half of each interval, apart for plain hops and for others (all, if these are few)."""
-    others = scores[~plain] if (~plain).sum() >= FEWEST else scores
-    return {
-        is_plain: tuple(conformal(some, share) for share in (INTERVAL, STANDARD))
-        for is_plain, some in ((True, scores[plain]), (False, others))
-    }
 
 
 class Line:
