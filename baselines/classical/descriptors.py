@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from math import nan, pi
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from emigbench import MigrationPath
+from emigbench.datasets.hashing import geometry_hash
 from emigbench_baselines.classical.channel import CHANNEL_STATISTICS, CHANNEL_UNITS, channel
 from emigbench_baselines.classical.environment import PROFILES, profiles, surroundings
 from emigbench_baselines.classical.ions import POLARISABILITY, charges, facts, is_anion
@@ -136,27 +136,32 @@ DESCRIPTORS: Mapping[str, Descriptor] = {
 """Every column of the table by name, in order."""
 
 
-_DESCRIBED: WeakKeyDictionary[MigrationPath, FloatArray] = WeakKeyDictionary()
+MOST_REMEMBERED = 5000
+"""Paths whose descriptors this process keeps, 2 kB each: the folds of a split share theirs."""
+
+_REMEMBERED: dict[tuple[str, str], FloatArray] = {}
 
 
 def descriptor_table(paths: Sequence[MigrationPath], *, workers: int = 1) -> pd.DataFrame:
     """The descriptors of each path: a row a path, a column for each of `DESCRIPTORS`; NaN where one is undefined.
 
-    A record is described once as long as it lives: the folds of a split share their paths.
-
     Args:
-        paths: the paths.
+        paths: the paths; what has one geometry and state is described once, in later calls too.
         workers: processes that share the work.
     """
-    missing = [path for path in dict.fromkeys(paths) if path not in _DESCRIBED]
+    keys = [(geometry_hash(path), path.state) for path in paths]
+    found = {key: _REMEMBERED[key] for key in keys if key in _REMEMBERED}
+    missing = {key: path for key, path in zip(keys, paths, strict=True) if key not in found}
     if workers == 1 or len(missing) < MIN_PARALLEL:
-        computed = [describe(path) for path in missing]
+        computed = [describe(path) for path in missing.values()]
     else:
         with ProcessPoolExecutor(workers) as pool:
-            computed = list(pool.map(describe, missing, chunksize=10))
-    _DESCRIBED.update(zip(missing, computed, strict=True))
-    rows = [_DESCRIBED[path] for path in paths]
-    table = np.array(rows, dtype=np.float64).reshape(len(paths), len(DESCRIPTORS))
+            computed = list(pool.map(describe, missing.values(), chunksize=10))
+    found.update(zip(missing, computed, strict=True))
+    _REMEMBERED.update(found)
+    for key in list(_REMEMBERED)[:-MOST_REMEMBERED]:
+        del _REMEMBERED[key]
+    table = np.array([found[key] for key in keys], dtype=np.float64).reshape(len(paths), len(DESCRIPTORS))
     return pd.DataFrame(table, index=[path.id for path in paths], columns=list(DESCRIPTORS))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import lru_cache, reduce
 from math import gcd
 
 import numpy as np
@@ -123,7 +123,7 @@ def framework(path: MigrationPath) -> str:
     return " ".join(f"{e}{n // common}" for e, n in sorted(counts.items()))
 
 
-@cache
+@lru_cache(maxsize=1000)
 def neighbour_distances(path: MigrationPath) -> FloatArray:
     """(N_NEIGHBOURS,) mean distance of the framework's atoms to their first, second, … neighbour in the framework.
 

@@ -9,7 +9,9 @@ from pymatgen.analysis.ewald import EwaldSummation
 from pymatgen.core import Structure
 
 from emigbench import MigrationPath, load
+from emigbench.datasets.hashing import geometry_hash
 from emigbench_baselines.classical import channel as channels
+from emigbench_baselines.classical import descriptors
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, STATISTICS, describe, descriptor_table
 from emigbench_baselines.classical.electrostatics import COULOMB, atoms_around, site_potential
 from emigbench_baselines.classical.environment import surroundings
@@ -69,11 +71,37 @@ def test_every_descriptor_has_a_unit_and_a_meaning_and_the_table_has_them_all():
         assert descriptor.meaning
 
 
-def test_two_processes_give_the_same_table():
+def test_two_processes_give_the_same_table(monkeypatch):
     paths = [d.path for d in load("spinels")]
-    copies = [replace(path) for path in paths]  # a path is described once
-    one, two = descriptor_table(paths), descriptor_table(copies, workers=2)
+    one = descriptor_table(paths)
+    monkeypatch.setattr(descriptors, "_REMEMBERED", {})
+    two = descriptor_table(paths, workers=2)
     np.testing.assert_array_equal(one.to_numpy(), two.to_numpy())
+
+
+def test_a_geometry_is_described_once_whatever_record_holds_it(monkeypatch):
+    path = load("spinels")[0].path
+    monkeypatch.setattr(descriptors, "_REMEMBERED", {})
+    once = descriptor_table([path])
+    monkeypatch.setattr(descriptors, "describe", lambda path: pytest.fail(f"{path.id} is described again"))
+    again = descriptor_table([replace(path, id="copy"), path])  # as a worker process unpickles it
+    np.testing.assert_array_equal(again.to_numpy(), np.vstack([once.to_numpy()] * 2))
+
+
+def test_what_is_remembered_is_told_apart_by_state():
+    path = load("spinels")[0].path
+    states = [replace(path, state=state) for state in ("charged", "discharged", "electrolyte")]
+    flags = descriptor_table(states)[["is charged", "is discharged", "is electrolyte"]]
+    np.testing.assert_array_equal(flags.to_numpy(), np.eye(3))
+
+
+def test_the_oldest_geometries_are_forgotten(monkeypatch):
+    paths = [d.path for d in load("spinels")[:3]]
+    monkeypatch.setattr(descriptors, "_REMEMBERED", {})
+    monkeypatch.setattr(descriptors, "MOST_REMEMBERED", 2)
+    whole = descriptor_table(paths)
+    assert list(whole.index) == [path.id for path in paths]
+    assert list(descriptors._REMEMBERED) == [(geometry_hash(path), path.state) for path in paths[1:]]
 
 
 def test_no_path_gives_an_empty_table():
