@@ -163,7 +163,8 @@ def hop_between(
 
 def clearance(start: FloatArray, step: FloatArray, host: Crystal) -> float:
     """Distance in Å from a straight line to the nearest atom of the host, no more than 3 Å."""
-    line = start + np.linspace(0, 1, 21)[:, None] * step
+    n_points = 1 + max(20, int(np.linalg.norm(step @ host.lattice) / 0.1))
+    line = start + np.linspace(0, 1, n_points)[:, None] * step
     _, _, lengths = near_pairs(replace(host, species=("",) * len(line), frac_coords=line), host, REACH_A)
     return float(lengths.min(initial=REACH_A))
 

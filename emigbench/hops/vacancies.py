@@ -18,6 +18,7 @@ from emigbench.records import MigrationPath
 SHORTEST_HOP_A = 1.0
 SMALLEST_CELL_A = 7.0
 """A cell with lattice planes nearer than this is repeated, so that the ion does not meet its own image."""
+ROUNDING_A = 1e-6
 
 Edge = tuple[int, int, tuple[int, int, int]]
 """A hop from a site to another site in the cell that stands so many cell vectors away."""
@@ -59,8 +60,8 @@ def primitive(crystal: Crystal) -> Crystal:
 def vacancy_hops(crystal: Crystal, ion: str, max_hop: float) -> list[VacancyHop]:
     """The symmetry-distinct hops between sites of an ion, shortest first.
 
-    A hop and its reverse are one. Pairs whose straight line passes within 0.5 Å of an atom are left out: such an
-    ion would have to pass through another one, so that these are several hops.
+    A hop and its reverse are one. Pairs whose straight line passes within 0.5 Å of an atom, or of an image of one of
+    its own ends, are left out: such an ion would have to pass through another one, so that these are several hops.
 
     Args:
         crystal: in its primitive cell, with every site of the ion occupied.
@@ -91,21 +92,21 @@ def vacancy_hops(crystal: Crystal, ion: str, max_hop: float) -> list[VacancyHop]
 def vacancy_path(crystal: Crystal, hop: VacancyHop, path_id: str, group: str = "") -> MigrationPath:
     """The path of a hop: the target site is empty, every other site of the ion is occupied.
 
-    The cell is repeated until its lattice planes are at least 7 Å apart in every direction.
+    The cell is repeated until its lattice planes are at least 7 Å apart in every direction, and 1 Å more than the hop
+    is long: no hop leads to an image of the moving ion.
 
     Raises:
         EmigbenchError: if that makes the cell too large.
     """
     start, end, cells = hop.edge
     spacings = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
-    repeats = np.ceil(SMALLEST_CELL_A / spacings - 1e-6).astype(int)
+    apart = max(SMALLEST_CELL_A, hop.length + SHORTEST_HOP_A)
+    repeats = np.ceil(apart / spacings - ROUNDING_A).astype(int)
     check_size(crystal.name, len(crystal) * int(repeats.prod()))
     corners = np.stack(np.meshgrid(*map(np.arange, repeats), indexing="ij"), axis=-1).reshape(-1, 3)
     ends = (crystal.frac_coords[start] / repeats, (crystal.frac_coords[end] + cells) / repeats)
     moving = start  # in the cell at the origin, the first of the copies
     vacant = int(np.ravel_multi_index(tuple(np.mod(cells, repeats)), tuple(repeats))) * len(crystal) + end
-    if vacant == moving:
-        raise AssertionError("unreachable: a hop is shorter than the repeated cell")
     coords = ((corners[:, None, :] + crystal.frac_coords) / repeats).reshape(-1, 3)
     host = [i for i in range(len(coords)) if i not in (moving, vacant)]
     return new_path(
@@ -181,8 +182,8 @@ def _images(edge: Edge, operations: list[_Operation]) -> Iterator[Edge]:
 
 
 def _passes_through_an_atom(crystal: Crystal, edge: Edge) -> bool:
+    """Whether the line from end to end, but for its first and last 0.5 Å, comes within 0.5 Å of any atom."""
     i, j, cells = edge
     step = crystal.frac_coords[j] + cells - crystal.frac_coords[i]
-    ends = np.isin(np.arange(len(crystal)), (i, j))
-    host = replace(crystal, species=(), frac_coords=crystal.frac_coords[~ends])
-    return clearance(crystal.frac_coords[i], step, host) < OVERLAP_A
+    end = OVERLAP_A / float(np.linalg.norm(step @ crystal.lattice))
+    return clearance(crystal.frac_coords[i] + end * step, (1 - 2 * end) * step, crystal) < OVERLAP_A - ROUNDING_A

@@ -32,6 +32,24 @@ def test_simple_cubic_sites():
     assert [len(hop.equivalents) for hop in hops] == [3, 6]
 
 
+def test_no_hop_leads_through_an_image_of_its_own_ends():
+    """Of simple cubic sites, 2a passes through the next site, which is an image of both ends."""
+    assert lengths(vacancy_hops(CSCL, "Cs", max_hop=8.5)) == [4.0, 5.657]
+
+
+@pytest.mark.parametrize("max_hop", [8.0, 12.0])
+def test_a_hop_longer_than_the_cell_goes_to_a_vacancy_and_not_to_its_own_image(max_hop):
+    bare = crystal("Li", np.eye(3) * 7.2, ["Li", "O"], [[0, 0, 0], [0.5, 0.5, 0.3]])
+    for hop in vacancy_hops(bare, "Li", max_hop):
+        path = vacancy_path(bare, hop, "p")
+        assert path.hop_length == pytest.approx(hop.length)
+        ends = path.band_frac_coords[[0, -1]]
+        stays = path.host_frac_coords[np.array(path.host_species) == "Li"]
+        assert len(stays) == round(np.linalg.det(path.lattice) / 7.2**3) - 2
+        gaps = [*(stays[:, None] - ends).reshape(-1, 3), ends[1] - ends[0]]
+        assert np.linalg.norm((gaps - np.round(gaps)) @ path.lattice, axis=1).min() == pytest.approx(7.2)
+
+
 def test_rock_salt_sites():
     """Twelve neighbours at a/√2 of four sites, each hop shared by two; those at a have an anion half-way."""
     (hop,) = vacancy_hops(ROCK_SALT, "Na", max_hop=5.7)
