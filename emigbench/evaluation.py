@@ -18,7 +18,14 @@ from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.store import Dataset
 from emigbench.errors import EmigbenchError, in_words
 from emigbench.model import create
-from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, grouped, read_predictions, write_predictions
+from emigbench.predictions import (
+    MOST_SEEDS,
+    PREDICTIONS_FILE,
+    PredictionSet,
+    grouped,
+    read_predictions,
+    write_predictions,
+)
 from emigbench.records import Prediction
 from emigbench.splits import Fold
 from emigbench.storage import write_text
@@ -88,6 +95,8 @@ def evaluate(
     """
     one_by_one = bool(getattr(create(model), "one_by_one", False))
     split_names, seeds = list(dict.fromkeys(split_names)), list(dict.fromkeys(seeds))
+    if len(seeds) > MOST_SEEDS:
+        raise EmigbenchError(f"{len(seeds)} seeds were asked for; at most {MOST_SEEDS} are taken.")
     if one_by_one and len(seeds) > 1:
         raise EmigbenchError(f"Model {model!r} takes paths one by one and no seed changes it; ask for a single seed.")
     plan = {"model": model, "dataset": data.sha256, "splits": split_names, "seeds": seeds}
@@ -100,8 +109,7 @@ def evaluate(
         for fold in splits.folds(data.labels, split)
     }
     if not folds:
-        shutil.rmtree(out / UNFINISHED, ignore_errors=True)
-        raise EmigbenchError(f"The finished run in {out} holds these splits and seeds already; choose another --out.")
+        raise _nothing_to_do(out, plan)
     _start(out, plan, resume)
     jobs = (_paths if one_by_one else _fits)(model, data, folds, out / UNFINISHED)
     done = {job.name: result for job in jobs if (result := _read_result(job)) is not None}
@@ -229,6 +237,20 @@ def _died(who: str) -> EmigbenchError:
     return EmigbenchError(
         f"{who} died, perhaps for lack of memory; finished units are kept, go on with --resume and fewer --workers."
     )
+
+
+def _nothing_to_do(out: Path, plan: Mapping[str, Any]) -> EmigbenchError:
+    """What to say where a finished run holds all that is asked for; an unfinished one of something else stays."""
+    plan_file = out / UNFINISHED / PLAN_FILE
+    kept = _read_plan(plan_file) if plan_file.is_file() else plan
+    if kept == plan:  # a run that was stopped after it had written its results
+        shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+        advice = "choose another --out."
+    else:
+        splits_kept, n_seeds = kept.get("splits", ()), len(kept.get("seeds", ()))
+        options = "".join(f" --split {split}" for split in splits_kept) + f" --seeds {n_seeds}"
+        advice = f"go on with what was stopped there by{options} --resume, or choose another --out."
+    return EmigbenchError(f"The finished run in {out} holds these splits and seeds already; {advice}")
 
 
 def _start(out: Path, plan: Mapping[str, Any], resume: bool) -> None:

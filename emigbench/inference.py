@@ -29,7 +29,7 @@ def predict(model: str | BarrierModel, paths: Sequence[MigrationPath], dataset: 
         predictions = list(ready.predict(paths))
     except EmigbenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise EmigbenchError(f"Model {name!r} failed on {_ids(paths)}: {in_words(error)}.") from error
     check_answer(name, _ids(paths), predictions, paths)
     given = {prediction.id: prediction for prediction in predictions}
@@ -59,7 +59,7 @@ def ready_model(spec: str, dataset: str = "full", tell: Callable[[str], None] = 
             model.fit(list(data), seed=0)
     except EmigbenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise EmigbenchError(f"Model {spec!r} cannot be made ready: {in_words(error)}.") from error
     return model
 

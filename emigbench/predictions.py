@@ -23,6 +23,8 @@ LARGEST_FILE = 20_000_000
 """Bytes; five seeds on every split are 0.2 MB."""
 LARGEST_EV = 100.0
 """Beyond this a number is no barrier: published values from unrelaxed bands reach 86 eV."""
+MOST_SEEDS = 20
+"""Scoring time grows with the seeds."""
 LONGEST_ID, LONGEST_LINE, MOST_LINES = 200, 2_000, 200_000
 ALL_SPLITS = (*splits.SPLITS, *splits.CURVE, splits.FITTED)
 
@@ -93,6 +95,11 @@ def write_predictions(predictions: PredictionSet, file: Path) -> None:
                 values = (_number(p.e_m), _number(p.std), p.status, _number(p.seconds, ".4g"))
                 writer.writerow((split, seed, p.id, *values))
     write_text(file, buffer.getvalue())
+
+
+def as_written(value: float) -> float:
+    """A barrier or standard deviation in eV to the eight digits that a file has of it."""
+    return float(_number(value))
 
 
 def _number(value: float | None, form: str = ".8g") -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 RUN_FILE = "run.json"
+LONGEST_TEXT = 20_000
+"""Characters of a text in it."""
 
 _PACKAGES = (
     "emigbench numpy scipy scikit-learn pymatgen matminer pandas torch alignn ase "

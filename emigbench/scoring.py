@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import median
+from statistics import median, pstdev
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from emigbench import splits, statistics
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError
 from emigbench.metrics import METRICS, Metric, Sample, confusion
-from emigbench.predictions import grouped
+from emigbench.predictions import as_written, grouped
 from emigbench.records import FloatArray, Prediction
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ class Score:
         split: name of the split.
         n: number of held-out paths.
         seeds: seeds of the predictions.
-        coverage: share of paths with a value; a failed path is scored with the train median.
+        coverage: share of paths with a value; a failed path is scored with the train median and, where the model
+            gives standard deviations, with that of the training labels.
         not_converged: share of paths whose value the model itself does not trust.
         metrics: name -> figure.
         classification: threshold in eV -> name -> figure.
@@ -137,24 +138,35 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
 
 
 def samples_of(seeds: Seeds, labels: Labels, split: str) -> dict[int, Sample]:
-    """Seed -> the held-out paths' barriers beside its predictions, failures replaced by the train median.
+    """Seed -> the held-out paths' barriers beside its predictions, to the digits that a file has of them.
 
-    `seeds` is as `emigbench.predictions.grouped` orders it.
+    A failed path has the median of the training labels instead and, if all others have a standard deviation, that of
+    the training labels. `seeds` is as `emigbench.predictions.grouped` orders it.
     """
     folds = splits.held_out(labels, split)
     ids = list(folds)
     different = {fold.name: fold for fold in folds.values()}.values()
-    medians = {fold.name: median(labels.by_id[path_id].e_m_ev for path_id in fold.train) for fold in different}
+    fallback = {fold.name: _median_and_deviation(labels, fold.train) for fold in different}
     e_m = np.array([labels.by_id[path_id].e_m_ev for path_id in ids])
     material = np.array([labels.by_id[path_id].material_id for path_id in ids])
 
     def sample(given: Sequence[Prediction]) -> Sample:
-        values = [medians[folds[p.id].name] if p.e_m is None else p.e_m for p in given]
-        stds = [p.std for p in given]
-        std = None if None in stds else np.array(stds, dtype=float)
-        return Sample(e_m, np.array(values), material, std)
+        values, stds = [], []
+        for p in given:
+            centre, deviation = fallback[folds[p.id].name]
+            values.append(centre if p.e_m is None else as_written(p.e_m))
+            stds.append(deviation if p.e_m is None else p.std)
+        told = [as_written(std) for std in stds if std is not None]
+        has_std = len(told) == len(given) and any(p.std is not None for p in given)
+        return Sample(e_m, np.array(values), material, np.array(told) if has_std else None)
 
     return {seed: sample(given) for seed, given in seeds.items()}
+
+
+def _median_and_deviation(labels: Labels, ids: Sequence[str]) -> tuple[float, float]:
+    """Of the barriers of some paths, in eV."""
+    barriers = [labels.by_id[path_id].e_m_ev for path_id in ids]
+    return median(barriers), pstdev(barriers)
 
 
 def resampling(materials: NDArray[np.str_]) -> FloatArray:

@@ -123,7 +123,8 @@ def screen(
         plan: what is asked.
         out: folder for results.
         resume: go on with what `out` holds.
-        executor: takes the files side by side; one after the other if None.
+        executor: takes the files side by side, on machines that have the folder at the same place; one after the
+            other if None.
         progress: called after each file.
 
     Raises:
@@ -132,6 +133,7 @@ def screen(
     if plan.ion not in elements():
         raise EmigbenchError(f"There is no element {plan.ion!r}; --ion takes a symbol such as Li.")
     files = _files(folder, out)
+    folder = folder.resolve()
     create(plan.model)
     _start(out, plan, resume)
     done = {file: found for file in files if (found := _kept(out, folder, file)) is not None}

@@ -19,8 +19,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError, in_words, quoted
-from emigbench.predictions import LARGEST_FILE, PREDICTIONS_FILE, PredictionSet, parse_predictions
-from emigbench.provenance import RUN_FILE
+from emigbench.predictions import LARGEST_FILE, MOST_SEEDS, PREDICTIONS_FILE, PredictionSet, parse_predictions
+from emigbench.provenance import LONGEST_TEXT, RUN_FILE
 from emigbench.storage import read_text, refuse_link
 
 CARD_FILE = "submission.yaml"
@@ -34,10 +34,8 @@ _PAGE_NAMES = ("index", "readme", "results", "figures", "compare", "your-run")
 RESERVED = frozenset((*_NO_FILE_NAMES, *_PAGE_NAMES))
 LARGEST_CARD, LARGEST_RUN = 64_000, 4_000_000
 """Bytes."""
-DEEPEST, LONGEST_TEXT = 20, 20_000
-"""How deep `run.json` may nest, and its longest text."""
-MOST_SEEDS = 20
-"""Scoring time grows with the seeds."""
+DEEPEST = 20
+"""How deep `run.json` may nest."""
 
 Kind = Literal["floor", "classical", "graph", "interatomic-potential", "hybrid", "published"]
 

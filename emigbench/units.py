@@ -12,6 +12,7 @@ from typing import Any
 from emigbench import provenance
 from emigbench.errors import EmigbenchError, in_words
 from emigbench.model import BarrierModel, check_answer, create
+from emigbench.predictions import LARGEST_EV
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 
 REMARKS = "remarks"
@@ -37,7 +38,7 @@ class UnitResult:
     """What one unit gave, or one path.
 
     Attributes:
-        predictions: one for each held-out path.
+        predictions: one for each held-out path; failed where the model's answer is beyond what a barrier can be.
         fit_seconds: time of `fit`, or what the model says of it (`model.fit_seconds`).
         predict_seconds: time of `predict` for all held-out paths.
         kind: what the model says it is (`model.kind`, see `submission.Kind`), if anything.
@@ -72,16 +73,15 @@ def run_unit(model: str, unit: Unit, train: Sequence[LabelledPath], held_out: Se
         fitted = time.perf_counter()
         predictions = tuple(fresh.predict(held_out))
         finished = time.perf_counter()
-        result = _result(fresh, predictions, fitted - started, finished - fitted)
+        check_answer(model, unit.name, predictions, held_out)
+        return _result(fresh, predictions, fitted - started, finished - fitted)
     except EmigbenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise EmigbenchError(
             f"Model {model!r} failed on {unit.name}: {in_words(error)} "
             f"(finished units are kept, go on with --resume; --debug shows the traceback)."
         ) from error
-    check_answer(model, unit.name, predictions, held_out)
-    return result
 
 
 def run_path(model: str, run: str, path: MigrationPath) -> UnitResult:
@@ -101,14 +101,14 @@ def run_path(model: str, run: str, path: MigrationPath) -> UnitResult:
         started = time.perf_counter()
         predictions = tuple(kept.predict([path]))
         seconds = time.perf_counter() - started
+        check_answer(model, path.id, predictions, [path])
         result = _result(kept, predictions, 0.0, seconds)
     except EmigbenchError:
         raise
     except (Exception, SystemExit) as error:
         _kept.model = None  # nobody knows in what state it is now
         raise PathError(in_words(error)) from error
-    check_answer(model, path.id, predictions, [path])
-    (prediction,) = predictions
+    (prediction,) = result.predictions
     return (
         result
         if prediction.seconds is not None
@@ -123,7 +123,12 @@ _kept = threading.local()
 def _kept_model(model: str, run: str) -> BarrierModel:
     if getattr(_kept, "model", None) is None or _kept.of != (model, run):
         fresh = create(model)
-        fresh.fit((), seed=0)
+        try:
+            fresh.fit((), seed=0)
+        except EmigbenchError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise EmigbenchError(f"Model {model!r} cannot be made ready: {in_words(error)}.") from error
         _kept.model, _kept.of = fresh, (model, run)
     return _kept.model  # type: ignore[no-any-return]
 
@@ -131,7 +136,7 @@ def _kept_model(model: str, run: str) -> BarrierModel:
 def failed(path_id: str, reason: str) -> UnitResult:
     """The result of a path that a model has no answer for."""
     prediction = Prediction(path_id, None, status="failed")
-    return UnitResult((prediction,), 0.0, 0.0, None, {REMARKS: {path_id: reason}}, None, {})
+    return UnitResult((prediction,), 0.0, 0.0, None, {REMARKS: {path_id: _plain(reason)}}, None, {})
 
 
 def joined(results: Sequence[UnitResult]) -> UnitResult:
@@ -168,25 +173,37 @@ def _updated(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 def _result(model: BarrierModel, predictions: tuple[Prediction, ...], fit: float, predict: float) -> UnitResult:
     kind = getattr(model, "kind", None)
+    details = _plain(dict(getattr(model, "details", {})))
+    implausible = {p.id: remark for p in predictions if (remark := _implausible(p))}
+    if implausible:
+        details = _updated(details, {REMARKS: implausible})
     return UnitResult(
-        predictions,
+        tuple(Prediction(p.id, None, status="failed") if p.id in implausible else p for p in predictions),
         fit_seconds=float(getattr(model, "fit_seconds", fit)),
         predict_seconds=predict,
         kind=kind if isinstance(kind, str) else None,
-        details=_plain(dict(getattr(model, "details", {}))),
+        details=details,
         peak_memory_mb=provenance.peak_memory_mb(),
         hardware=provenance.hardware(),
     )
 
 
+def _implausible(prediction: Prediction) -> str:
+    """Why an answer is no barrier, "" if it may be one; a file of predictions takes no such number."""
+    for name, value in (("barrier", prediction.e_m), ("standard deviation", prediction.std)):
+        if value is not None and abs(value) > LARGEST_EV:
+            return f"the model gave a {name} of {value:g} eV, beyond the plausible {LARGEST_EV:g} eV"
+    return ""
+
+
 def _plain(value: Any) -> Any:
-    """A model's own details as JSON has them: arrays as lists, no NaN, anything else as text."""
+    """A model's own details as JSON has them: arrays as lists, no NaN, anything else as text, cut where too long."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int):
+    if value is None or isinstance(value, int):
         return value
-    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)[: provenance.LONGEST_TEXT]

@@ -152,7 +152,8 @@ def test_options_that_make_no_sense(call, model, ends):
     assert "no structural group" in refused(call("predict", model, *ends, "--group", "stone"))
     assert "gives no barrier" in refused(call("predict", model.replace("Nearest", "Fails"), *ends))
     assert "no model" in refused(call("predict", "unheard-of", *ends))
-    assert call("predict", model, *ends, "--temperature", "-3")[0] == 2
+    for option, value in (("--temperature", "-3"), ("--threshold", "nan"), ("--threshold", "-1")):
+        assert call("predict", model, *ends, option, value)[0] == 2
 
 
 def test_screen_writes_tables_and_a_page(call, model, tmp_path):
@@ -172,6 +173,11 @@ def test_screen_writes_tables_and_a_page(call, model, tmp_path):
     assert "1 of 2 files gave nothing" in err
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["hops.csv", "index.html", "structures.csv"]
     assert "not empty" in refused(call(*arguments))
+    (folder / "spinel.cif").unlink()
+    code, out, err = call(*arguments[:-1], tmp_path / "none")
+    assert code == 2
+    assert "None of the 1 files gave a barrier" in err
+    assert (tmp_path / "none" / "structures.csv").is_file()
 
 
 def test_screen_in_processes_of_its_own(model, tmp_path):

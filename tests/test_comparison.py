@@ -418,6 +418,11 @@ def test_every_choice_of_metric_is_strict_json(metric, few_resamples):
     assert report.in_words(duel).endswith("\n")
 
 
+def test_a_largest_error_decides_between_no_two_models():
+    with pytest.raises(EmigbenchError, match="no metric 'max_abs_error' to compare by"):
+        report.metric_named("max_abs_error")
+
+
 def test_finding_a_model(tmp_path):
     folder = write_submission(tmp_path, 0.5)
     csv = folder / "predictions.csv"

@@ -90,6 +90,14 @@ class More(Answers):
     answer = staticmethod(lambda given: [*given, given[0]])
 class Others(Answers):
     answer = staticmethod(lambda given: [*given[1:], Prediction("elsewhere", 0.5)])
+class Diverged(Answers):
+    "One barrier and one standard deviation that no file of predictions takes, and a long story."
+    answer = staticmethod(lambda given: [
+        Prediction(given[0].id, 150.0), Prediction(given[1].id, 0.5, std=1e3), *given[2:]
+    ])
+    def fit(self, train, *, seed):
+        super().fit(train, seed=seed)
+        self.details = {"log": ["x" * 30_000]}
 class Numbered(Answers):
     answer = staticmethod(lambda given: [*given[1:], Prediction(7, 0.5)])
 class Numbers(Answers):
@@ -98,6 +106,9 @@ class Nothing(Answers):
     answer = staticmethod(lambda given: None)
 class NotFinite(Answers):
     answer = staticmethod(lambda given: [Prediction(p.id, float("nan")) for p in given])
+class Leaves(Steady):
+    def fit(self, train, *, seed):
+        raise SystemExit(0)
 class BadDetails(Steady):
     details = property(lambda self: 1 / 0, lambda self, value: None)
 """
@@ -387,6 +398,15 @@ def test_adding_splits_can_be_stopped_and_loses_nothing(models, data, tmp_path):
     assert len(fits(models)) == 1 + 2 + 4
 
 
+def test_asking_for_what_is_finished_leaves_what_was_stopped(models, data, tmp_path):
+    do(f"{models}:Breaks", data, tmp_path, split_names=["official"])
+    refused(f"{models}:Breaks", data, tmp_path, resume=True)
+    before = units_kept(tmp_path)
+    message = refused(f"{models}:Breaks", data, tmp_path, split_names=["official"], resume=True)
+    assert "by --split material-cv --seeds 1 --resume" in message
+    assert units_kept(tmp_path) == before != []
+
+
 def test_nothing_is_added_to_another_run(models, data, tmp_path):
     do(f"{models}:Steady", data, tmp_path, split_names=["official"])
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
@@ -426,6 +446,7 @@ def test_a_card_that_lies_in_the_folder_is_kept(models, data, tmp_path):
         ("Nothing", "TypeError"),
         ("NotFinite", "finite"),
         ("BadDetails", "ZeroDivisionError"),
+        ("Leaves", "SystemExit: 0"),
     ],
 )
 def test_a_wrong_answer_is_one_sentence(models, data, tmp_path, name, part):
@@ -440,6 +461,26 @@ def test_a_wrong_answer_names_the_id(models, data, tmp_path):
     first = splits.folds(data.labels, "material-cv")[0].held_out[0]
     for name, what in (("Fewer", "is missing"), ("More", "is given twice")):
         assert f"{first!r} {what}" in refused(f"{models}:{name}", data, tmp_path / name)
+
+
+def test_numbers_that_are_no_barriers_are_failed_paths_and_the_run_can_be_read(models, data, tmp_path):
+    found = do(f"{models}:Diverged", data, tmp_path, split_names=["official"])["official"][0]
+    first, second = (p.id for p in found[:2])
+    assert {p.id for p in found if p.status == "failed"} == {first, second}
+    (unit,) = read_run(tmp_path, SPINELS)["units"]
+    assert unit["details"]["remarks"] == {
+        first: "the model gave a barrier of 150 eV, beyond the plausible 100 eV",
+        second: "the model gave a standard deviation of 1000 eV, beyond the plausible 100 eV",
+    }
+    assert read_predictions(tmp_path / "predictions.csv", SPINELS)["official"][0][0].status == "failed"
+    assert list(do(f"{models}:Diverged", data, tmp_path, split_names=["material-cv"], resume=True)) == [
+        "official", "material-cv",
+    ]  # fmt: skip
+
+
+def test_more_seeds_than_a_submission_takes_are_refused_at_once(models, data, tmp_path):
+    assert "at most 20" in refused(f"{models}:Steady", data, tmp_path / "out", seeds=range(21))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_that_fails_beside_others_keeps_what_they_finish(models, data, tmp_path):

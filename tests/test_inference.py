@@ -34,6 +34,12 @@ class Numbers(Shipped):
 
 class Raises(Shipped):
     def predict(self, paths): raise RuntimeError("no luck")
+
+class Leaves(Shipped):
+    def predict(self, paths): raise SystemExit(0)
+
+class LeavesEarly(Shipped):
+    def load_trained(self): raise SystemExit(0)
 """
 
 
@@ -75,6 +81,8 @@ def test_what_goes_wrong_is_one_sentence(models):
     assert "predicted a float" in refused(f"{models}:Numbers", PATHS)
     assert "failed on 3 paths: RuntimeError: no luck" in refused(f"{models}:Raises", PATHS)
     assert f"failed on {PATHS[0].id}" in refused(f"{models}:Raises", PATHS[:1])
+    assert "failed on 3 paths: SystemExit: 0" in refused(f"{models}:Leaves", PATHS)
+    assert "cannot be made ready: SystemExit: 0" in refused(f"{models}:LeavesEarly", PATHS)
     assert "same id" in refused(f"{models}:Shipped", PATHS[:1] * 2)
     assert "no model" in refused("unheard-of", PATHS)
 

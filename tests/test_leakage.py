@@ -161,9 +161,10 @@ def test_spinels(few, tmp_path):
     assert "`spinels`" in leakage.to_markdown([found], SPINELS)
 
 
-def test_an_unknown_split():
-    with pytest.raises(EmigbenchError, match="There is no split 'none'"):
-        leakage.find(FULL, "none")
+@pytest.mark.parametrize("split", ["none", "official@50", "official-train"])
+def test_a_split_without_a_report(split):
+    with pytest.raises(EmigbenchError, match=f"no leakage report of '{split}'; there is one of each of official, "):
+        leakage.find(FULL, split)
 
 
 def test_the_committed_page_is_what_the_submissions_give():

@@ -9,6 +9,7 @@ from helpers import FULL, SPINELS, constant, one_sentence
 
 from emigbench import EmigbenchError, Labels, Prediction, score, splits
 from emigbench.metrics import METRICS
+from emigbench.predictions import read_predictions, write_predictions
 from emigbench.scoring import COVERED, THRESHOLDS_EV
 
 TRAIN = {"t1": 0.1, "t2": 0.3, "t3": 1.1}  # median 0.3
@@ -150,6 +151,24 @@ def test_std_of_some_paths_alone_is_no_std():
     assert "nll" in score(with_std, TOY).metrics
     assert "nll" not in score([*with_std[:-1], Prediction("d", 0.8)], TOY).metrics
     assert "nll" not in score({0: with_std, 1: predicted(TEST)}, TOY).metrics
+
+
+def test_a_failed_path_gets_the_deviation_of_the_training_labels():
+    with_std = predicted(TEST, std=0.1)[:-1]
+    failed = score([*with_std, Prediction("d", None, status="failed")], TOY)
+    spelt_out = score([*with_std, Prediction("d", 0.3, std=math.sqrt(0.56 / 3))], TOY)  # 0.1, 0.3, 1.1 around 0.5
+    assert failed.metrics["nll"].value == pytest.approx(spelt_out.metrics["nll"].value, abs=1e-7)
+    assert failed.coverage == 0.75
+    assert "nll" not in score([Prediction(i, None, status="failed") for i in TEST], TOY).metrics
+
+
+def test_what_is_scored_is_what_a_file_of_it_would_say(tmp_path):
+    """Nine digits decide whether 0.65 eV is at most 0.65 eV."""
+    given = predicted(dict.fromkeys(TEST, 0.65 + 1e-12))
+    write_predictions({"official": {0: given}}, tmp_path / "predictions.csv")
+    read = read_predictions(tmp_path / "predictions.csv", TOY)["official"]
+    assert score(given, TOY).to_json() == score(read, TOY).to_json()
+    assert score(given, TOY).confusion[0.65]["fp"] == 2
 
 
 # --- What goes in

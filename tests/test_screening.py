@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from helpers import one_sentence
@@ -14,7 +16,7 @@ from pymatgen.core.structure import Structure
 from emigbench import EmigbenchError, screening
 from emigbench.report import screening as report
 from emigbench.screening import Plan, Screened, screen
-from emigbench.workers import WorkerDiedError
+from emigbench.workers import WorkerDiedError, processes
 
 MODEL = """
 from emigbench import Prediction
@@ -150,6 +152,16 @@ def test_files_side_by_side_give_the_same(folder):
     one = screen(folder, plan_of(folder), folder.parent / "one")
     with ThreadPoolExecutor(3) as executor:
         assert screen(folder, plan_of(folder), folder.parent / "other", executor=executor) == one
+
+
+def test_workers_in_another_folder_find_the_files(folder, monkeypatch):
+    """As those of a cluster are, which have the same file system."""
+    one = screen(folder, plan_of(folder), folder.parent / "one")
+    monkeypatch.chdir(folder.parent)
+    with processes(1) as executor:
+        executor.submit(os.chdir, "/").result()
+        found = screen(Path(folder.name), plan_of(folder), folder.parent / "other", executor=executor)
+    assert found == one
 
 
 def test_what_is_wrong_with_the_whole_is_one_sentence(folder):

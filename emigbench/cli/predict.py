@@ -21,7 +21,7 @@ from emigbench.progress import progress_on_stderr
 
 app = typer.Typer()
 
-ThresholdOption = Annotated[float, typer.Option(help="Barrier in eV up to which a conductor is good.")]
+ThresholdOption = Annotated[float, typer.Option(min=0, max=100, help="Barrier in eV up to which a conductor is good.")]
 
 
 @app.command()
@@ -85,7 +85,7 @@ def screen(
     """Predict all vacancy hops of an ion in many structures, and rank these by the barrier of an endless path.
 
     Every site of the ion must be occupied in the files: each hop then goes into one that is left empty. Files that
-    cannot be used are listed with the reason.
+    cannot be used are listed with the reason. With --dask, the workers need the folder at the same place.
 
     Examples:
         emigbench screen structures --ion Li --workers 4
@@ -106,6 +106,8 @@ def screen(
     screening.forget(target)
     print(report.table(found), end="")
     unusable = sum(bool(each.error) for each in found)
+    if unusable == len(found):
+        raise EmigbenchError(f"None of the {unusable} files gave a barrier; {target / report.STRUCTURES} says why.")
     if unusable:
         print(f"{unusable} of {len(found)} files gave nothing; {target / report.STRUCTURES} says why.", file=sys.stderr)
     print(f"The tables and the page {report.PAGE} are in {target}.", file=sys.stderr)

@@ -106,7 +106,7 @@ def crystal(name: str, lattice: Any, species: Sequence[str], frac_coords: Any) -
         EmigbenchError: if the cell is not periodic or too large, an element is unknown or atoms overlap.
     """
     cell = np.array(lattice, dtype=float).reshape(3, 3)
-    coords = np.array(frac_coords, dtype=float).reshape(-1, 3)
+    coords = np.array(frac_coords, dtype=float).reshape(len(species), 3)
     if not (np.isfinite(cell).all() and np.isfinite(coords).all()):
         raise EmigbenchError(f"{name} has a coordinate that is not finite.")
     if abs(np.linalg.det(cell)) < 1e-3:
@@ -177,6 +177,8 @@ def _parse(file: Path, text: str) -> list[Crystal]:
         return _parse_cif(file, text)
     if name.endswith(".json"):
         return [_parse_json(file, text)]
+    if "xdatcar" in name or "outcar" in name:
+        return _parse_with_ase(file)
     if "poscar" in name or "contcar" in name or name.endswith(".vasp") or not file.suffix:
         return [crystal(str(file), *poscar.parse(text, str(file), check_size))]
     return _parse_with_ase(file)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import takewhile
+from math import isfinite
 
 import numpy as np
 
@@ -13,9 +15,10 @@ from emigbench.records import FloatArray
 def parse(text: str, name: str, check_size: Callable[[str, int], None]) -> tuple[FloatArray, list[str], FloatArray]:
     """The cell, the elements and the fractional coordinates in the text of a POSCAR (VASP 5 or 6).
 
-    The lines are: a comment, the scale (a negative one is the volume in Å³), three cell vectors, the symbols, how
-    many atoms there are of each, perhaps "Selective dynamics", "Direct" or "Cartesian", and the coordinates. Symbols
-    may carry the name of a potential (`Li_sv/0a1b`), and they and the counts may go on for several lines.
+    The lines are: a comment, the scale (a negative one is the volume in Å³, three are those of x, y and z), three cell
+    vectors, the symbols, how many atoms there are of each, perhaps "Selective dynamics", "Direct" or "Cartesian", and
+    the coordinates. Symbols may carry the name of a potential (`Li_sv/0a1b`), and they and the counts may go on for
+    several lines.
 
     Args:
         text: content of the file.
@@ -31,8 +34,10 @@ def parse(text: str, name: str, check_size: Callable[[str, int], None]) -> tuple
     """
     lines = [line.replace("!", "#").partition("#")[0].split() for line in text.splitlines()]
     lattice = np.array([[float(x) for x in line] for line in lines[2:5]]).reshape(3, 3)
-    scale = float(lines[1][0])
-    factor = scale if scale > 0 else float((-scale / abs(np.linalg.det(lattice))) ** (1 / 3))
+    scale = np.array([float(x) for x in takewhile(_is_number, lines[1])])
+    if len(scale) not in (1, 3) or (len(scale) == 3 and not (scale > 0).all()):
+        raise ValueError("the scale in line 2 is neither one number nor three positive ones")
+    factor = scale if scale[0] > 0 else (-scale / abs(np.linalg.det(lattice))) ** (1 / 3)
     rest = iter(lines[5:])
     line = next(rest, [])
     symbols: list[str] = []
@@ -55,6 +60,13 @@ def parse(text: str, name: str, check_size: Callable[[str, int], None]) -> tuple
         coords = coords @ np.linalg.inv(lattice)  # both are to be multiplied by the scale
     species = [symbol for symbol, count in zip(symbols, counts, strict=True) for _ in range(count)]
     return lattice * factor, species, coords
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return isfinite(float(word))
+    except ValueError:
+        return False
 
 
 def _rows(lines: Iterator[list[str]], n: int) -> Iterator[list[float]]:

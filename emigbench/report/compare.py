@@ -18,7 +18,8 @@ from emigbench.metrics import METRICS, Metric
 from emigbench.predictions import PREDICTIONS_FILE, read_predictions
 from emigbench.statistics import Estimate
 
-CHOICES = {metric.name: metric for metric in METRICS if metric.needs == "value"}
+CHOICES = {metric.name: metric for metric in METRICS if metric.needs == "value" and metric.interval != "none"}
+"""What two models are compared by; of a largest error nothing can be inferred, see `emigbench.intervals`."""
 MOST_PATHS = 8
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from emigbench import comparison, intervals, scoring, splits, statistics
 from emigbench.comparison import Contender
 from emigbench.datasets.labels import Labels
+from emigbench.errors import EmigbenchError
 from emigbench.metrics import BY_NAME
 from emigbench.report import cells
 from emigbench.report.leaderboard import Entry
@@ -93,8 +94,12 @@ def find(labels: Labels, split: str, entries: Sequence[Entry] = ()) -> Leakage:
     """What the sides of a split share, and the scores of the submissions that have predictions on it.
 
     Raises:
-        EmigbenchError: if there is no split of that name.
+        EmigbenchError: if there is no split of that name, or it is a point of a learning curve.
     """
+    if split not in splits.SPLITS:
+        raise EmigbenchError(
+            f"There is no leakage report of {split!r}; there is one of each of {', '.join(splits.SPLITS)}."
+        )
     folds = splits.folds(labels, split)
     fold_of = {path_id: fold.name for fold in folds for path_id in fold.held_out}
     models = [

@@ -97,6 +97,11 @@ def test_without_ase_the_extra_is_named(tmp_path, monkeypatch):
         (POSCAR.replace("1 1\n", "20000 1\n"), "x.vasp", "20,001 atoms"),
         (POSCAR.replace("1 1\n", "99999999999999 1\n"), "x.vasp", "atoms, more than"),
         (POSCAR.replace("1 1\n", "5 1\n"), "x.vasp", "cannot be read"),
+        (
+            json.dumps(NACL.as_dict() | {"sites": [NACL.as_dict()["sites"][0] | {"abc": [0] * 6}]}),
+            "x.json",
+            "cannot be",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, text, name, says):
@@ -141,6 +146,28 @@ def test_a_negative_scale_is_the_volume(tmp_path):
     (found,) = read(written(tmp_path, text))
     assert found.lattice == pytest.approx(np.eye(3) * 10)
     assert found.frac_coords[1] == pytest.approx([0.5] * 3)
+
+
+def test_three_scales_are_those_of_x_y_and_z(tmp_path):
+    """VASP 6 takes them; pymatgen does not. A cell of 5 Å becomes one of 10, 15 and 20 Å."""
+    direct = POSCAR.replace("1.0", "2.0 3.0 4.0")
+    cartesian = direct.replace("Direct", "Cartesian").replace("0.5 0.5 0.5", "2.5 2.5 2.5")
+    for text in (direct, cartesian):
+        (found,) = read(written(tmp_path, text))
+        assert found.lattice == pytest.approx(np.diag([10.0, 15, 20]))
+        assert found.frac_coords[1] == pytest.approx([0.5] * 3)
+    for scale in ("2.0 3.0", "-2.0 3.0 4.0", "two"):
+        assert "scale in line 2" in refused(written(tmp_path, POSCAR.replace("1.0", scale)))
+    assert read(written(tmp_path, POSCAR.replace("1.0", "1.0 Å")))[0].lattice == pytest.approx(np.eye(3) * 5)
+
+
+@pytest.mark.parametrize("name", ["XDATCAR", "run.XDATCAR", "XDATCAR_1"])
+def test_all_frames_of_a_trajectory_by_the_name_that_vasp_gives_it(tmp_path, name):
+    pytest.importorskip("ase")
+    frames = [f"Direct configuration= {k}\n 0 0 0\n 0.5 0.5 0.{k}\n" for k in (5, 6)]
+    head = POSCAR[: POSCAR.index("Direct")]
+    found = read(written(tmp_path, head + "".join(frames), name))
+    assert [x.frac_coords[1, 2] for x in found] == pytest.approx([0.5, 0.6])
 
 
 def test_symbols_that_go_on_for_several_lines(tmp_path):
