@@ -109,9 +109,10 @@ class Answer:
             said.append(f"the dataset has no path of {self.path.mobile_ion}")
         for k in self.known[:1]:
             if k.host_difference < SAME_HOST and k.hop_difference < SAME_HOP_A:
+                narrow = "" if self.prediction.low is None else ", so that its interval is too narrow"
                 said.append(
                     f"{k.facts.id} of the dataset is the same hop or one much like it; a model fitted to it knows the "
-                    f"answer, so that its interval is too narrow"
+                    f"answer{narrow}"
                 )
         return tuple(f"{text[:1].upper()}{text[1:].removesuffix('.')}." for text in said)
 

@@ -57,6 +57,11 @@ def registered() -> dict[str, EntryPoint]:
     return {e.name: e for e in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name)}
 
 
+def families() -> dict[str, EntryPoint]:
+    """What makes a model of `prefix:REST`, by prefix, sorted."""
+    return {e.name: e for e in sorted(entry_points(group=PREFIX_GROUP), key=lambda e: e.name)}
+
+
 def create(spec: str) -> BarrierModel:
     """Build a fresh model from a registry name, `package.module:Class`, `file.py:Class` or `prefix:REST`.
 
@@ -69,16 +74,21 @@ def create(spec: str) -> BarrierModel:
     except EmigbenchError:
         raise
     except ImportError as error:
-        advice = "install the extra that brings it, for example pip install 'emigbench[classical]'"
-        raise EmigbenchError(
-            f"Model {spec!r} cannot be imported ({in_words(error)}); "
-            f"{advice if spec in models else 'install what is missing or mend the name'}."
-        ) from error
+        offered = models.get(spec) or families().get(spec.partition(":")[0])
+        advice = (offered and extra_of(offered)) or "install what is missing or mend the name"
+        raise EmigbenchError(f"Model {spec!r} cannot be imported ({in_words(error)}); {advice}.") from error
     except (Exception, SystemExit) as error:
         raise EmigbenchError(f"Model {spec!r} cannot be built ({in_words(error)}); --debug shows where.") from error
     if not isinstance(model, BarrierModel):
         raise EmigbenchError(f"Model {spec!r} has no fit() and predict(); see emigbench.model.BarrierModel.")
     return model
+
+
+def extra_of(entry_point: EntryPoint) -> str:
+    """How to install what a model needs beside its own distribution, "" if it names no extra."""
+    if not entry_point.extras or entry_point.dist is None:
+        return ""
+    return f"pip install '{entry_point.dist.name}[{','.join(entry_point.extras)}]' brings it"
 
 
 def is_in_file(spec: str) -> bool:
@@ -89,8 +99,8 @@ def is_in_file(spec: str) -> bool:
 def _build(spec: str, known: list[str]) -> object:
     """The model that a prefix makes of the rest, or that a class or function gives."""
     prefix, _, rest = spec.partition(":")
-    if rest and (families := entry_points(group=PREFIX_GROUP, name=prefix)):
-        return next(iter(families)).load()(rest)
+    if rest and (family := families().get(prefix)):
+        return family.load()(rest)
     if not names_an_object(spec):
         raise EmigbenchError(
             f"There is no model {spec!r}; registered are {', '.join(known)}, "

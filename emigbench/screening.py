@@ -102,6 +102,11 @@ class Screened:
         """The lowest barrier of all hops in eV, None without one."""
         return min((hop.e_m for hop in self.hops if hop.e_m is not None), default=None)
 
+    @property
+    def limiting(self) -> HopBarrier | None:
+        """A hop whose barrier is that of the endless path, None where there is no such path."""
+        return next((hop for hop in self.hops if hop.e_m is not None and hop.e_m == self.percolation[0]), None)
+
 
 def screen(
     folder: Path,

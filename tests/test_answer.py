@@ -70,7 +70,8 @@ def test_cautions_are_those_of_the_model_and_of_the_geometry():
 def test_a_path_that_the_dataset_knows_is_a_caution():
     known = answer(PATH, Prediction(PATH.id, 0.5)).cautions[-1]
     assert known.startswith(PATH.id)
-    assert "knows the answer" in known
+    assert known.endswith("knows the answer.")
+    assert "interval is too narrow" in answer(PATH, Prediction(PATH.id, 0.5, low=0.4, high=0.7)).cautions[-1]
     stretched = replace(PATH, lattice=PATH.lattice * 1.05)
     assert "knows the answer" not in " ".join(answer(stretched, Prediction(PATH.id, 0.5)).cautions)
 

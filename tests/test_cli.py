@@ -117,6 +117,7 @@ def test_models(call):
 def test_models_that_cannot_be_imported_are_listed(call, monkeypatch):
     class Broken:
         name = "broken"
+        extras = ()
 
         def load(self):
             raise RuntimeError("two\nlines")
@@ -124,7 +125,8 @@ def test_models_that_cannot_be_imported_are_listed(call, monkeypatch):
     monkeypatch.setattr("emigbench.model.entry_points", lambda group: [Broken()])
     code, out, _ = call("models")
     assert code == 0
-    assert out == f"{'broken':20} cannot be imported here (RuntimeError: two lines)\n"
+    why = "cannot be imported here (RuntimeError: two lines)\n"
+    assert out == f"{'broken':20} {why}{'broken:':20} {why}"
 
 
 def test_without_arguments_there_is_help(call):

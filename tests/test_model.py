@@ -1,11 +1,13 @@
 import subprocess
 import sys
+from importlib.metadata import metadata
+from types import SimpleNamespace
 
 import pytest
 from helpers import one_sentence
 
 from emigbench import EmigbenchError, Prediction
-from emigbench.model import BarrierModel, create, registered
+from emigbench.model import BarrierModel, create, families, registered
 
 GOOD = """
 from emigbench import Prediction
@@ -145,16 +147,30 @@ def test_a_file_that_cannot_be_imported(model_file, code, part):
 
 
 def test_a_registered_model_that_lacks_its_extra_names_the_extra(monkeypatch):
-    class Broken:
-        name = "needs-more"
+    monkeypatch.setattr("emigbench.model.entry_points", lambda group: [Lacking("needs-more", ["gpu"])])
+    for spec in ("needs-more", "needs-more:large"):  # a model, and one of a family
+        message = refused(spec)
+        assert "No module named 'absent'" in message
+        assert "pip install 'plug-in[gpu]' brings it" in message
+    monkeypatch.setattr("emigbench.model.entry_points", lambda group: [Lacking("needs-more", [])])
+    assert "install what is missing" in refused("needs-more")
 
-        def load(self):
-            raise ModuleNotFoundError("No module named 'matminer'")
 
-    monkeypatch.setattr("emigbench.model.entry_points", lambda group: [Broken()])
-    message = refused("needs-more")
-    assert "No module named 'matminer'" in message
-    assert "emigbench[classical]" in message
+def test_every_model_of_ours_names_an_extra_that_there_is():
+    extras = {e for offered in (registered(), families()) for each in offered.values() for e in each.extras}
+    assert {"alignn", "classical", "chgnet", "mace"} <= extras <= set(metadata("emigbench").get_all("Provides-Extra"))
+
+
+class Lacking:
+    """An entry point of a distribution without what it needs."""
+
+    dist = SimpleNamespace(name="plug-in")
+
+    def __init__(self, name, extras):
+        self.name, self.extras = name, extras
+
+    def load(self):
+        raise ModuleNotFoundError("No module named 'absent'")
 
 
 # --- Prediction: what a model answers with

@@ -213,6 +213,9 @@ def test_tables_and_page_hold_every_structure(folder):
     assert len(hops) == sum(len(each.hops) for each in found)
     page = files["index.html"]
     assert all(each.file in page for each in found)
+    for each in found[:3]:
+        (hop,) = (hop for hop in each.hops if hop.e_m == each.percolation[0])
+        assert f"[{hop.low:.2f}, {hop.high:.2f}]" in page
     assert set(Page(page).addresses) <= {"data:,", "#main", "#unusable"}
     assert "script" not in Page(page).tags
     assert report.files(found, plan, 0.65) == files

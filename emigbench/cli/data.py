@@ -66,7 +66,7 @@ def write_splits(
     out: Annotated[Path, typer.Option(help="Folder for a CSV file a split.")],
     dataset: DatasetOption = "full",
 ) -> None:
-    """Write every split as a CSV file: split, fold, id, side (train, held_out or unused)."""
+    """Write the splits as CSV files: split, fold, id, side (train, held_out or unused); not the learning curve's."""
     from emigbench.storage import write_text
 
     of_dataset = labels.read(dataset)

@@ -45,14 +45,19 @@ def list_datasets() -> None:
 
 @app.command("models")
 def list_models() -> None:
-    """List the models that installed packages offer, with the first line of their documentation."""
-    from emigbench.model import registered
+    """List the models that installed packages offer, with the first line of their documentation.
 
-    for name, entry_point in registered().items():
+    Names that end in a colon are of families: `frozen:model-4` is one of `frozen:`.
+    """
+    from emigbench.model import extra_of, families, registered
+
+    offered = registered() | {f"{prefix}:": family for prefix, family in families().items()}
+    for name, entry_point in sorted(offered.items()):
         try:
             document = (entry_point.load().__doc__ or "").strip().partition("\n")[0]
         except Exception as error:
-            document = f"cannot be imported here ({in_words(error)})"
+            advice = extra_of(entry_point)
+            document = f"cannot be imported here ({in_words(error)}){advice and f'; {advice}'}"
         print(f"{name:20} {document}")
 
 

@@ -16,6 +16,7 @@ from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError
 from emigbench.metrics import METRICS, Metric
 from emigbench.predictions import PREDICTIONS_FILE, read_predictions
+from emigbench.records import FloatArray
 from emigbench.statistics import Estimate
 
 CHOICES = {metric.name: metric for metric in METRICS if metric.needs == "value" and metric.interval != "none"}
@@ -140,15 +141,17 @@ def read_pair(given: Sequence[str], submissions: Path, labels: Labels, split: st
 
 def compare(a: Contender, b: Contender, labels: Labels, split: str, metric: Metric = comparison.MAE) -> Duel:
     """Everything that `emigbench compare` says about two models."""
-    both = a.has_value & b.has_value
-    common = None if both.all() or not both.any() else _meeting(metric, *comparison.on_common_ids(a, b))
+    both, weights = a.has_value & b.has_value, scoring.resampling(a.samples[0].material)
+    common = None
+    if both.any() and not both.all():
+        common = _meeting(metric, *comparison.on_common_ids(a, b), np.ascontiguousarray(weights[:, both]))
     return Duel(
         dataset={"name": labels.name, "version": labels.version, "sha256": labels.sha256},
         split=split,
         metric=metric.name,
         unit=metric.unit,
         better=metric.better,
-        all_paths=_meeting(metric, a, b),
+        all_paths=_meeting(metric, a, b, weights),
         common_paths=common,
         parts=tuple(_part(path_id, part, a, b, labels) for path_id, part in _largest(metric, a, b)),
     )
@@ -210,8 +213,8 @@ def _verdict(metric: Metric, pair: Difference) -> str:
     return f"Resolved: {pair.a if ahead else pair.b} is better on paths like these."
 
 
-def _meeting(metric: Metric, a: Contender, b: Contender) -> Meeting:
-    weights = scoring.resampling(a.samples[0].material)
+def _meeting(metric: Metric, a: Contender, b: Contender, weights: FloatArray) -> Meeting:
+    """On some paths, under resamples of the materials of all paths, as the leaderboard has it."""
     first, second = (statistics.estimate(metric, model.samples, weights) for model in (a, b))
     return Meeting(first, second, comparison.paired_difference(metric, a, b, weights))
 

@@ -68,7 +68,7 @@ def _standing(name: str, split: str, standing: Standing) -> str:
         lines.append(f"Not told apart from {n} of {standing.n_rows - 1} rows (5%, Holm-corrected){tied}.")
         if not math.isnan(standing.resolution):
             lines.append(
-                f"On this split, models that differ by less than about {standing.resolution:.2f} eV cannot be."
+                f"Two models that differ by less than about {standing.resolution:.2f} eV mostly look alike here."
             )
     return "\n".join(lines) + "\n"
 
