@@ -147,7 +147,8 @@ class GraphModel:
     def details(self) -> dict[str, Any]:
         """What a run record keeps of the fit."""
         errors = [epoch.validation_mae for epoch in self.epochs]
-        best = int(np.nanargmin(errors)) if np.isfinite(errors).any() else len(errors) - 1
+        last = self.recipe.keep == "last" or not np.isfinite(errors).any()
+        best = len(errors) - 1 if last else int(np.nanargmin(errors))
         return {
             "recipe": {name: getattr(self.recipe, name) for name in self.recipe.__dataclass_fields__},
             "pretrained_weights_sha256": _sha256_of(pretrained_weights()) if self.recipe.pretrained else None,
@@ -182,7 +183,7 @@ class GraphModel:
         return tuple(
             prepare(crystal_graph(neighbours, canonical=self.recipe.canonical))
             for kind in kinds[self.recipe.inputs]
-            for neighbours in path_neighbours(path, kind)  # type: ignore[arg-type]
+            for neighbours in path_neighbours(path, kind, original=self.recipe.original_graphs)  # type: ignore[arg-type]
         )
 
     def _initial_network(self, seed: int) -> Backbone:

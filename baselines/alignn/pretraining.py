@@ -9,6 +9,7 @@ writes the weights (safetensors, half precision) and a report of every property 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -119,8 +120,9 @@ def pretrain(
     """Train the multi-property network and write `mpt.safetensors` and `pretraining.json` into `out`.
 
     Structures with more than `largest` rows in their line graph are left out of training and validation, and scored
-    with the others where they are held out.
+    with the others where they are held out. A run that was stopped is taken up from its checkpoint in `out`.
     """
+    checkpoint = out / f"checkpoint-{_key(archive, recipe, seed, device, balance, largest, limit)}.pt"
     samples, held_out = read(archive, canonical=recipe.canonical, limit=limit)
     samples = [sample for sample in samples if sample.n_rows <= largest]
     out.mkdir(parents=True, exist_ok=True)
@@ -137,7 +139,7 @@ def pretrain(
             recipe,
             seed=seed,
             device=device,
-            checkpoint=out / "checkpoint.pt",
+            checkpoint=checkpoint,
             log=lambda epoch, total: progress(
                 f"loss {epoch.train_loss:.4f}, validation MAE {epoch.validation_mae:.4f}", epoch.number, total
             ),
@@ -156,6 +158,14 @@ def pretrain(
     }
     save(network, out / "mpt.safetensors")
     write_text(out / "pretraining.json", json.dumps(report, indent=1) + "\n")
+    checkpoint.unlink(missing_ok=True)
+
+
+def _key(archive: Path, *settings: object) -> str:
+    """Everything that the weights depend on, as part of a sha256: no two runs share a checkpoint."""
+    with archive.open("rb") as stream:
+        content = hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.sha256(repr((content, *settings)).encode()).hexdigest()[:16]
 
 
 def sampling_weights(samples: Sequence[Sample], balance: float) -> FloatArray:

@@ -91,16 +91,16 @@ def train(
     log: Log = lambda epoch, total: None,
     weights: FloatArray | None = None,
 ) -> list[Epoch]:
-    """Fit a network in place; it ends with the weights of the best epoch on the validation samples.
+    """Fit a network in place; it ends with the weights of the epoch that the recipe keeps.
 
     Args:
         network: on any device; it is moved.
         samples: to fit to.
-        validation: to choose the epoch by; the last epoch is kept if there are none.
+        validation: to choose the epoch by; the last epoch is kept if there are none, or if the recipe keeps it.
         recipe: schedule and settings.
         seed: of the order of the samples and of dropout.
         device: "cpu" or "cuda".
-        checkpoint: file that the run is kept in about every minute, and taken up from if it is there.
+        checkpoint: file of this very run, which is kept in it about every minute, and taken up from it if it is there.
         log: called after each epoch.
         weights: (n,) shares by which the samples of an epoch are drawn, with replacement; each once if None.
 
@@ -108,7 +108,7 @@ def train(
         The figures of every epoch.
 
     Raises:
-        EmigbenchError: if the loss is no longer a number, or the checkpoint is not of this run.
+        EmigbenchError: if the loss is no longer a number, or the checkpoint cannot be read.
     """
     network.to(device)
     optimizer = torch.optim.AdamW(_parameter_groups(network, recipe), lr=recipe.max_learning_rate)
@@ -129,7 +129,7 @@ def train(
         mae = mean_absolute_error(network, validation, device)
         if not math.isfinite(loss):
             raise EmigbenchError(f"The loss of epoch {number} is {loss}: lower the learning rate of the recipe.")
-        if not validation or mae < progress.best_mae:
+        if not validation or recipe.keep == "last" or mae < progress.best_mae:
             progress.best_mae, progress.best_epoch, best = mae, number, _copy_of(network)
         progress.epochs.append(Epoch(number, loss, mae, time.monotonic() - started))
         if checkpoint is not None and time.monotonic() - saved > SAVE_SECONDS:

@@ -30,6 +30,8 @@ REACH = 4.0
 """Å; atoms farther than this from the tube have no part in it."""
 OFF_AXIS = 0.3
 """Å; an atom nearer to the line than this cannot give it a direction."""
+AS_NEAR = 1e-4
+"""Å; atoms whose distances from the middle differ by no more than this are equally near but for rounding."""
 
 CHANNEL_UNITS = {"radius": "Å", "bond valence mismatch": "v.u.", "bond energy": "eV"}
 CHANNEL_STATISTICS = {
@@ -44,13 +46,25 @@ CHANNEL_STATISTICS = {
 def channel(around: Surroundings) -> dict[str, float]:
     """For each of CHANNEL_UNITS, each of CHANNEL_STATISTICS; radii count downwards, so that low is always good.
 
-    "channel bend" is how far from the line, in Å, the lowest bond energy of the middle plane is.
+    "channel bend" is how far from the line, in Å, the lowest bond energy of the middle plane is. All of it is the mean
+    over the grids that `_directions` gives.
     """
-    points, axes = _tube(around)
-    shape, points = points.shape[:3], points.reshape(-1, 3)
     middle = around.line.mean(axis=0)
     near = np.linalg.norm(around.atoms - middle, axis=1) <= _length(around) / 2 + TUBE_RADIUS + REACH
     host = _only(around, near & ~around.mobile)
+    of_each = [_on_grid(host, *_tube(around, first)) for first in _directions(around)]
+    return {name: float(np.mean([found[name] for found in of_each])) for name in of_each[0]}
+
+
+def _on_grid(host: Surroundings, points: FloatArray, axes: tuple[FloatArray, FloatArray]) -> dict[str, float]:
+    """What `channel` gives, on one grid.
+
+    Args:
+        host: the atoms near the tube that do not move.
+        points: (l, t, t, 3) Å.
+        axes: coordinates of the grid along and across the line, Å.
+    """
+    shape, points = points.shape[:3], points.reshape(-1, 3)
     distances = np.sqrt(np.maximum(_squared_distances(points, host.atoms), 1e-4))
     on_grid = {
         "radius": -(distances - host.radius).min(axis=1, initial=REACH),
@@ -69,26 +83,36 @@ def _length(around: Surroundings) -> float:
     return float(np.linalg.norm(around.line[-1] - around.line[0]))
 
 
-def _tube(around: Surroundings) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
-    """(l, t, t, 3) Å points of the grid, and its coordinates along and across the line.
+def _along(around: Surroundings) -> FloatArray:
+    along: FloatArray = (around.line[-1] - around.line[0]) / max(_length(around), 1e-9)
+    return along
 
-    Both are symmetric about the middle, so that the reversed path has the same grid. The first direction across is
-    that to the host atom nearest to the middle, so that the grid turns with the crystal.
+
+def _directions(around: Surroundings) -> FloatArray:
+    """(k, 3) unit vectors across the line, to the host atom nearest to its middle, or all that are as near.
+
+    A grid that is laid along it turns with the crystal.
     """
-    length, middle = _length(around), around.line.mean(axis=0)
-    along = (around.line[-1] - around.line[0]) / max(length, 1e-9)
-    vectors = around.atoms[~around.mobile] - middle
+    along = _along(around)
+    vectors = around.atoms[~around.mobile] - around.line.mean(axis=0)
     across = vectors - (vectors @ along)[:, None] * along
     lever = np.linalg.norm(across, axis=1)
-    usable = lever > OFF_AXIS
-    if usable.any():
-        nearest = np.argmin(np.where(usable, np.linalg.norm(vectors, axis=1), np.inf))
-        first = across[nearest] / lever[nearest]
-    else:
-        first = np.linalg.svd(along[None])[2][1]
+    distances = np.where(lever > OFF_AXIS, np.linalg.norm(vectors, axis=1), np.inf)
+    chosen = distances <= min(distances.min(initial=np.inf) + AS_NEAR, np.finfo(float).max)
+    if not chosen.any():
+        return np.linalg.svd(along[None])[2][1:2]
+    return across[chosen] / lever[chosen, None]
+
+
+def _tube(around: Surroundings, first: FloatArray) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
+    """(l, t, t, 3) Å points of a grid whose first direction across the line is given; its coordinates along and across.
+
+    Both are symmetric about the middle, so that the reversed path has the same grid.
+    """
+    along, middle = _along(around), around.line.mean(axis=0)
     second = np.cross(along, first)
-    half = length / 2 + BEYOND
-    x = np.linspace(-half, half, 2 * int(np.ceil(half / SPACING)) + 1)
+    half = _length(around) / 2 + BEYOND
+    x = np.linspace(-half, half, 2 * int(np.ceil(half / SPACING - 1e-6)) + 1)
     t = np.linspace(-TUBE_RADIUS, TUBE_RADIUS, 2 * round(TUBE_RADIUS / SPACING) + 1)
     grid = np.stack(np.meshgrid(x, t, t, indexing="ij"), axis=-1)
     return middle + grid @ np.stack([along, first, second]), (x, t)

@@ -33,8 +33,8 @@ N_POINTS = 9
 RADIUS = 7.0
 """Å around every point of the path."""
 MOBILE_RADIUS = 4.5
-"""Å; other mobile ions farther than this do not count. It is below half of almost every cell of the dataset, so that
-an ion does not meet its own periodic image."""
+"""Å; other mobile ions farther than this do not count. In 61 of the 619 cells an ion comes within it of its own
+periodic image, which counts as another ion."""
 SHELLS = (2.0, 2.75, 3.5, 4.5)
 """Å; centres of the radial symmetry functions (Behler, J. Chem. Phys. 134, 074106, 2011, G2)."""
 SHELL_WIDTH = 0.4
@@ -62,7 +62,7 @@ PROFILES = {
     "coordination": ("coordination", "1", "effective number of anions, Hoppe's weights on the three nearest"),
     "cation repulsion": ("electrostatics", "eV", "screened Coulomb energy with the host's cations (Adams & Rao 2011)"),
     "bond energy": ("bond valence", "eV", "Morse energy with anions and that repulsion, above the lower end"),
-    "polarisation": ("polarisability", "1/Å", "sum of polarisability / d⁴ over anions"),
+    "polarisation": ("polarisability", "1/Å", "sum of polarisability (1/d⁴ - 1/RADIUS⁴) over anions"),
     **{f"anions at {r}": ("symmetry functions", "1", f"Gaussian count of anions {r} Å away") for r in SHELLS},
     **{f"cations at {r}": ("symmetry functions", "1", f"Gaussian count of cations {r} Å away") for r in SHELLS},
     "potential": ("electrostatics", "eV", "charge times Madelung potential of the host without mobile ions"),
@@ -78,7 +78,7 @@ class Surroundings:
         ion: element that moves.
         ion_charge: in e.
         line: (N_POINTS, 3) Å, from the initial to the final site.
-        atoms: (m, 3) Å, every periodic image within RADIUS of the path.
+        atoms: (m, 3) Å, every periodic image within RADIUS of the path, and some beyond.
         radius: (m,) Å, ionic.
         charge: (m,) e.
         anion: (m,) whether the atom is an anion.
@@ -170,7 +170,8 @@ def profiles(path: MigrationPath, around: Surroundings) -> dict[str, FloatArray]
     window = np.maximum(anions[:, :3].mean(axis=1, keepdims=True), 0.5)
     repulsion = around.repulsion(d).sum(axis=1)
     energy = around.morse(d).sum(axis=1) + repulsion
-    polarisation = np.where(around.anion, around.polarisability / np.maximum(d, 1.2) ** 4, 0.0).sum(axis=1)
+    inverse = np.maximum(np.maximum(d, 1.2) ** -4 - RADIUS**-4, 0.0)
+    polarisation = np.where(around.anion, around.polarisability * inverse, 0.0).sum(axis=1)
     host = np.array([s != path.mobile_ion for s in path.host_species])
     charge_of = charges([path.mobile_ion, *path.host_species])
     host_charges = np.array([charge_of[s] for s in path.host_species])[host]

@@ -27,6 +27,10 @@ NOMINAL_CHARGES = {
 POLARISABILITY = {"F": 1.04, "Cl": 3.66, "Br": 4.77, "I": 7.10, "O": 3.88, "S": 10.2, "Se": 10.5, "Te": 14.0}
 """Of free anions, in Å³ (Pauling, Proc. R. Soc. A 114, 181, 1927)."""
 
+ANION_RADII = {"P": 2.12, "As": 2.22}
+"""Of the phosphide and the arsenide ion, in Å, which Shannon's table lacks (Pauling, The Nature of the Chemical Bond,
+1960)."""
+
 BOND_VALENCE_SOFTNESS = 0.37
 """The b of a bond's valence exp((R0 - d) / b), in Å (Brown & Altermatt, Acta Cryst. B 41, 244, 1985)."""
 
@@ -38,7 +42,7 @@ class ElementFacts:
     Attributes:
         electronegativity: Pauling's.
         cation_radius: mean of Shannon's radii over its positive charges, in Å; 0.6 atomic radii where there is none.
-        anion_radius: Shannon's radius as an anion, in Å; 0 where it is none.
+        anion_radius: Shannon's radius as an anion, or that of `ANION_RADII`, in Å; 0 where it is none.
         mass: in u.
         row: of the periodic table.
         group: of the periodic table.
@@ -72,7 +76,7 @@ def facts(symbol: str) -> ElementFacts:
     return ElementFacts(
         electronegativity=float(element.X),
         cation_radius=float(element.average_cationic_radius) or 0.6 * atomic_radius,
-        anion_radius=float(element.average_anionic_radius),
+        anion_radius=float(element.average_anionic_radius) or ANION_RADII.get(symbol, 0.0),
         mass=float(element.atomic_mass),
         row=int(element.row),
         group=int(element.group),

@@ -16,6 +16,7 @@ from math import gcd
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from emigbench import MigrationPath
@@ -102,11 +103,27 @@ def covariance(first: Kin, second: Kin) -> FloatArray:
 
 def siblings(kin: Kin, known: Kin) -> NDArray[np.intp]:
     """(n,) row of a known path of the same ion in the same host, whatever the paths are called; -1 if there is none."""
-    same_ion, same_formula, squares = _compared(kin, known)
-    same = same_ion & same_formula & (squares < SAME_HOST**2)
+    same, squares = _in_one_host(kin, known)
     if not same.any():
         return np.full(len(same), -1)
     return np.where(same.any(axis=1), np.where(same, squares, np.inf).argmin(axis=1), -1)
+
+
+def hosts(kin: Kin, materials: Sequence[str]) -> list[str]:
+    """(n,) name of the host of each path: one for all paths that a material's name or `siblings` join.
+
+    The dataset has 12 hosts under more than one name, such as LiRuO2 and RuO2_Li.
+    """
+    names = np.asarray(materials)
+    joined = (names[:, None] == names) | _in_one_host(kin, kin)[0]
+    first = np.unique(connected_components(joined)[1], return_index=True, return_inverse=True)
+    return names[first[1]][first[2]].tolist()
+
+
+def _in_one_host(first: Kin, second: Kin) -> tuple[NDArray[np.bool_], FloatArray]:
+    """(n, m) whether two paths are of one ion in one host, and mean squared difference of neighbour distances."""
+    same_ion, same_formula, squares = _compared(first, second)
+    return same_ion & same_formula & (squares < SAME_HOST**2), squares
 
 
 def _compared(first: Kin, second: Kin) -> tuple[NDArray[np.bool_], NDArray[np.bool_], FloatArray]:

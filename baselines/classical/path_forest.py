@@ -31,7 +31,7 @@ from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_ta
 from emigbench_baselines.classical.features import available_cores
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.forest import Forest, from_arrays, from_sklearn
-from emigbench_baselines.classical.kinship import N_NEIGHBOURS, Effects, Kin, expected_unseen, siblings
+from emigbench_baselines.classical.kinship import N_NEIGHBOURS, Effects, Kin, expected_unseen, hosts, siblings
 
 FloatArray = NDArray[np.float64]
 
@@ -103,8 +103,8 @@ class PathForest:
         """
         table = descriptor_table([t.path for t in train], workers=self.workers).to_numpy()
         targets = roots(train)
-        kin, materials = Kin.of([t.path for t in train]), [t.path.material_id for t in train]
-        errors = targets - answers_unseen(table, targets, materials, seed)[0]
+        kin = Kin.of([t.path for t in train])
+        errors = targets - answers_unseen(table, targets, hosts(kin, [t.path.material_id for t in train]), seed)[0]
         frameworks = kin.frameworks.tolist()
         centres, spreads = answers_unseen(table, targets, frameworks, seed)
         centres += expected_unseen(kin, errors, frameworks, seed)

@@ -22,7 +22,7 @@ from emigbench_baselines.classical.environment import MOBILE_RADIUS
 from emigbench_baselines.classical.features import available_cores
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.forest import Forest
-from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen, siblings
+from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen, hosts, siblings
 from emigbench_baselines.classical.path_forest import (
     LEAST_SPREAD,
     POWER,
@@ -115,7 +115,7 @@ class NebCorrected:
 class EmigBest:
     """The path forest's answer and MatterSim's NEB in one line; 90 % intervals.
 
-    The line is robust (Huber, Ann. Math. Stat. 35, 73, 1964) and fitted to answers of the forest for materials that
+    The line is robust (Huber, Ann. Math. Stat. 35, 73, 1964) and fitted to answers of the forest for hosts that
     it had not seen, on those plain hops of the training paths whose bands ship with the package and converged. The
     more the trees differ about a path, the more the NEB counts. What speaks against a NEB (`doubts`) halves its say or
     leaves the answer to the forest. To that comes what errors on paths of the same ion and framework say (`kinship`).
@@ -135,17 +135,17 @@ class EmigBest:
         self._line: Line | None = None
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
-        """Grow the forest, fit the line, and measure the errors of both on materials that they have not seen.
+        """Grow the forest, fit the line, and measure the errors of both on hosts that they have not seen.
 
         Raises:
             EmigbenchError: if too few of the paths are plain hops with a band, or they are of one material.
         """
         table = descriptor_table([t.path for t in train], workers=self.workers).to_numpy()
         self._fill = medians(table)
-        targets, materials = roots(train), [t.path.material_id for t in train]
-        self._materials = materials
-        self._unseen = Unseen.grown(table, targets, materials, seed)
-        centres, spreads = self._unseen.answers(table, materials)
+        targets, kin = roots(train), Kin.of([t.path for t in train])
+        self._hosts = hosts(kin, [t.path.material_id for t in train])
+        self._unseen = Unseen.grown(table, targets, self._hosts, seed)
+        centres, spreads = self._unseen.answers(table, self._hosts)
         self._usual = float(spreads.mean()), max(float(spreads.std()), LEAST_SPREAD)
         says = np.array([say(doubts(t.path, row)) for t, row in zip(train, table, strict=True)])
         columns = self._known_columns(train, says, centres, spreads)
@@ -153,10 +153,9 @@ class EmigBest:
         if plain.sum() < FEWEST:
             raise _too_few(plain.sum(), len(train))
         self._line = Line(columns[plain], targets[plain])
-        answers = joined_unseen(centres, columns, says, targets, materials, seed + 1)
-        kin = Kin.of([t.path for t in train])
+        answers = joined_unseen(centres, columns, says, targets, self._hosts, seed + 1)
         self._effects = Effects.learned(kin, targets - answers)
-        answers += expected_unseen(kin, targets - answers, materials, seed + 1)
+        answers += expected_unseen(kin, targets - answers, self._hosts, seed + 1)
         self._forest: Forest = grow(table, targets, seed)
         scores = np.abs(answers - targets) / spreads
         others = scores[~plain] if (~plain).sum() >= FEWEST else scores
@@ -184,7 +183,7 @@ class EmigBest:
         table = descriptor_table(paths, workers=self.workers).to_numpy()
         answers = centre_and_spread(self._forest, filled(table, self._fill))
         kin = Kin.of(paths)
-        known = [self._materials[row] if row >= 0 else "" for row in siblings(kin, self._effects.kin)]
+        known = [self._hosts[row] if row >= 0 else "" for row in siblings(kin, self._effects.kin)]
         as_unseen = self._unseen.answers(table, known)
         centres, spreads = np.where(np.isnan(as_unseen), answers, as_unseen)
         expected = self._effects.expected(kin)

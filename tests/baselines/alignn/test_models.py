@@ -45,6 +45,14 @@ def weights(tmp_path, monkeypatch):
     return network
 
 
+def test_the_original_recipe_has_the_originals_neighbours(monkeypatch):
+    asked = []
+    monkeypatch.setattr(models, "path_neighbours", lambda path, kind, *, original: asked.append((kind, original)) or ())
+    for model in (GraphModel(RECIPES["model-4"], "cpu"), models.published("model-4")):
+        model._graphs(TRAIN[0].path)
+    assert asked == [("band", False), ("subgraph", False), ("band", True), ("subgraph", True)]
+
+
 @pytest.mark.parametrize("name", ["model-3-scratch", "scratch-sub"])
 def test_it_fits_and_predicts_and_repeats_itself(name):
     first, second = quick(name), quick(name)
@@ -159,6 +167,7 @@ def test_other_recipes_of_a_model_by_prefix():
         500,
         False,
     )
+    assert published.recipe.original_graphs
     with pytest.raises(EmigbenchError, match=r"There is no graph model 'model-5'; there are scratch-add, .*\.$"):
         models.shortened("model-5")
 

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the graph models need the extra alignn (torch)")
 
-from emigbench_baselines.alignn import pretraining  # noqa: E402
+from emigbench_baselines.alignn import pretraining, training  # noqa: E402
 from emigbench_baselines.alignn.checkpoints import fill, load  # noqa: E402
 from emigbench_baselines.alignn.graph_store import unpack  # noqa: E402
 from emigbench_baselines.alignn.network import build  # noqa: E402
@@ -71,6 +71,27 @@ def test_it_trains_scores_and_keeps_the_weights(archive, tmp_path):
     weights = out / "mpt.safetensors"
     assert weights.stat().st_size < 10e6
     fill(build("mpt"), load(weights), str(weights))
+
+
+def test_other_settings_do_not_take_up_a_run_that_was_stopped(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
+    out, train = tmp_path / "out", ["train", str(archive), str(tmp_path / "out"), "--device", "cpu", "--epochs"]
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(pretraining, "scores", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pretraining.main([*train, "2"])
+    (kept,) = out.glob("checkpoint-*.pt")
+    pretraining.main([*train, "3", "--seed", "7"])
+    report = json.loads((out / "pretraining.json").read_text())
+    assert (len(report["epochs"]), report["seed"]) == (3, 7)
+    assert list(out.glob("checkpoint-*.pt")) == [kept]
+    monkeypatch.setattr(training, "_train_epoch", stop)  # nothing is left to train
+    pretraining.main([*train, "2"])
+    assert not list(out.glob("checkpoint-*.pt"))
 
 
 def test_large_structures_are_left_out_of_training_and_not_of_the_scores(archive, tmp_path):

@@ -103,6 +103,14 @@ def test_the_best_epoch_is_kept_and_the_run_stops_early():
     assert found == pytest.approx(errors[best], rel=1e-6)
 
 
+def test_the_last_epoch_is_kept_where_the_recipe_says_so():
+    recipe = dataclasses.replace(RECIPE, epochs=12, keep="last")
+    network, epochs = fitted(recipe=recipe)
+    errors = [epoch.validation_mae for epoch in epochs]
+    assert np.argmin(errors) < 11
+    assert training.mean_absolute_error(network, VALIDATION, "cpu") == pytest.approx(errors[-1], rel=1e-6)
+
+
 def test_predictions_do_not_depend_on_the_company(monkeypatch):
     network, _ = fitted()
     together = predict(network, SAMPLES, "cpu")
@@ -127,6 +135,8 @@ def test_the_original_recipe_goes_through_the_file_in_order():
     assert np.concatenate(batches).tolist() == list(range(7))
     scratch = original(RECIPES["scratch-cc"])
     assert [len(b) for b in epoch_batches(40, scratch, 0, 1)] == [16, 16]  # drop_last
+    kept = {name: original(recipe).keep for name, recipe in RECIPES.items()}
+    assert {name for name, keep in kept.items() if keep == "best"} == {"model-3", "model-4", "model-3-scratch"}
 
 
 def test_weights_say_how_often_a_row_is_drawn():
