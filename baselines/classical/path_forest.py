@@ -288,7 +288,10 @@ def stretches(scores: FloatArray) -> tuple[float, float]:
 
 
 def conformal(scores: FloatArray, share: float) -> float:
-    """The score that a new path stays below with this probability, if it is exchangeable with these."""
+    """The score that a new path stays below with this probability, if it is exchangeable with these.
+
+    Of too few scores for that (fewer than nine, for 90 %) the largest, which a new path exceeds more often.
+    """
     rank = min(len(scores), ceil(round(share * (len(scores) + 1), 9)))
     return float(np.sort(scores)[rank - 1])
 

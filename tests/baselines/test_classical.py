@@ -223,10 +223,6 @@ def test_a_prediction_depends_on_its_own_path_alone(train, test_side):
     assert fitted.predict([]) == []
 
 
-def test_labels_of_held_out_paths_do_not_exist_at_prediction(test_side):
-    assert not any(hasattr(path, "e_m") for path in test_side)
-
-
 def test_a_feature_that_is_missing_everywhere_or_here_and_there_is_no_obstacle(train, test_side, monkeypatch):
     whole = models.feature_table
 

@@ -6,7 +6,7 @@ from crystals import backwards, crystal, crystals, doubled, redescribed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pymatgen.analysis.ewald import EwaldSummation
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 
 from emigbench import MigrationPath, load
 from emigbench.datasets.hashing import geometry_hash
@@ -15,7 +15,7 @@ from emigbench_baselines.classical import descriptors
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, STATISTICS, describe, descriptor_table
 from emigbench_baselines.classical.electrostatics import COULOMB, atoms_around, site_potential
 from emigbench_baselines.classical.environment import surroundings
-from emigbench_baselines.classical.ions import bond_length, charges
+from emigbench_baselines.classical.ions import bond_length, charges, facts
 
 COLUMN = {name: i for i, name in enumerate(DESCRIPTORS)}
 TOLERANCE = {"rtol": 1e-5, "atol": 2e-5}
@@ -157,6 +157,62 @@ def test_no_way_round_is_worse_than_the_straight_one(path):
     values = describe(path)
     straight = values[COLUMN["anion clearance lowest"]], values[COLUMN["cation clearance lowest"]]
     assert -values[COLUMN["channel radius worst"]] >= min(straight) - channels.SPACING * np.sqrt(3)
+
+
+def hop_in(cell: Structure, ion: str, start, end, repeats: int) -> MigrationPath:
+    """A hop between two places of an ideal crystal (fractional in its cell), both emptied of the ion."""
+    block = cell * (repeats, repeats, repeats)
+    ends = np.array([start, end]) / repeats
+    gone = [np.linalg.norm((d := block.frac_coords - end) - np.round(d), axis=1) < 1e-6 for end in ends]
+    host = [site for site, *taken in zip(block, *gone, strict=True) if not any(taken)]
+    return MigrationPath(
+        id="ideal",
+        material_id="ideal",
+        structural_group="OXIDES",
+        mobile_ion=ion,
+        composition="ideal",
+        state="unknown",
+        lattice=block.lattice.matrix,
+        host_species=tuple(site.specie.symbol for site in host),
+        host_frac_coords=[site.frac_coords for site in host],
+        band_frac_coords=ends[0] + np.linspace(0, 1, 5)[:, None] * (ends[1] - ends[0]),
+    )
+
+
+BCC = Structure(5.0 * np.eye(3), ["Cl", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+PEROVSKITE = Structure(
+    4.0 * np.eye(3), ["Ca", "Ti", "O", "O", "O"], [[0.5] * 3, [0] * 3, [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5]]
+)
+ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.2), ["Li", "O"], [[0, 0, 0], [0.5, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        hop_in(BCC, "Li", [0.25, 0.5, 0], [0.5, 0.75, 0], 3),  # three anions equally near, in two directions
+        hop_in(BCC, "Li", [0.5, 0.25, 0], [0.5, 0.75, 0], 3),  # 2.5 Å: ten steps of the grid
+        hop_in(PEROVSKITE, "Ca", [0.5] * 3, [1.5, 0.5, 0.5], 3),  # 4 Å: sixteen
+        hop_in(ROCK_SALT, "Li", [0, 0, 0], [0.5, 0.5, 0], 3),
+    ],
+)
+def test_an_ideal_crystal_is_the_same_however_it_lies(path):
+    """Where atoms are equally near and lengths are whole steps, rounding must not decide."""
+    expected = describe(path)
+    for seed in range(3):
+        np.testing.assert_allclose(describe(redescribed(path, seed)), expected, **TOLERANCE)
+
+
+def test_a_place_is_as_polarised_from_wherever_the_ion_comes():
+    """The ends and the middle of this hop are sites of one kind, and the end is that of a hop of half its length."""
+    long, short = (hop_in(ROCK_SALT, "Li", [0, 0, 0], [x, 0, 0], 3) for x in (2, 1))
+    assert value(long, "polarisation middle rise") == pytest.approx(0, abs=1e-6)
+    assert value(long, "polarisation ends") == pytest.approx(value(short, "polarisation ends"), rel=1e-6)
+
+
+def test_a_phosphide_ion_has_a_size():
+    assert facts("P").anion_radius == 2.12
+    assert facts("O").anion_radius == pytest.approx(1.26)
+    assert facts("Li").anion_radius == 0
 
 
 def test_threshold_worked_by_hand():

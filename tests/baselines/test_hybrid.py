@@ -240,7 +240,7 @@ def test_intervals_hold_the_prediction_and_most_labels(toy_bands):
     assert np.mean(inside) > 0.7
 
 
-def test_the_same_seed_gives_the_same_model_and_labels_of_others_do_not_matter(toy_bands):
+def test_the_same_seed_gives_the_same_model_and_an_answer_does_not_depend_on_the_company(toy_bands):
     toy_bands(SPINELS)
     answers = []
     for train in (TRAIN, [replace(e) for e in TRAIN]):

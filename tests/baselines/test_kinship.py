@@ -22,6 +22,7 @@ from emigbench_baselines.classical.kinship import (
     covariance,
     expected_unseen,
     framework,
+    hosts,
     neighbour_distances,
     siblings,
 )
@@ -50,6 +51,17 @@ def test_siblings_are_paths_of_one_ion_in_one_host():
     new = kin(("Li", "Mn1 O2", 1.023), ("Li", "Mn1 O2", 1.01), ("Mg", "Mn1 O2", 1.0), ("Mg", "Fe1 O4 P1", 1.0))
     assert siblings(new, known).tolist() == [1, -1, -1, 2]
     assert siblings(Kin.of([]), known).tolist() == []
+
+
+def test_paths_of_one_name_or_one_structure_are_of_one_host():
+    """a and b share a structure, b and c a name; d is another ion in that structure, e stands alone."""
+    kin = Kin(
+        np.array(["Li", "Li", "Li", "Na", "Li"]),
+        np.array(["MnO2"] * 4 + ["CoO2"]),
+        np.array([[1.0], [1.0], [1.2], [1.0], [1.0]]) * np.ones(N_NEIGHBOURS),
+    )
+    found = hosts(kin, ["LiMnO2", "MnO2_Li", "MnO2_Li", "NaMnO2", "LiCoO2"])
+    assert found == ["LiMnO2"] * 3 + ["NaMnO2", "LiCoO2"]
 
 
 def test_a_path_is_a_sibling_of_itself_described_otherwise():
