@@ -23,7 +23,6 @@ from emigbench.comparison import (
     influence_of_paths,
     on_common_ids,
     paired_difference,
-    spread,
     tie_groups,
     tie_letters,
 )
@@ -322,17 +321,21 @@ def test_leaving_a_group_out_by_hand():
     assert found.rank_range(0) == (1, 2)
 
 
+def spread_of(one):
+    return compare_all([one], ["GROUP"] * len(one)).spread[one.slug]
+
+
 def test_spread_tells_seeds_from_paths():
     rng = np.random.default_rng(0)
     steady = model("steady", [rng.normal(0, 0.3, 60)] * 4, np.zeros(60))
-    found = spread(MAE, steady)
+    found = spread_of(steady)
     assert found.seed_sd == pytest.approx(0, abs=1e-12)
     assert found.sampling_sd > 0.01
-    uneven = spread(MAE, model("uneven", [np.full(60, x) for x in (0.1, 0.2, 0.3, 0.4)], np.zeros(60)))
+    uneven = spread_of(model("uneven", [np.full(60, x) for x in (0.1, 0.2, 0.3, 0.4)], np.zeros(60)))
     assert uneven.sampling_sd == pytest.approx(0, abs=1e-12)
     assert uneven.seed_sd == pytest.approx(np.std([0.1, 0.2, 0.3, 0.4], ddof=1))
     assert uneven.seed_sd_of_mean == pytest.approx(uneven.seed_sd / 2)
-    assert spread(MAE, noisy("one", 0.2, 0)).seed_sd is None
+    assert spread_of(noisy("one", 0.2, 0)).seed_sd is None
 
 
 # --- Calibration

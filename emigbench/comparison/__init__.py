@@ -3,7 +3,7 @@
 Everything here is a pure function of the predictions: the order of the rows and of the models does not matter.
 """
 
-from emigbench.comparison.board import MAE, Comparison, Spread, compare_all, spread
+from emigbench.comparison.board import MAE, Comparison, Spread, compare_all
 from emigbench.comparison.contenders import Contender, contender, on_common_ids, restricted
 from emigbench.comparison.differences import (
     LEVEL,
@@ -39,7 +39,6 @@ __all__ = [
     "on_common_ids",
     "paired_difference",
     "restricted",
-    "spread",
     "tie_groups",
     "tie_letters",
 ]

@@ -117,12 +117,6 @@ def compare_all(
     )
 
 
-def spread(metric: Metric, model: Contender, threshold: float | None = None) -> Spread:
-    """Sampling and seed standard deviation of a model's metric."""
-    drawn = statistics.resampled(metric, model.samples, scoring.resampling(model.samples[0].material), threshold)
-    return _spread(metric, model, float(drawn.std(ddof=1)), threshold)
-
-
 def _told_apart(slugs: Sequence[str], differences: Mapping[tuple[str, str], Difference]) -> NDArray[np.bool_]:
     position = {slug: k for k, slug in enumerate(slugs)}
     table = np.zeros((len(slugs), len(slugs)), dtype=np.bool_)
