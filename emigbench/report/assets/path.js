@@ -8,9 +8,9 @@
   const last = data.band.length - 1;
   const reach = Math.max(...data.atoms.concat(data.band).map((p) => Math.hypot(...p))) + 1;
   let axes = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
-  const width_of = (k) => Math.max(...data.atoms.concat(data.band).map((p) => Math.abs(p[k]))) + 1;
+  const span = (k) => Math.max(...data.atoms.concat(data.band).map((p) => Math.abs(p[k]))) + 1;
   const shorter = Math.min(canvas.clientWidth, canvas.clientHeight);
-  let zoom = reach * Math.min(canvas.clientWidth / width_of(0), canvas.clientHeight / width_of(1)) / shorter;
+  let zoom = reach * Math.min(canvas.clientWidth / span(0), canvas.clientHeight / span(1)) / shorter;
   let drawn = [];
 
   const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
