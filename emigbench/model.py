@@ -26,11 +26,12 @@ PREFIX_GROUP = "emigbench.model_prefixes"
 class BarrierModel(Protocol):
     """Anything that predicts migration barriers. No base class is needed.
 
-    `fit` is called once, before `predict`, with the training side of a split; a zero-shot model does nothing
-    there. The same seed and training paths must give the same model. `predict` returns one `Prediction` for
-    each path, in any order. Three attributes are recorded in `run.json` where a model has them: `kind`, one of
-    `emigbench.submission.Kind`; `details`, a dictionary of what it has to tell about its fit; and `fit_seconds`, what
-    training took in all, for a model whose `fit` goes on from a checkpoint (else `fit` is timed).
+    `fit` is called once, before `predict`, with the training side of a split; a zero-shot model does nothing there.
+    The same seed and training paths must give the same model. `predict` returns one `Prediction` for each path, in
+    any order; one beyond 100 eV counts as failed. Three attributes are recorded in `run.json` where a model has
+    them: `kind`, one of `emigbench.submission.Kind`; `details`, a dictionary of what it has to tell about its fit;
+    and `fit_seconds`, what training took in all, for a model whose `fit` goes on from a checkpoint (else `fit` is
+    timed).
 
     A model that learns nothing and whose answer for a path depends on neither the other paths nor the seed, such
     as a relaxation with a potential, can say so with the attribute `one_by_one = True`. It is then given no

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from emigbench import splits, statistics
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError
-from emigbench.metrics import METRICS, Metric, Sample, confusion
+from emigbench.metrics import BY_NAME, METRICS, Metric, Sample, confusion
 from emigbench.predictions import as_written, grouped
 from emigbench.records import FloatArray, Prediction
 
@@ -59,6 +59,7 @@ class Score:
         dataset: name, version and content hash of the dataset.
         split: name of the split.
         n: number of held-out paths.
+        n_pairs: number of pairs of them that share a material.
         seeds: seeds of the predictions.
         coverage: share of paths with a value; a failed path is scored with the train median and, where the model
             gives standard deviations, with that of the training labels.
@@ -72,6 +73,7 @@ class Score:
     dataset: Mapping[str, str]
     split: str
     n: int
+    n_pairs: int
     seeds: tuple[int, ...]
     coverage: float
     not_converged: float
@@ -86,6 +88,7 @@ class Score:
             "dataset": dict(self.dataset),
             "split": self.split,
             "n": self.n,
+            "n_pairs": self.n_pairs,
             "seeds": list(self.seeds),
             "coverage": self.coverage,
             "not_converged": self.not_converged,
@@ -127,6 +130,7 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
         dataset={"name": labels.name, "version": labels.version, "sha256": labels.sha256},
         split=split,
         n=len(samples[0]),
+        n_pairs=round(BY_NAME["pairs_told_apart"].trials(samples[0])),
         seeds=tuple(seeds),
         coverage=1 - statuses.count("failed") / len(statuses),
         not_converged=statuses.count("not_converged") / len(statuses),

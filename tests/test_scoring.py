@@ -248,10 +248,21 @@ def test_a_subset_is_scored_on_its_paths():
 def test_json_has_the_documented_schema():
     content = score({s: constant(FULL, std=0.2) for s in (0, 1)}, FULL).to_json()
     assert list(content) == [
-        *("dataset", "split", "n", "seeds", "coverage", "not_converged", "metrics", "classification", "subsets"),
+        *(
+            "dataset",
+            "split",
+            "n",
+            "n_pairs",
+            "seeds",
+            "coverage",
+            "not_converged",
+            "metrics",
+            "classification",
+            "subsets",
+        ),
     ]
     assert content["dataset"] == {"name": "full", "version": FULL.version, "sha256": FULL.sha256}
-    assert (content["split"], content["n"], content["seeds"]) == ("official", 60, [0, 1])
+    assert (content["split"], content["n"], content["n_pairs"], content["seeds"]) == ("official", 60, 1, [0, 1])
     keys = {"value", "low", "high", "unit", "seed_sd", "of_mean_prediction"}
     by_needs = {
         needs: {m.name for m in METRICS if m.needs == needs} for needs in ("value", "paths", "std", "threshold")

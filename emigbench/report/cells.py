@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from emigbench.metrics import BY_NAME
 from emigbench.report.text import steady
 from emigbench.scoring import Figure
 
@@ -58,6 +59,12 @@ def number(value: float, digits: int) -> str:
 def rounded(value: float) -> str:
     """A number for the script, to six digits."""
     return f"{steady(value):.6g}"
+
+
+def label(name: str, n_pairs: int) -> str:
+    """The label of one metric; of one over pairs of paths, with the number of pairs."""
+    metric = BY_NAME[name]
+    return f"{metric.label} (of {n_pairs})" if metric.needs == "paths" else metric.label
 
 
 def cell(name: str, figure: Figure) -> Cell:

@@ -12,7 +12,7 @@ from emigbench import scoring, splits
 from emigbench.datasets.labels import Facts, Labels
 from emigbench.metrics import BY_NAME, Sample
 from emigbench.report import costs, per_path, text
-from emigbench.report.cells import Cell, cell, finite
+from emigbench.report.cells import Cell, cell, finite, label
 from emigbench.report.names import SPLIT_LABELS, SPLIT_NOTES
 from emigbench.report.per_path import Line
 from emigbench.scoring import Figure
@@ -171,11 +171,11 @@ def split_view(
         not_converged=score.not_converged,
         ranks=None if split == splits.FITTED else row.ranks,
         letters=comparison.letters.get(slug, "") if comparison else "",
-        scores=_score_lines(score.metrics, leave_out=tuple(_SHARES)),
-        shares=[(label, cell(name, score.metrics[name])) for name, label in _SHARES.items()],
+        scores=_score_lines(score.metrics, score.n_pairs, leave_out=tuple(_SHARES)),
+        shares=[(words, cell(name, score.metrics[name])) for name, words in _SHARES.items()],
         confusion=[
-            ConfusionTable(threshold, score.confusion[threshold], _score_lines(score.classification[threshold]))
-            for threshold in score.classification
+            ConfusionTable(threshold, score.confusion[threshold], _score_lines(figures, score.n_pairs))
+            for threshold, figures in score.classification.items()
         ],
         scenarios=per_path.scenarios(score, labels, split, errors),
         groups=per_path.lines(facts, errors, lambda f: f.structural_group),
@@ -200,10 +200,10 @@ _SHARES = {
 }
 
 
-def _score_lines(figures: Mapping[str, Figure], leave_out: Sequence[str] = ()) -> list[ScoreLine]:
+def _score_lines(figures: Mapping[str, Figure], n_pairs: int, leave_out: Sequence[str] = ()) -> list[ScoreLine]:
     return [
         ScoreLine(
-            BY_NAME[name].label,
+            label(name, n_pairs),
             BY_NAME[name].description,
             figure.unit,
             cell(name, figure),

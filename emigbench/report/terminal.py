@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from emigbench.errors import on_one_line
-from emigbench.metrics import BY_NAME
+from emigbench.report.cells import label
 from emigbench.scoring import Figure, Score
 
 if TYPE_CHECKING:
@@ -22,12 +22,13 @@ def table(score: Score) -> str:
         f"{score.dataset['name']} {score.dataset['version']}, split {score.split}: {score.n} paths, "
         f"{len(score.seeds)} seed(s), coverage {score.coverage:.1%}, not converged {score.not_converged:.1%}"
     )
-    lines = _lines(score.metrics)
+    n_pairs = score.n_pairs
+    lines = _lines(score.metrics, n_pairs)
     for threshold, figures in score.classification.items():
         counts = " ".join(f"{name.upper()} {n:g}" for name, n in score.confusion[threshold].items())
-        lines += [[f"E_m <= {threshold:g} eV is good", counts], *_lines(figures, indent="  ")]
+        lines += [[f"E_m <= {threshold:g} eV is good", counts], *_lines(figures, n_pairs, indent="  ")]
     for name, (n, figures) in score.subsets.items():
-        lines += [[f"{name} ({n} paths)"], *_lines(figures, indent="  ")]
+        lines += [[f"{name} ({n} paths)"], *_lines(figures, n_pairs, indent="  ")]
     headers = ["", "value", "95% interval"]
     if len(score.seeds) > 1:
         headers += ["SD over seeds", "of mean prediction"]
@@ -81,10 +82,10 @@ def _with_interval(figure: Figure, digits: int) -> str:
     return f"{figure.value:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
 
 
-def _lines(figures: Mapping[str, Figure], indent: str = "") -> list[list[str]]:
+def _lines(figures: Mapping[str, Figure], n_pairs: int, indent: str = "") -> list[list[str]]:
     return [
         [
-            indent + BY_NAME[name].label,
+            indent + label(name, n_pairs),
             "undefined" if math.isnan(figure.value) else f"{figure.value:.4f} {figure.unit}".rstrip(),
             "" if math.isnan(figure.low) else f"{figure.low:.4f} to {figure.high:.4f}",
             _number(figure.seed_sd),
