@@ -2,7 +2,7 @@
 
 They do not change when the crystal is translated, turned, described with other periodic images or another order
 of atoms, or when the path is run backwards; nor, as long as a moving ion is farther than a few Å from its own
-periodic images, when the cell is repeated. A path takes some 30 ms, and nothing but NumPy, SciPy and pymatgen's
+periodic images, when the cell is repeated. A path takes some 80 ms, and nothing but NumPy, SciPy and pymatgen's
 element tables.
 """
 
