@@ -20,7 +20,8 @@ choices was made on them.
 
 What remains: a few errors of up to 8 eV make most of the RMSE of real models, and 59 materials that hold none of them
 cannot tell that there are any. There the intervals of RMSE and R2 hold the truth too seldom, as those of RMSE do for
-errors as skewed as lognormal ones.
+errors as skewed as lognormal ones. Differences between two models have percentile intervals: those in MAE hold the
+truth in 91% and more, those in RMSE and R2 in 84 to 95%, the less the longer the tail.
 """
 
 from __future__ import annotations
@@ -60,7 +61,12 @@ SHOWN = {
     "MCC": "mcc",
     "AUC": "roc_auc",
 }
-DIFFERENCE = "MAE a-b"
+DIFFERENCES = {"MAE a-b": "mae", "RMSE a-b": "rmse", "R2 a-b": "r2"}
+ERRORS = {
+    "mae": sklearn.metrics.mean_absolute_error,
+    "rmse": sklearn.metrics.root_mean_squared_error,
+    "r2": sklearn.metrics.r2_score,
+}
 
 Floats = NDArray[np.float64]
 Trial = tuple[Floats, Floats, Floats, NDArray[np.int64]]
@@ -140,9 +146,7 @@ def truth(trial: Trial) -> dict[str, float]:
     good, called = e_m <= THRESHOLD_EV, first <= THRESHOLD_EV
     size = np.abs(first - e_m)
     return {
-        "mae": sklearn.metrics.mean_absolute_error(e_m, first),
-        "rmse": sklearn.metrics.root_mean_squared_error(e_m, first),
-        "r2": sklearn.metrics.r2_score(e_m, first),
+        **{name: error(e_m, first) for name, error in ERRORS.items()},
         "median_abs_error": float(np.median(size)),
         "bias": float(np.mean(first - e_m)),
         "spearman": float(scipy.stats.spearmanr(e_m, first).statistic),
@@ -153,7 +157,7 @@ def truth(trial: Trial) -> dict[str, float]:
         "f1": sklearn.metrics.f1_score(good, called),
         "mcc": sklearn.metrics.matthews_corrcoef(good, called),
         "roc_auc": sklearn.metrics.roc_auc_score(good, -first),
-        DIFFERENCE: float(np.mean(size) - np.mean(np.abs(second - e_m))),
+        **{name: ERRORS[of](e_m, first) - ERRORS[of](e_m, second) for name, of in DIFFERENCES.items()},
     }
 
 
@@ -171,7 +175,7 @@ def coverage(draw: Draw, true: dict[str, float], trials: int, seed: int) -> dict
             name: statistics.estimate(BY_NAME[name], a.samples, weights_of[key], THRESHOLD_EV)
             for name in SHOWN.values()
         }
-        found[DIFFERENCE] = paired_difference(BY_NAME["mae"], a, b, weights_of[key])
+        found |= {name: paired_difference(BY_NAME[of], a, b, weights_of[key]) for name, of in DIFFERENCES.items()}
         for name, interval in found.items():
             known[name] += not math.isnan(interval.value)
             hits[name] += interval.low <= true[name] <= interval.high
@@ -224,7 +228,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=1000)
     trials = parser.parse_args().trials
-    head = ["", *SHOWN, DIFFERENCE]
+    head = ["", *SHOWN, *DIFFERENCES]
     for part, seed in (("reported on", 2), ("chosen on", 1)):
         rows = []
         for name, (draw, true) in cases(part).items():

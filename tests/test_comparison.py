@@ -410,6 +410,8 @@ def test_in_words():
     r2 = report.in_words(report.compare(*pair, FULL, "official", BY_NAME["r2"]))
     assert "R²" in r2
     assert "eV, 95%" not in r2
+    assert "Intervals of a difference in R² are short" in r2
+    assert "are short" not in text
 
 
 @pytest.mark.parametrize("metric", report.CHOICES)
