@@ -1,5 +1,8 @@
 """The one exception that users see: a sentence, never a traceback."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 _LONGEST = 300
 _LONGEST_QUOTE = 60
 
@@ -10,6 +13,20 @@ class EmigbenchError(Exception):
     The message is one sentence with the id or file at fault and what to do. The command line prints it and
     exits with code 2.
     """
+
+
+@contextmanager
+def told(what: str, advice: str = "") -> Iterator[None]:
+    """Make one sentence of what foreign code raises, `SystemExit` included: what failed, the error in words, advice.
+
+    An EmigbenchError is one already.
+    """
+    try:
+        yield
+    except EmigbenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise EmigbenchError(f"{what}: {in_words(error)}{advice}.") from error
 
 
 def in_words(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from emigbench.datasets import store
-from emigbench.errors import EmigbenchError, in_words
+from emigbench.errors import EmigbenchError, told
 from emigbench.model import BarrierModel, check_answer, create
 from emigbench.records import MigrationPath, Prediction
 
@@ -25,12 +25,8 @@ def predict(model: str | BarrierModel, paths: Sequence[MigrationPath], dataset: 
     if len({path.id for path in paths}) < len(paths):
         raise EmigbenchError("Two paths have the same id; give each an id of its own.")
     ready = ready_model(model, dataset) if isinstance(model, str) else model
-    try:
+    with told(f"Model {name!r} failed on {_ids(paths)}"):
         predictions = list(ready.predict(paths))
-    except EmigbenchError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise EmigbenchError(f"Model {name!r} failed on {_ids(paths)}: {in_words(error)}.") from error
     check_answer(name, _ids(paths), predictions, paths)
     given = {prediction.id: prediction for prediction in predictions}
     return [given[path.id] for path in paths]
@@ -48,7 +44,7 @@ def ready_model(spec: str, dataset: str = "full", tell: Callable[[str], None] = 
         EmigbenchError: if there is no such model, its weights are not there, or the dataset is not.
     """
     model = create(spec)
-    try:
+    with told(f"Model {spec!r} cannot be made ready"):
         if hasattr(model, "load_trained"):
             model.load_trained()
         elif getattr(model, "one_by_one", False):  # it learns nothing
@@ -57,10 +53,6 @@ def ready_model(spec: str, dataset: str = "full", tell: Callable[[str], None] = 
             data = store.load(dataset)
             tell(f"Model {spec!r} ships no weights; it is fitted to the {len(data)} paths of {data.name}.")
             model.fit(list(data), seed=0)
-    except EmigbenchError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise EmigbenchError(f"Model {spec!r} cannot be made ready: {in_words(error)}.") from error
     return model
 
 

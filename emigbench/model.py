@@ -55,12 +55,16 @@ class BarrierModel(Protocol):
 
 def registered() -> dict[str, EntryPoint]:
     """The models that installed packages offer, by registry name, sorted."""
-    return {e.name: e for e in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name)}
+    return _offered(ENTRY_POINT_GROUP)
 
 
 def families() -> dict[str, EntryPoint]:
     """What makes a model of `prefix:REST`, by prefix, sorted."""
-    return {e.name: e for e in sorted(entry_points(group=PREFIX_GROUP), key=lambda e: e.name)}
+    return _offered(PREFIX_GROUP)
+
+
+def _offered(group: str) -> dict[str, EntryPoint]:
+    return {e.name: e for e in sorted(entry_points(group=group), key=lambda e: e.name)}
 
 
 def create(spec: str) -> BarrierModel:

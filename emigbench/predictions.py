@@ -97,6 +97,11 @@ def write_predictions(predictions: PredictionSet, file: Path) -> None:
     write_text(file, buffer.getvalue())
 
 
+def is_implausible(value: float | None) -> bool:
+    """Whether a number is no barrier or standard deviation in eV, whatever the model."""
+    return value is not None and abs(value) > LARGEST_EV
+
+
 def as_written(value: float) -> float:
     """A barrier or standard deviation in eV to the eight digits that a file has of it."""
     return float(_number(value))
@@ -158,7 +163,7 @@ def _parse_row(header: list[str], values: list[str], where: str, default_split: 
     if status != "failed" and e_m is None:
         raise EmigbenchError(f"{where}: {path_id} has no e_m_ev; set its status to failed if there is none.")
     for name, value in (("e_m_ev", e_m), ("std_ev", std)):
-        if value is not None and abs(value) > LARGEST_EV:
+        if is_implausible(value):
             raise EmigbenchError(
                 f"{where}: {name} of {path_id} is {value:g} eV, which is beyond the plausible {LARGEST_EV:g} eV; "
                 f"check the unit, or set its status to failed."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from statistics import median, pstdev
 from typing import TYPE_CHECKING, Any
 
@@ -149,17 +149,17 @@ def samples_of(seeds: Seeds, labels: Labels, split: str) -> dict[int, Sample]:
     """
     folds = splits.held_out(labels, split)
     ids = list(folds)
-    different = {fold.name: fold for fold in folds.values()}.values()
-    fallback = {fold.name: _median_and_deviation(labels, fold.train) for fold in different}
+    train_of = {fold.name: fold.train for fold in folds.values()}
+    fallback = cache(lambda fold: _median_and_deviation(labels, train_of[fold]))
     e_m = np.array([labels.by_id[path_id].e_m_ev for path_id in ids])
     material = np.array([labels.by_id[path_id].material_id for path_id in ids])
 
     def sample(given: Sequence[Prediction]) -> Sample:
         values, stds = [], []
         for p in given:
-            centre, deviation = fallback[folds[p.id].name]
-            values.append(centre if p.e_m is None else as_written(p.e_m))
-            stds.append(deviation if p.e_m is None else p.std)
+            value, std = fallback(folds[p.id].name) if p.e_m is None else (as_written(p.e_m), p.std)
+            values.append(value)
+            stds.append(std)
         told = [as_written(std) for std in stds if std is not None]
         has_std = len(told) == len(given) and any(p.std is not None for p in given)
         return Sample(e_m, np.array(values), material, np.array(told) if has_std else None)

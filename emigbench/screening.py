@@ -21,7 +21,7 @@ from emigbench.hops.vacancies import primitive, vacancy_hops, vacancy_path
 from emigbench.inference import predict, ready_model
 from emigbench.model import create
 from emigbench.records import FloatArray, MigrationPath
-from emigbench.storage import write_text
+from emigbench.storage import sha256_of, write_text
 from emigbench.workers import WorkerDiedError
 
 UNFINISHED = ".unfinished"
@@ -256,8 +256,7 @@ def _files(folder: Path, out: Path) -> list[str]:
 
 def _sha256(file: Path) -> str:
     try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(file)
     except OSError:
         return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import tempfile
@@ -10,6 +11,16 @@ from pathlib import Path
 from emigbench.errors import EmigbenchError
 
 _NO_SURPRISES = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # no waiting
+
+
+def sha256_of(file: Path) -> str:
+    """Hash of a file's content.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_text(file: Path, text: str) -> None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from emigbench import provenance
-from emigbench.errors import EmigbenchError, in_words
+from emigbench.errors import EmigbenchError, in_words, told
 from emigbench.model import BarrierModel, check_answer, create
-from emigbench.predictions import LARGEST_EV
+from emigbench.predictions import LARGEST_EV, is_implausible
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 
 REMARKS = "remarks"
@@ -67,7 +67,8 @@ def run_unit(model: str, unit: Unit, train: Sequence[LabelledPath], held_out: Se
         EmigbenchError: if the model raises, or does not give one prediction for each path.
     """
     fresh = create(model)
-    try:
+    advice = " (finished units are kept, go on with --resume; --debug shows the traceback)"
+    with told(f"Model {model!r} failed on {unit.name}", advice):
         started = time.perf_counter()
         fresh.fit(train, seed=unit.seed)
         fitted = time.perf_counter()
@@ -75,13 +76,6 @@ def run_unit(model: str, unit: Unit, train: Sequence[LabelledPath], held_out: Se
         finished = time.perf_counter()
         check_answer(model, unit.name, predictions, held_out)
         return _result(fresh, predictions, fitted - started, finished - fitted)
-    except EmigbenchError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise EmigbenchError(
-            f"Model {model!r} failed on {unit.name}: {in_words(error)} "
-            f"(finished units are kept, go on with --resume; --debug shows the traceback)."
-        ) from error
 
 
 def run_path(model: str, run: str, path: MigrationPath) -> UnitResult:
@@ -123,12 +117,8 @@ _kept = threading.local()
 def _kept_model(model: str, run: str) -> BarrierModel:
     if getattr(_kept, "model", None) is None or _kept.of != (model, run):
         fresh = create(model)
-        try:
+        with told(f"Model {model!r} cannot be made ready"):
             fresh.fit((), seed=0)
-        except EmigbenchError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise EmigbenchError(f"Model {model!r} cannot be made ready: {in_words(error)}.") from error
         _kept.model, _kept.of = fresh, (model, run)
     return _kept.model  # type: ignore[no-any-return]
 
@@ -191,7 +181,7 @@ def _result(model: BarrierModel, predictions: tuple[Prediction, ...], fit: float
 def _implausible(prediction: Prediction) -> str:
     """Why an answer is no barrier, "" if it may be one; a file of predictions takes no such number."""
     for name, value in (("barrier", prediction.e_m), ("standard deviation", prediction.std)):
-        if value is not None and abs(value) > LARGEST_EV:
+        if is_implausible(value):
             return f"the model gave a {name} of {value:g} eV, beyond the plausible {LARGEST_EV:g} eV"
     return ""
 

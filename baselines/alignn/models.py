@@ -22,6 +22,7 @@ from emigbench.metrics.pairs import TOLD_APART_EV
 from emigbench.metrics.weighted import rounded_size
 from emigbench.progress import progress_on_stderr
 from emigbench.splits import is_single_path
+from emigbench.storage import sha256_of
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import PreparedGraph, prepare
 from emigbench_baselines.alignn.checkpoints import copy_backbone, load
@@ -51,10 +52,6 @@ def pretrained_weights() -> Path:
             f"emigbench_baselines.alignn.pretraining, or name a file of weights in EMIGBENCH_MPT."
         )
     return file
-
-
-def _sha256_of(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 class GraphModel:
@@ -151,7 +148,7 @@ class GraphModel:
         best = len(errors) - 1 if last else int(np.nanargmin(errors))
         return {
             "recipe": {name: getattr(self.recipe, name) for name in self.recipe.__dataclass_fields__},
-            "pretrained_weights_sha256": _sha256_of(pretrained_weights()) if self.recipe.pretrained else None,
+            "pretrained_weights_sha256": sha256_of(pretrained_weights()) if self.recipe.pretrained else None,
             "epochs": len(self.epochs),
             "best_epoch": best + 1,
             "validation_mae_ev": round(errors[best] * self._scale[1] / 2, 4) if errors else None,
@@ -208,7 +205,7 @@ class GraphModel:
         """Everything that the weights depend on, as sha256: two runs share a checkpoint only if they are the same."""
         digest = hashlib.sha256(repr((astuple(self.recipe), seed, self.device, torch.__version__)).encode())
         if self.recipe.pretrained:
-            digest.update(_sha256_of(pretrained_weights()).encode())
+            digest.update(sha256_of(pretrained_weights()).encode())
         for labelled in train:
             digest.update(f"{geometry_hash(labelled.path)} {labelled.e_m}\n".encode())
         return digest.hexdigest()

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from emigbench import EmigbenchError
 from emigbench.progress import progress_on_stderr
-from emigbench.storage import write_text
+from emigbench.storage import sha256_of, write_text
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import prepare as prepare_graph
 from emigbench_baselines.alignn.checkpoints import save
@@ -163,9 +163,7 @@ def pretrain(
 
 def _key(archive: Path, *settings: object) -> str:
     """Everything that the weights depend on, as part of a sha256: no two runs share a checkpoint."""
-    with archive.open("rb") as stream:
-        content = hashlib.file_digest(stream, "sha256").hexdigest()
-    return hashlib.sha256(repr((content, *settings)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((sha256_of(archive), *settings)).encode()).hexdigest()[:16]
 
 
 def sampling_weights(samples: Sequence[Sample], balance: float) -> FloatArray:

@@ -98,9 +98,10 @@ def _directions(around: Surroundings) -> FloatArray:
     across = vectors - (vectors @ along)[:, None] * along
     lever = np.linalg.norm(across, axis=1)
     distances = np.where(lever > OFF_AXIS, np.linalg.norm(vectors, axis=1), np.inf)
-    chosen = distances <= min(distances.min(initial=np.inf) + AS_NEAR, np.finfo(float).max)
-    if not chosen.any():
+    nearest = distances.min(initial=np.inf)
+    if nearest == np.inf:
         return np.linalg.svd(along[None])[2][1:2]
+    chosen = distances <= nearest + AS_NEAR
     return across[chosen] / lever[chosen, None]
 
 

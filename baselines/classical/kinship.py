@@ -116,8 +116,9 @@ def hosts(kin: Kin, materials: Sequence[str]) -> list[str]:
     """
     names = np.asarray(materials)
     joined = (names[:, None] == names) | _in_one_host(kin, kin)[0]
-    first = np.unique(connected_components(joined)[1], return_index=True, return_inverse=True)
-    return names[first[1]][first[2]].tolist()
+    host = connected_components(joined)[1]  # counted from 0
+    first = np.unique(host, return_index=True)[1]
+    return names[first][host].tolist()
 
 
 def _in_one_host(first: Kin, second: Kin) -> tuple[NDArray[np.bool_], FloatArray]:

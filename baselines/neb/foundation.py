@@ -17,12 +17,12 @@ from ase import Atoms
 
 from emigbench import EmigbenchError
 from emigbench.errors import in_words
+from emigbench.storage import sha256_of
 from emigbench_baselines.neb.potentials import (
     EnergyAndForces,
     Evaluate,
     Potential,
     from_calculator,
-    hash_of_file,
     versions_of,
 )
 
@@ -227,7 +227,7 @@ def mace() -> Potential:
     return from_calculator(
         f"mace-{Path(chosen).stem}",
         calculator,
-        hash_of_file(file),
+        sha256_of(file),
         elements=frozenset(int(number) for number in calculator.z_table.zs),
         versions=versions_of("mace-torch", "e3nn", "torch", "ase"),
     )
@@ -251,7 +251,7 @@ def _mace_file(chosen: str) -> Path:
         raise EmigbenchError(
             f"EMIGBENCH_MACE is {chosen!r}, which is neither a file nor one of {', '.join(mace_mp_urls)}."
         )
-    if (found := hash_of_file(file)) != os.environ.get("EMIGBENCH_MACE_SHA256", "").lower():
+    if (found := sha256_of(file)) != os.environ.get("EMIGBENCH_MACE_SHA256", "").lower():
         raise EmigbenchError(
             f"{file} is a pickled program and is not read unless you vouch for it: "
             f"if it is the file that its authors published, set EMIGBENCH_MACE_SHA256={found}."

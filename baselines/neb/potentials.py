@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from emigbench import EmigbenchError
 from emigbench.errors import in_words
 from emigbench.model import load_object, names_an_object
+from emigbench.storage import sha256_of
 
 EnergyAndForces = tuple[float, NDArray[np.float64]]
 """Energy in eV and (n, 3) forces in eV/Å."""
@@ -83,14 +83,8 @@ def from_factory(spec: str) -> Potential:
         source = inspect.getsourcefile(make)
     except TypeError:  # made by compiled code
         source = None
-    fingerprint = hash_of_file(Path(source)) if source else ""
+    fingerprint = sha256_of(Path(source)) if source else ""
     return from_calculator(spec, calculator, fingerprint, versions=versions_of("ase"))
-
-
-def hash_of_file(file: Path) -> str:
-    """sha256 of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def versions_of(*packages: str) -> tuple[str, ...]:

@@ -6,13 +6,13 @@ and are never part of this package.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emigbench.errors import EmigbenchError, in_words
+from emigbench.storage import sha256_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ def check_mirror(folder: Path) -> None:
             raise EmigbenchError(
                 f"Source file {source.name} is missing in {folder}; put the files of commit {COMMIT[:8]} there."
             )
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest = sha256_of(file)
         if digest != source.sha256:
             raise EmigbenchError(
                 f"Source file {file} has sha256 {digest[:12]}…, expected {source.sha256[:12]}…: it is damaged or "

@@ -19,6 +19,7 @@ SHORTEST_HOP_A = 1.0
 SMALLEST_CELL_A = 7.0
 """A cell with lattice planes nearer than this is repeated, so that the ion does not meet its own image."""
 ROUNDING_A = 1e-6
+"""Lengths that differ by no more than this are equal but for rounding."""
 
 Edge = tuple[int, int, tuple[int, int, int]]
 """A hop from a site to another site in the cell that stands so many cell vectors away."""
@@ -101,7 +102,7 @@ def vacancy_path(crystal: Crystal, hop: VacancyHop, path_id: str, group: str = "
     start, end, cells = hop.edge
     spacings = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
     apart = max(SMALLEST_CELL_A, hop.length + SHORTEST_HOP_A)
-    repeats = np.ceil(apart / spacings - ROUNDING_A).astype(int)
+    repeats = np.ceil((apart - ROUNDING_A) / spacings).astype(int)
     check_size(crystal.name, len(crystal) * int(repeats.prod()))
     corners = np.stack(np.meshgrid(*map(np.arange, repeats), indexing="ij"), axis=-1).reshape(-1, 3)
     ends = (crystal.frac_coords[start] / repeats, (crystal.frac_coords[end] + cells) / repeats)
