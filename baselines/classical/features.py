@@ -18,7 +18,6 @@ import tempfile
 import time
 import warnings
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ from numpy.typing import NDArray
 
 import emigbench
 from emigbench import EmigbenchError, MigrationPath
-from emigbench_baselines.classical.ions import NOMINAL_CHARGES
+from emigbench_baselines.classical.ions import charges
 from emigbench_baselines.classical.path_features import PATH_FEATURES, path_features
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 """Part of every cache key: raise it whenever a value changes, and older cache files are never read again."""
 
 DECIMALS = 8
@@ -445,20 +444,7 @@ def _labelled(featurizer: Any, *args: object) -> dict[str, Any]:
 
 
 def _with_charges(structure: Structure) -> Structure:
-    """A copy with point charges on its sites, as the Ewald sum needs them.
-
-    Sulphur is +6 in sulphates, carbon +2 in cyanides. Elements without a usual charge (transition metals)
-    share the charge that makes the cell neutral.
-    """
-    counts = Counter(site.specie.symbol for site in structure)
-    charges = {element: NOMINAL_CHARGES[element] for element in counts if element in NOMINAL_CHARGES}
-    if "S" in counts and counts["O"] >= 3 * counts["S"]:
-        charges["S"] = 6
-    if "C" in counts and "O" not in counts:
-        charges["C"] = 2
-    others = [element for element in counts if element not in charges]
-    left = -sum(charges[element] * counts[element] for element in charges)
-    share = left / sum(counts[element] for element in others) if others else 0.0
+    """A copy with point charges on its sites, as the Ewald sum needs them."""
     charged = structure.copy()
-    charged.add_oxidation_state_by_element({**charges, **dict.fromkeys(others, share)})
+    charged.add_oxidation_state_by_element(charges(site.specie.symbol for site in structure))
     return charged

@@ -27,6 +27,7 @@ from sklearn.pipeline import Pipeline
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
 from emigbench_baselines.classical.features import available_cores, feature_table
 from emigbench_baselines.classical.folds import grouped_folds
+from emigbench_baselines.classical.kinship import Kin, hosts
 
 FloatArray = NDArray[np.float64]
 
@@ -100,9 +101,10 @@ class _Classical:
         Raises:
             EmigbenchError: if the paths are of fewer than two materials, or no feature correlates with E_m.
         """
-        table = feature_table([t.path for t in train], workers=self.workers)
+        paths = [t.path for t in train]
+        table = feature_table(paths, workers=self.workers)
         barriers = np.array([t.e_m for t in train])
-        folds = grouped_folds([t.path.material_id for t in train], seed=seed)
+        folds = grouped_folds(hosts(Kin.of(paths), [path.material_id for path in paths]), seed=seed)
         regressor = self.regressor(seed)
         search = GridSearchCV(
             pipeline(regressor),

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, Voronoi
 
 from emigbench import MigrationPath
+from emigbench_baselines.classical.ions import charges, is_anion
 
 FloatArray = NDArray[np.float64]
 
-ANIONS = frozenset({"N", "O", "F", "S", "Cl", "Se", "Br", "Te", "I"})
 MIDDLE_IMAGE = 2
 WINDOW_ANIONS = 6
 """Anions that line the window in the middle of a hop: two triangles between neighbouring polyhedra."""
@@ -40,7 +40,8 @@ PATH_FEATURES = {
 }
 """Name and unit of each feature, in the order of `path_features`.
 
-Bonds reach from the moving ion to anions (to any host atom, where the host has no anion). At the initial site,
+Bonds reach from the moving ion to anions (to any host atom, where the host has no anion), as their charges say: the
+sulphur of a sulphate is a cation. At the initial site,
 mean bond and coordination number are Hoppe's: a neighbour's weight falls smoothly with its distance
 (Z. Kristallogr. 150, 23, 1979). In the middle, where a straight band may come close to one atom that would take
 all the weight, the mean bond is that to the six nearest anions. The nearest cation is one of another element than
@@ -60,15 +61,20 @@ def path_features(path: MigrationPath) -> list[float]:
         voronoi_volume(path, 0),
         _shortest(middle),
         float(middle[:WINDOW_ANIONS].mean()) if len(middle) else np.nan,
-        _shortest(distances_to(path, MIDDLE_IMAGE, set(path.host_species) - ANIONS - {path.mobile_ion})),
+        _shortest(distances_to(path, MIDDLE_IMAGE, set(path.host_species) - anions(path) - {path.mobile_ion})),
         voronoi_volume(path, MIDDLE_IMAGE),
     ]
 
 
 def bonds(path: MigrationPath, image: int) -> FloatArray:
     """Distances in Å from the moving ion to the anions around it, ascending."""
-    elements = set(path.host_species)
-    return distances_to(path, image, elements & ANIONS or elements)
+    return distances_to(path, image, anions(path) or set(path.host_species))
+
+
+def anions(path: MigrationPath) -> set[str]:
+    """Elements that are anions in this host."""
+    charge_of = charges([path.mobile_ion, *path.host_species])
+    return {element for element in path.host_species if is_anion(element, charge_of[element])}
 
 
 def distances_to(path: MigrationPath, image: int, elements: Set[str]) -> FloatArray:

@@ -196,7 +196,7 @@ def test_what_was_chosen_can_be_read_after_the_fit(train):
     assert 0 < fitted.cv_mae < 1
 
 
-def test_features_are_selected_on_the_training_rows_of_each_fold_alone(train, monkeypatch):
+def test_features_are_selected_on_the_training_rows_of_each_fold_alone_and_folds_share_no_host(train, monkeypatch):
     seen = []
     original = CorrelationSelector.fit
 
@@ -207,7 +207,9 @@ def test_features_are_selected_on_the_training_rows_of_each_fold_alone(train, mo
     monkeypatch.setattr(CorrelationSelector, "fit", spy)
     SmallForest(workers=1).fit(train, seed=0)
     barriers = np.array([t.e_m for t in train])
-    folds = grouped_folds([t.path.material_id for t in train], seed=0)
+    hosts = [t.path.mobile_ion for t in train]  # of one ion all cells are one crystal, under names of their own
+    folds = grouped_folds(hosts, seed=0)
+    assert len(folds) == 3
     allowed = [sorted(barriers[rows]) for rows, _ in folds]
     n_points = 2
     assert sorted(seen[:-1]) == sorted(allowed * n_points)

@@ -94,6 +94,24 @@ def test_a_host_without_anions_has_bonds_to_any_atom_and_no_nan_by_accident():
     assert [name for name, value in found.items() if np.isnan(value)] == ["middle nearest cation"]
 
 
+def test_the_sulphur_of_a_sulphate_is_a_cation_and_the_phosphorus_of_a_phosphide_an_anion():
+    sulphate = replace(rock_salt(), host_species=("S", "Li", "O", "O", "O", "O"))
+    phosphide = replace(rock_salt(), host_species=("Mg", "Mg", "P", "P", "P", "P"))
+    for path in (sulphate, phosphide):
+        found = dict(zip(PATH_FEATURES, path_features(path), strict=True))
+        assert found["initial coordination number"] == pytest.approx(6)
+        assert found["middle shortest bond"] == pytest.approx(np.sqrt(2))
+        assert found["middle nearest cation"] == pytest.approx(np.sqrt(6))
+
+
+def test_charges_of_the_ewald_sum_are_those_of_the_descriptors():
+    pytest.importorskip("pymatgen")
+    phosphide = replace(rock_salt(), host_species=("Mg", "Ru", "P", "P", "P", "P")).structure(0)
+    charged = features._with_charges(phosphide)
+    assert {site.specie.symbol: site.specie.oxi_state for site in charged} == {"Li": 1, "Mg": 2, "Ru": 9, "P": -3}
+    assert charged.charge == 0
+
+
 def test_every_feature_has_a_unit_a_family_and_a_source():
     families = {feature.family for feature in FEATURES.values()}
     assert families == {
