@@ -100,6 +100,8 @@ def evaluate(
     if one_by_one and len(seeds) > 1:
         raise EmigbenchError(f"Model {model!r} takes paths one by one and no seed changes it; ask for a single seed.")
     plan = {"model": model, "dataset": data.sha256, "splits": split_names, "seeds": seeds}
+    if resume:
+        _put_in_place(out)
     earlier = _earlier(out, model, data) if resume else None
     folds = {
         Unit(split, fold.name, seed): fold
@@ -326,14 +328,14 @@ def _read_result(job: Job) -> UnitResult | None:
 def _finish(
     out: Path, model: str, data: Dataset, results: Mapping[Unit, UnitResult], earlier: _Earlier | None
 ) -> PredictionSet:
-    """Write the whole result, what was there before included, then forget the units."""
+    """Write the whole result, what was there before included, beside the units; then put it in place of all."""
     rows = [(unit.split, unit.seed, p) for unit, result in results.items() for p in result.predictions]
     if earlier:
         rows += [
             (s, seed, p) for s, seeds in earlier.predictions.items() for seed, given in seeds.items() for p in given
         ]
     predictions = grouped(rows, data.labels, f"Model {model!r}")
-    file = out / PREDICTIONS_FILE
+    file = out / UNFINISHED / PREDICTIONS_FILE
     write_predictions(predictions, file)
     record = provenance.run_record(
         dataset={"name": data.name, "version": data.version, "sha256": data.sha256},
@@ -355,6 +357,22 @@ def _finish(
     )
     if earlier:
         record = provenance.added(record, earlier.record)
-    write_text(out / provenance.RUN_FILE, json.dumps(record, indent=1, allow_nan=False) + "\n")
-    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+    write_text(out / UNFINISHED / provenance.RUN_FILE, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    _put_in_place(out)
     return predictions
+
+
+def _put_in_place(out: Path) -> None:
+    """Move a whole result to where it belongs and forget the units; nothing to do unless its last file is written.
+
+    A run that is stopped between the two moves does the second when it is resumed.
+    """
+    if not (out / UNFINISHED / provenance.RUN_FILE).is_file():
+        return
+    try:
+        for name in (PREDICTIONS_FILE, provenance.RUN_FILE):
+            if (out / UNFINISHED / name).is_file():
+                (out / UNFINISHED / name).replace(out / name)
+    except OSError as error:
+        raise EmigbenchError(f"Cannot write to {out}: {error.strerror}.") from error
+    shutil.rmtree(out / UNFINISHED, ignore_errors=True)

@@ -12,8 +12,14 @@ from pathlib import Path
 from typing import Any
 
 RUN_FILE = "run.json"
+LARGEST_RUN = 4_000_000
+"""Bytes of it."""
 LONGEST_TEXT = 20_000
 """Characters of a text in it."""
+LARGEST_NUMBER = 1e18
+"""In it; more seconds than the universe has, fewer than a float or a 64-bit whole number holds."""
+DEEPEST = 20
+"""How deep it may nest."""
 
 _PACKAGES = (
     "emigbench numpy scipy scikit-learn pymatgen matminer pandas torch alignn ase "

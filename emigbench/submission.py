@@ -20,7 +20,7 @@ from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError, in_words, quoted
 from emigbench.predictions import LARGEST_FILE, MOST_SEEDS, PREDICTIONS_FILE, PredictionSet, parse_predictions
-from emigbench.provenance import LONGEST_TEXT, RUN_FILE
+from emigbench.provenance import DEEPEST, LARGEST_NUMBER, LARGEST_RUN, LONGEST_TEXT, RUN_FILE
 from emigbench.storage import read_text, refuse_link
 
 CARD_FILE = "submission.yaml"
@@ -32,10 +32,8 @@ SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 _NO_FILE_NAMES = ("con", "prn", "aux", "nul", *(f"{port}{k}" for port in ("com", "lpt") for k in range(10)))  # Windows
 _PAGE_NAMES = ("index", "readme", "results", "figures", "compare", "your-run")
 RESERVED = frozenset((*_NO_FILE_NAMES, *_PAGE_NAMES))
-LARGEST_CARD, LARGEST_RUN = 64_000, 4_000_000
+LARGEST_CARD = 64_000
 """Bytes."""
-DEEPEST = 20
-"""How deep `run.json` may nest."""
 
 Kind = Literal["floor", "classical", "graph", "interatomic-potential", "hybrid", "published"]
 
@@ -288,10 +286,6 @@ def _plain(value: Any, depth: int) -> Any:
     if isinstance(value, int | float) and not abs(value) < LARGEST_NUMBER:
         raise ValueError("it has a number that is too large or none")
     return value
-
-
-LARGEST_NUMBER = 1e18
-"""Of `run.json`; more seconds than the universe has, fewer than a float or a 64-bit whole number holds."""
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
@@ -17,6 +18,12 @@ from emigbench.records import LabelledPath, MigrationPath, Prediction
 
 REMARKS = "remarks"
 """Where `details` say what a reader should know of single paths, such as why one failed: id -> text."""
+DEEPEST_DETAIL = 10
+"""How deep details may nest."""
+LONGEST_KEY = 200
+"""Characters of a key in them."""
+LARGEST_DETAILS = 100_000
+"""Characters of the details of a unit as JSON."""
 
 
 @dataclass(frozen=True)
@@ -163,13 +170,14 @@ def _updated(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 def _result(model: BarrierModel, predictions: tuple[Prediction, ...], fit: float, predict: float) -> UnitResult:
     kind = getattr(model, "kind", None)
-    details = _plain(dict(getattr(model, "details", {})))
+    details = _details(model)
+    told_seconds = float(getattr(model, "fit_seconds", fit))
     implausible = {p.id: remark for p in predictions if (remark := _implausible(p))}
     if implausible:
         details = _updated(details, {REMARKS: implausible})
     return UnitResult(
         tuple(Prediction(p.id, None, status="failed") if p.id in implausible else p for p in predictions),
-        fit_seconds=float(getattr(model, "fit_seconds", fit)),
+        fit_seconds=told_seconds if math.isfinite(told_seconds) else fit,
         predict_seconds=predict,
         kind=kind if isinstance(kind, str) else None,
         details=details,
@@ -186,14 +194,26 @@ def _implausible(prediction: Prediction) -> str:
     return ""
 
 
-def _plain(value: Any) -> Any:
-    """A model's own details as JSON has them: arrays as lists, no NaN, anything else as text, cut where too long."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, int):
+def _details(model: BarrierModel) -> dict[str, Any]:
+    """What a model tells of its fit, as a run record takes it."""
+    details = {str(key)[:LONGEST_KEY]: _plain(value) for key, value in dict(getattr(model, "details", {})).items()}
+    size = len(json.dumps(details))
+    return details if size <= LARGEST_DETAILS else {"left out": f"details of {size} characters, {LARGEST_DETAILS} fit"}
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """A model's own details as JSON has them: arrays as lists, no NaN, anything else as text.
+
+    What a run record does not take is cut (long texts, what nests deep) or left out (numbers beyond all meaning).
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, bool):
         return value
-    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)[: provenance.LONGEST_TEXT]
+    if isinstance(value, int | float):
+        return value if abs(value) < provenance.LARGEST_NUMBER else None
+    if isinstance(value, Mapping) and depth < DEEPEST_DETAIL:
+        return {str(key)[:LONGEST_KEY]: _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple) and depth < DEEPEST_DETAIL:
+        return [_plain(item, depth + 1) for item in value]
+    return value if value is None else str(value)[: provenance.LONGEST_TEXT]

@@ -78,7 +78,7 @@ class _Processes(Executor):
                 self._own.pid = self._start_process()
             return self._pools[self._own.pid].submit(function, *args, **kwargs).result()
         except BrokenProcessPool as error:
-            self._pools.pop(self._own.pid, None)
+            self._pools.pop(getattr(self._own, "pid", None), None)
             self._own.pid = None
             raise WorkerDiedError("its worker died") from error
 

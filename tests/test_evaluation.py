@@ -5,6 +5,7 @@ import subprocess
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from emigbench.predictions import read_predictions
 from emigbench.submission import read_run
 
 MODELS = """
-import os, time
+import functools, math, os, time
 from pathlib import Path
 import numpy as np
 from emigbench import LabelledPath, MigrationPath, Prediction
@@ -97,7 +98,10 @@ class Diverged(Answers):
     ])
     def fit(self, train, *, seed):
         super().fit(train, seed=seed)
-        self.details = {"log": ["x" * 30_000]}
+        self.details = {"log": ["x" * 30_000], "y" * 30_000: 1e30, "deep": functools.reduce(lambda d, _: [d], range(50))}
+        self.fit_seconds = math.nan
+class Talkative(Steady):
+    details = property(lambda self: {"losses": [0.123] * 10**6}, lambda self, value: None)
 class Numbered(Answers):
     answer = staticmethod(lambda given: [*given[1:], Prediction(7, 0.5)])
 class Numbers(Answers):
@@ -398,6 +402,31 @@ def test_adding_splits_can_be_stopped_and_loses_nothing(models, data, tmp_path):
     assert len(fits(models)) == 1 + 2 + 4
 
 
+@pytest.mark.parametrize("n_moved", [0, 1])
+def test_a_run_that_is_stopped_while_it_writes_its_result_loses_nothing(models, data, tmp_path, monkeypatch, n_moved):
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    do(f"{models}:Steady", data, out, split_names=["official"])
+    moves = []
+
+    def stopped(source, target):
+        if len(moves) == n_moved:
+            raise KeyboardInterrupt
+        moves.append(source.name)
+        return os.replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        do(f"{models}:Steady", data, out, split_names=["material-cv"], resume=True)
+    monkeypatch.undo()
+    n_fits = len(fits(models))
+    assert "already" in refused(f"{models}:Steady", data, out, split_names=["material-cv"], resume=True)
+    assert len(fits(models)) == n_fits
+    assert sorted(file.name for file in out.iterdir()) == ["predictions.csv", "run.json"]
+    do(f"{models}:Steady", data, whole, split_names=["official", "material-cv"])
+    assert (out / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    assert len(read_run(out, SPINELS)["units"]) == 6
+
+
 def test_asking_for_what_is_finished_leaves_what_was_stopped(models, data, tmp_path):
     do(f"{models}:Breaks", data, tmp_path, split_names=["official"])
     refused(f"{models}:Breaks", data, tmp_path, resume=True)
@@ -476,6 +505,11 @@ def test_numbers_that_are_no_barriers_are_failed_paths_and_the_run_can_be_read(m
     assert list(do(f"{models}:Diverged", data, tmp_path, split_names=["material-cv"], resume=True)) == [
         "official", "material-cv",
     ]  # fmt: skip
+
+
+def test_details_beyond_all_measure_are_left_out_and_the_run_can_be_read(models, data, tmp_path):
+    do(f"{models}:Talkative", data, tmp_path, split_names=["official"])
+    assert "details of 7000012 characters" in read_run(tmp_path, SPINELS)["units"][0]["details"]["left out"]
 
 
 def test_more_seeds_than_a_submission_takes_are_refused_at_once(models, data, tmp_path):

@@ -55,6 +55,20 @@ def test_a_process_that_dies_is_replaced_and_costs_its_own_task_alone():
         assert long.result() is None
 
 
+def test_a_process_that_dies_as_it_starts_is_told_like_any_other(tmp_path):
+    script = tmp_path / "unguarded.py"  # a process that starts runs it again, up to where it would start others
+    script.write_text(
+        "from emigbench.workers import WorkerDiedError, processes\n"
+        "with processes(1) as executor:\n"
+        "    try:\n"
+        "        executor.submit(abs, -7).result()\n"
+        "    except WorkerDiedError:\n"
+        "        print('told')\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "told\n"
+
+
 def test_errors_of_a_task_come_back_as_they_are():
     with processes(1) as executor, pytest.raises(ValueError, match="invalid literal"):
         executor.submit(int, "x").result()
