@@ -21,10 +21,7 @@ LARGEST_NUMBER = 1e18
 DEEPEST = 20
 """How deep it may nest."""
 
-_PACKAGES = (
-    "emigbench numpy scipy scikit-learn pymatgen matminer pandas torch alignn ase "
-    "chgnet mace-torch mattersim sevenn lightgbm"
-)
+_PACKAGES = "emigbench numpy scipy scikit-learn pymatgen matminer pandas torch ase chgnet mace-torch mattersim sevenn"
 
 
 def versions() -> dict[str, str]:

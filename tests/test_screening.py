@@ -232,6 +232,14 @@ def test_names_and_reasons_are_escaped():
     assert "script" not in Page(page).tags
 
 
+def test_a_file_name_that_is_no_text_can_be_written(folder):
+    (folder / os.fsdecode(b"bad\xff.cif")).write_text("")
+    plan = plan_of(folder)
+    files = report.files(screen(folder, plan, folder.parent / "out"), plan, threshold=0.65)
+    assert all(text.encode() for text in files.values())
+    assert "bad\\udcff.cif" in files["structures.csv"]
+
+
 def test_kept_results_are_plain_json(folder):
     out = folder.parent / "out"
     found = screen(folder, plan_of(folder), out)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emigbench import EmigbenchError
+from emigbench.errors import in_words
 from emigbench_baselines.alignn.batch import GraphBatch, HalfwayBatch, HalfwayGraph, PreparedGraph
 from emigbench_baselines.alignn.network import Backbone
 from emigbench_baselines.alignn.recipes import Recipe
@@ -320,5 +321,6 @@ def _resume(
         epochs = [Epoch(**epoch) for epoch in content["epochs"]]
         return _Progress(epochs, content["best_mae"], content["best_epoch"]), content["best"]
     except Exception as error:  # torch, pickle and zip each have their own
-        reason = str(error).splitlines()[0]
-        raise EmigbenchError(f"The checkpoint {file} cannot be used ({reason}); remove it to start anew.") from error
+        raise EmigbenchError(
+            f"The checkpoint {file} cannot be used ({in_words(error)}); remove it to start anew."
+        ) from error

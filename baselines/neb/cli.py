@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from emigbench.cli.console import DatasetOption, JsonOption, SourceOption, load_dataset, print_json
-from emigbench.errors import EmigbenchError
+from emigbench.errors import EmigbenchError, in_words
 
 app = typer.Typer(help="Run nudged elastic bands and look at them.", no_args_is_help=True)
 
@@ -30,15 +30,26 @@ def run(
     """Run the band of one path after the other, smallest cells first, and keep each in the cache as it is done.
 
     What is kept is not run again, so a run that was stopped goes on where it was; several runs may share the work if
-    they are given other ids. `emigbench evaluate MODEL` then finds all of it done.
+    they are given other ids. A path on which the potential breaks off is not kept. `emigbench evaluate MODEL` then
+    finds all of it done.
     """
     data, bands = load_dataset(dataset, source), _band_model(model)
     wanted = _entries(data, ids) if ids else [entry for entry in data if entry.split == side]
     if not wanted:
         raise EmigbenchError(f"The dataset {data.name} has no side {side!r}; there are test and train.")
     paths = sorted((entry.path for entry in wanted), key=lambda path: (path.n_atoms, path.id))
+    broken = []
     for number, path in enumerate(paths, 1):
-        print(f"{number}/{len(paths)} {path.id}: {path.n_atoms} atoms; {_line(bands.result(path))}", flush=True)
+        try:
+            line = _line(bands.result(path))
+        except EmigbenchError:
+            raise
+        except Exception as error:  # a potential raises what it likes: memory, its own bugs
+            broken.append(path.id)
+            line = in_words(error)
+        print(f"{number}/{len(paths)} {path.id}: {path.n_atoms} atoms; {line}", flush=True)
+    if broken:
+        raise EmigbenchError(f"{model} broke off on {len(broken)} of {len(paths)} paths, the first is {broken[0]!r}.")
 
 
 @app.command("export")

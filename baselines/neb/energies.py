@@ -7,6 +7,7 @@ to use it, found by the geometry of a path. A path that no table has is computed
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -14,10 +15,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from emigbench import EmigbenchError, MigrationPath
 from emigbench.datasets.hashing import geometry_hash
+from emigbench.errors import in_words
 from emigbench.records import Status
 
 if TYPE_CHECKING:
     from emigbench_baselines.neb.band import NebResult
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,12 +100,21 @@ class Bands:
         return self.table.bands.get(geometry_hash(path))
 
     def of(self, path: MigrationPath) -> BandEnergies:
-        """The band of a path, computed if need be.
+        """The band of a path, computed if need be; failed where the potential breaks off.
 
         Raises:
             EmigbenchError: if it has to be computed, and the potential is not there or not the table's.
         """
-        return self.known(path) or band_energies(path, self._get().result(path))
+        if (known := self.known(path)) is not None:
+            return known
+        model = self._get()
+        try:
+            return band_energies(path, model.result(path))
+        except EmigbenchError:
+            raise
+        except Exception as error:  # a potential raises what it likes: memory, its own bugs
+            log.warning("%s: %s broke off (%s).", path.id, self.table.potential, in_words(error))
+            return BandEnergies(path.id, "failed", ())
 
     def _get(self) -> BandModel:
         if self._model is None:

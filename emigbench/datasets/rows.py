@@ -18,7 +18,6 @@ from emigbench.errors import EmigbenchError, in_words
 from emigbench.records import FloatArray, LabelledPath, MigrationPath
 
 if TYPE_CHECKING:
-    import datasets
     import pyarrow as pa
 
 
@@ -103,17 +102,17 @@ _NULLABLE = ("final_lattice", "final_host_frac_coords")
 _GEOMETRY = ("lattice", "host_frac_coords", "band_frac_coords", *_NULLABLE)
 
 
-def features() -> datasets.Features:
-    """The columns as `datasets` knows them."""
-    import datasets
+def schema() -> pa.Schema:
+    """The columns as Arrow knows them, and `datasets` from Arrow."""
+    import pyarrow as pa
 
     def of(column: Column) -> Any:
-        feature: Any = datasets.Value(column.kind)
+        kind: Any = pa.type_for_alias(column.kind)
         for length in reversed(column.shape):
-            feature = datasets.Sequence(feature, length=-1 if length is None else length)
-        return feature
+            kind = pa.list_(kind, -1 if length is None else length)
+        return kind
 
-    return datasets.Features({column.name: of(column) for column in COLUMNS})
+    return pa.schema([(column.name, of(column)) for column in COLUMNS])
 
 
 def table_path(config: str, side: str) -> str:
@@ -183,10 +182,8 @@ def to_parquet(rows: Iterable[Mapping[str, Any]]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # without `datasets`' own note on the types, which older versions of it refuse: Arrow's types say as much
-    schema: pa.Schema = features().arrow_schema.remove_metadata()
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), sink, compression="zstd")
+    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema()), sink, compression="zstd")
     return bytes(sink.getvalue())
 
 

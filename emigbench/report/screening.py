@@ -113,5 +113,5 @@ def _number(value: float | None) -> str:
 def _csv(header: list[str], rows: Iterable[list[Any]]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerows([header, *rows])
+    writer.writerows([header, *([on_one_line(c) if isinstance(c, str) else c for c in row] for row in rows)])
     return buffer.getvalue()

@@ -24,31 +24,28 @@ def files(entries: Sequence[Entry], found: Boards, labels: Labels) -> dict[str, 
 
 
 def write(folder: Path, wanted: Files) -> None:
-    """Write the files, and delete the pages of models that are gone.
+    """Write the files, and delete what earlier ones left: pages of models that are gone, assets of before.
 
     Raises:
         EmigbenchError: if the folder cannot be written to.
     """
     for name, text in wanted.items():
         write_text(folder / name, text)
-    for file in _models(folder):
-        if _name(folder, file) not in wanted and html.MARK in file.read_text(encoding="utf-8", errors="replace"):
-            file.unlink()
+    for name in _left_over(folder, wanted):
+        (folder / name).unlink()
 
 
 def differences(folder: Path, wanted: Files) -> list[str]:
     """Names of the files in a folder that are not what the submissions give: other bytes, missing, or left over."""
     different = [name for name, text in wanted.items() if _bytes(folder / name) != text.encode()]
-    own = {*_models(folder), *(folder / html.ASSETS).glob("*")}
-    return [*different, *sorted(name for file in own if (name := _name(folder, file)) not in wanted)]
+    return [*different, *_left_over(folder, wanted)]
 
 
-def _models(folder: Path) -> list[Path]:
-    return sorted((folder / html.MODELS).glob("*.html"))
-
-
-def _name(folder: Path, file: Path) -> str:
-    return file.relative_to(folder).as_posix()
+def _left_over(folder: Path, wanted: Files) -> list[str]:
+    """Names of generated files that are not wanted; a page without our mark is somebody else's."""
+    pages = [file for file in (folder / html.MODELS).glob("*.html") if html.MARK.encode() in (_bytes(file) or b"")]
+    assets = [file for file in (folder / html.ASSETS).glob("*") if file.is_file()]
+    return sorted(name for file in (*pages, *assets) if (name := file.relative_to(folder).as_posix()) not in wanted)
 
 
 def _bytes(file: Path) -> bytes | None:

@@ -287,6 +287,24 @@ def test_what_no_table_has_is_computed_by_a_model_that_is_made_once(toy_bands):
     assert made[0].asked == [e.id for e in HELD_OUT]
 
 
+class BreaksOff(Stub):
+    """A potential whose calculator raises."""
+
+    def result(self, path):
+        raise RuntimeError("out of memory")
+
+
+def test_a_path_on_which_the_potential_breaks_off_is_answered_without_it(toy_bands):
+    toy_bands(TRAIN, BreaksOff)
+    best, corrected = EmigBest(workers=1), NebCorrected(workers=1)
+    for model in (best, corrected):
+        model.fit(TRAIN, seed=0)
+    (answer,) = best.predict([HELD_OUT[0].path])
+    assert answer.e_m is not None
+    assert "The NEB failed, so only descriptors were used" in [text[:1].upper() + text[1:] for text in answer.cautions]
+    assert corrected.predict([HELD_OUT[0].path])[0].status == "failed"
+
+
 def refused(call, *arguments, **options):
     with pytest.raises(EmigbenchError) as error:
         call(*arguments, **options)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import datasets
 import mlcroissant
 import pytest
 import yaml
@@ -74,7 +75,7 @@ def test_plain_datasets_reads_the_folder(full_folder, full, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    documented = repr(rows.features())
+    documented = repr(datasets.Features.from_arrow_schema(rows.schema()))
     assert found["official"] == {"train": 559, "test": 60, "features": documented}
     assert found["spinels"] == {"train": 71, "test": 11, "features": documented}
     entry = next(entry for entry in full if entry.id == found["row"]["id"])

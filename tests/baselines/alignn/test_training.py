@@ -77,8 +77,9 @@ def test_half_precision_changes_training_little_and_predictions_not_at_all():
     np.testing.assert_allclose(predict(a, SAMPLES, "cpu"), plain, atol=1e-6)
 
 
-def test_a_damaged_checkpoint_is_refused_in_one_sentence(tmp_path):
-    (tmp_path / "run.pt").write_bytes(b"no checkpoint")
+@pytest.mark.parametrize("content", [b"no checkpoint", b""])
+def test_a_damaged_checkpoint_is_refused_in_one_sentence(tmp_path, content):
+    (tmp_path / "run.pt").write_bytes(content)
     with pytest.raises(EmigbenchError, match=r"run\.pt cannot be used .*; remove it to start anew\.$"):
         fitted(tmp_path)
 
@@ -98,7 +99,7 @@ def test_the_best_epoch_is_kept_and_the_run_stops_early():
     network, epochs = fitted(recipe=recipe)
     errors = [epoch.validation_mae for epoch in epochs]
     best = int(np.argmin(errors))
-    assert len(epochs) == 40 or len(epochs) == best + 1 + 3
+    assert len(epochs) == best + 1 + 3 < 40
     found = training.mean_absolute_error(network, VALIDATION, "cpu")
     assert found == pytest.approx(errors[best], rel=1e-6)
 
@@ -123,8 +124,8 @@ def test_predictions_do_not_depend_on_the_company(monkeypatch):
 
 def test_batches_hold_every_row_once_and_change_from_epoch_to_epoch():
     first, second = (epoch_batches(7, RECIPE, 0, epoch) for epoch in (1, 2))
-    assert sorted(np.concatenate(first)) == list(range(7)) or len(np.concatenate(first)) == 6
     assert [len(b) for b in first] == [3, 3]  # a last batch of one has no batch statistics
+    assert len({*range(7)} & {*np.concatenate(first).tolist()}) == 6
     assert not all((a == b).all() for a, b in zip(first, second, strict=True))
     again = epoch_batches(7, RECIPE, 0, 1)
     assert all((a == b).all() for a, b in zip(first, again, strict=True))

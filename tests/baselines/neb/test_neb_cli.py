@@ -19,6 +19,11 @@ from neb_cases import pair_repulsion
 
 def quick(): return NebModel(pair_repulsion, NebSettings(endpoint_steps=2, band_steps=2))
 def static(): return PathEnergyModel(pair_repulsion)
+class Breaks(PathEnergyModel):
+    def __init__(self): super().__init__(pair_repulsion)
+    def _compute(self, path):
+        if len(path.id) % 2: raise RuntimeError("out of memory")
+        return super()._compute(path)
 class NoBands:
     def fit(self, train, *, seed): pass
     def predict(self, paths): return []
@@ -78,6 +83,16 @@ def test_bad_input_is_one_sentence(model_file):
     call("run", f"{model_file}:static", path_id, "--dataset", "spinels")
     assert "picture.abc" in refused("show", path_id, "--dataset", "spinels", "--out", "picture.abc")
     assert "nowhere" in refused("show", path_id, "--dataset", "spinels", "--out", "nowhere/picture.png")
+
+
+def test_a_potential_that_breaks_off_on_a_path_goes_on_with_the_others(model_file):
+    ids = [entry.id for entry in load("spinels")][:8]
+    odd = [path_id for path_id in ids if len(path_id) % 2]
+    assert 0 < len(odd) < 8
+    result = CliRunner().invoke(app, ["run", f"{model_file}:Breaks", *ids, "--dataset", "spinels"])
+    assert f"broke off on {len(odd)} of 8 paths" in str(result.exception)
+    assert result.stdout.count("out of memory") == len(odd)
+    assert result.stdout.count("; ok; forward") == 8 - len(odd)
 
 
 class PlugIn:
