@@ -98,7 +98,8 @@ class Diverged(Answers):
     ])
     def fit(self, train, *, seed):
         super().fit(train, seed=seed)
-        self.details = {"log": ["x" * 30_000], "y" * 30_000: 1e30, "deep": functools.reduce(lambda d, _: [d], range(50))}
+        nested = functools.reduce(lambda inner, _: [inner], range(50))
+        self.details = {"log": ["x" * 30_000], "y" * 30_000: 1e30, "deep": nested}
         self.fit_seconds = math.nan
 class Talkative(Steady):
     details = property(lambda self: {"losses": [0.123] * 10**6}, lambda self, value: None)
@@ -412,7 +413,7 @@ def test_a_run_that_is_stopped_while_it_writes_its_result_loses_nothing(models, 
         if len(moves) == n_moved:
             raise KeyboardInterrupt
         moves.append(source.name)
-        return os.replace(source, target)
+        return os.rename(source, target)  # noqa: PTH104
 
     monkeypatch.setattr(Path, "replace", stopped)
     with pytest.raises(KeyboardInterrupt):
