@@ -78,7 +78,8 @@ class _Processes(Executor):
                 self._own.pid = self._start_process()
             return self._pools[self._own.pid].submit(function, *args, **kwargs).result()
         except BrokenProcessPool as error:
-            self._pools.pop(getattr(self._own, "pid", None), None)
+            if (pid := getattr(self._own, "pid", None)) is not None:  # else it died as it started
+                self._pools.pop(pid, None)
             self._own.pid = None
             raise WorkerDiedError("its worker died") from error
 
