@@ -12,19 +12,18 @@ import, are imported only when a geometry is not there yet.
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
-import tempfile
-import time
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +31,8 @@ from numpy.typing import NDArray
 
 import emigbench
 from emigbench import EmigbenchError, MigrationPath
+from emigbench.progress import progress_on_stderr
+from emigbench.storage import write_bytes
 from emigbench_baselines.classical.ions import charges
 from emigbench_baselines.classical.path_features import PATH_FEATURES, path_features
 
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 Featurizer = Callable[["Structure"], Mapping[str, Any]]
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -215,7 +215,7 @@ FEATURES: Mapping[str, Feature] = {
 """Every column of the table by name, in order."""
 
 
-def feature_table(paths: Sequence[MigrationPath], *, workers: int | None = None, progress: bool = True) -> pd.DataFrame:
+def feature_table(paths: Sequence[MigrationPath], *, workers: int | None = None) -> pd.DataFrame:
     """The features of each path: a row a path, a column for each of `FEATURES`; NaN where one is undefined.
 
     Args:
@@ -223,7 +223,6 @@ def feature_table(paths: Sequence[MigrationPath], *, workers: int | None = None,
         workers: processes that compute what is not cached; all cores of this process by default. They start
             the way the platform starts processes, so on macOS and Windows a script needs the usual
             `if __name__ == "__main__":`.
-        progress: show a bar on stderr when it takes more than two seconds.
 
     Raises:
         EmigbenchError: if something has to be computed and matminer is not installed, or the cache folder
@@ -235,12 +234,13 @@ def feature_table(paths: Sequence[MigrationPath], *, workers: int | None = None,
     rows = {key: values for key in dict.fromkeys(keys) if (values := _read(folder / f"{key}.npz")) is not None}
     missing = {key: geometry for key, geometry in zip(keys, geometries, strict=True) if key not in rows}
     if missing:
-        _make(folder)
         _featurizers()  # says at once that matminer is missing; processes that are forked inherit the import
         computed = _compute_all(missing, available_cores() if workers is None else workers)
-        for key, values in _tracked(computed, len(missing), progress):
-            _write(folder / f"{key}.npz", values)
-            rows[key] = values
+        with progress_on_stderr("features") as progress:
+            for done, (key, values) in enumerate(computed, start=1):
+                _write(folder / f"{key}.npz", values)
+                rows[key] = values
+                progress(missing[key].id, done, len(missing))
     table = np.array([rows[key] for key in keys]).reshape(len(paths), len(FEATURES))
     return pd.DataFrame(table, index=[path.id for path in paths], columns=list(FEATURES))
 
@@ -292,19 +292,6 @@ def cache_folder() -> Path:
     return emigbench.cache_folder() / "features"
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unusable(folder, error) from error
-
-
-def _unusable(folder: Path, error: OSError) -> EmigbenchError:
-    return EmigbenchError(
-        f"The feature cache {folder} cannot be written ({error.strerror}); set EMIGBENCH_CACHE to a folder that can."
-    )
-
-
 def _read(file: Path) -> FloatArray | None:
     """The cached features, None where there are none or the file is damaged (its checksum tells)."""
     try:
@@ -316,13 +303,13 @@ def _read(file: Path) -> FloatArray | None:
 
 
 def _write(file: Path, values: FloatArray) -> None:
-    """Write under another name and rename, so that no reader ever sees half a file."""
+    content = io.BytesIO()
+    np.savez(content, values=values)
     try:
-        with tempfile.TemporaryDirectory(dir=file.parent) as own:
-            np.savez(Path(own) / file.name, values=values)
-            (Path(own) / file.name).replace(file)
-    except OSError as error:
-        raise _unusable(file.parent, error) from error
+        write_bytes(file, content.getvalue())
+    except EmigbenchError as error:
+        advice = "set EMIGBENCH_CACHE to a folder that can be written to"
+        raise EmigbenchError(f"The feature cache cannot be kept ({str(error).removesuffix('.')}); {advice}.") from error
 
 
 def available_cores() -> int:
@@ -344,26 +331,6 @@ def _compute_all(geometries: Mapping[str, MigrationPath], workers: int) -> Itera
                 yield jobs[job], job.result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _tracked(items: Iterable[T], total: int, progress: bool) -> Iterator[T]:
-    """Pass the items on, with a bar and the time left on stderr once two seconds are gone."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True))
-    task = bar.add_task("features", total=total)
-    started = time.monotonic()
-    try:
-        for item in items:
-            yield item
-            bar.advance(task)
-            if progress and not bar.live.is_started and time.monotonic() - started > 2:
-                bar.start()
-    finally:
-        if bar.live.is_started:
-            bar.stop()
 
 
 def compute(geometry: MigrationPath) -> FloatArray:

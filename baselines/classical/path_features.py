@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, Voronoi
 
 from emigbench import MigrationPath
+from emigbench_baselines.classical.electrostatics import atoms_around
 from emigbench_baselines.classical.ions import charges, is_anion
 
 FloatArray = NDArray[np.float64]
@@ -81,7 +82,8 @@ def distances_to(path: MigrationPath, image: int, elements: Set[str]) -> FloatAr
     """Distances in Å from the moving ion to the host atoms of some elements around it, ascending."""
     chosen = [species in elements for species in path.host_species]
     offsets = path.host_frac_coords[chosen] - path.band_frac_coords[image]
-    return np.sort(np.linalg.norm(_within(offsets, path.lattice, SHELL_RADIUS), axis=1))
+    around, _ = atoms_around(np.zeros(3), SHELL_RADIUS, path.lattice, offsets)
+    return np.sort(np.linalg.norm(around, axis=1))
 
 
 def hoppe_shell(distances: FloatArray) -> tuple[float, float]:
@@ -114,7 +116,7 @@ def voronoi_volume(path: MigrationPath, image: int) -> float:
     frac_offsets = np.vstack([own_place, path.host_frac_coords - path.band_frac_coords[image]])
     radius = SHELL_RADIUS
     while True:
-        neighbours = _within(frac_offsets, path.lattice, radius)
+        neighbours, _ = atoms_around(np.zeros(3), radius, path.lattice, frac_offsets)
         distances = np.linalg.norm(neighbours, axis=1)
         if np.count_nonzero(distances < COINCIDENT) > 1:
             return np.nan
@@ -131,14 +133,3 @@ def _voronoi_vertices(points: FloatArray) -> FloatArray | None:
     diagram = Voronoi(points)
     region = diagram.regions[diagram.point_region[0]]
     return None if -1 in region else diagram.vertices[region]
-
-
-def _within(frac_offsets: FloatArray, lattice: FloatArray, radius: float) -> FloatArray:
-    """Cartesian vectors, in Å, from the origin to every periodic image of the atoms within a radius."""
-    plane_spacings = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
-    reach = np.ceil(radius / plane_spacings + 0.5).astype(int)
-    shifts = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach)), axis=-1).reshape(-1, 3)
-    nearest = frac_offsets - np.round(frac_offsets)
-    vectors = ((nearest[:, None, :] + shifts[None, :, :]) @ lattice).reshape(-1, 3)
-    within: FloatArray = vectors[np.linalg.norm(vectors, axis=1) <= radius]
-    return within
