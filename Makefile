@@ -1,5 +1,5 @@
 # make evaluate   the random forest on the embedded spinels, scored beside every submission
-# make test       the whole suite (tests of the full structures need ../shared/upstream or EMIGBENCH_SOURCE)
+# make test       all tests but those of the two lines below (tests of the full structures need ../shared/upstream or EMIGBENCH_SOURCE)
 # make test-graphs  the tests of the graph models, in an environment of their own with torch
 # make test-neb     the tests of the interatomic potentials, in an environment for each of CHGNet, SevenNet, MatterSim and MACE
 # make lint       ruff and mypy

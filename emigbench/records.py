@@ -57,7 +57,7 @@ class MigrationPath:
         space_group: international symbol, standard setting.
         crystal_system: one of the seven, capitalised.
         path_label: the source's own words for the path.
-        flags: findings about the geometry, see `emigbench.datasets.curation`.
+        flags: findings about the geometry, see `emigbench.datasets.findings`.
         raw: the source's strings for the fields that curation changed.
     """
 
