@@ -59,3 +59,26 @@ def test_how_many_training_paths_are_no_plain_hops():
     record = json.loads((ROOT / "submissions" / "emig-best" / "run.json").read_text(encoding="utf-8"))
     (others,) = {559 - unit["details"]["n_plain_hops"] for unit in record["units"] if unit["split"] == "official"}
     assert f"{others} of the 559 official training paths are no plain hops" in REPORT
+
+
+PAIRS = [
+    ("docs/report.md", "emig-best", "bagged-boosting", "differences"),
+    ("docs/report.md", "emig-best", "bheemaguli2026-orb-v3", "on_common_paths"),
+    ("docs/report.md", "devi2026-model-3", "emig-best", "differences"),
+    ("baselines/alignn/README.md", "frozen-model-4", "devi2026-model-3", "differences"),
+    ("baselines/alignn/README.md", "frozen-model-4", "frozen-model-3", "differences"),
+    ("baselines/alignn/README.md", "frozen-model-4", "short-model-3-scratch", "differences"),
+    ("baselines/alignn/README.md", "short-model-3", "short-model-3-scratch", "differences"),
+    ("baselines/alignn/README.md", "frozen-model-1-add", "frozen-model-3", "differences"),
+    ("baselines/alignn/README.md", "frozen-model-1-cc", "frozen-model-3", "differences"),
+]
+
+
+@pytest.mark.parametrize(("page", "a", "b", "which"), PAIRS)
+def test_the_differences_in_the_text_are_the_leaderboards(page, a, b, which):
+    text = (ROOT / page).read_text(encoding="utf-8").replace("\u2212", "-").replace(" eV", "").replace("+", "")
+    results = json.loads((ROOT / "leaderboard" / "results.json").read_text(encoding="utf-8"))
+    (found,) = (pair for pair in results["comparisons"]["official"][which] if {pair["a"], pair["b"]} == {a, b})
+    value, low, high = found["value"], found["low"], found["high"]
+    told = [f"{value:.3f} [{low:.3f}, {high:.3f}]", f"{-value:.3f} [{-high:.3f}, {-low:.3f}]"]
+    assert any(each in text for each in told), told
