@@ -9,7 +9,8 @@ import pytest
 
 from emigbench import EmigbenchError, MigrationPath
 from emigbench_baselines.classical import features
-from emigbench_baselines.classical.features import FEATURES, cache_key, canonical, feature_table
+from emigbench_baselines.classical.feature_list import FEATURES
+from emigbench_baselines.classical.features import cache_key, canonical, feature_table
 from emigbench_baselines.classical.path_features import PATH_FEATURES, path_features
 
 needs_matminer = pytest.mark.skipif(
