@@ -119,13 +119,8 @@ class NormSilu(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The result, and the mean and variance (width,) that it was normalised by.
 
-        Args:
-            x: (n, width).
-            residual: (n, width), or None for zero.
-            count: (n,) how many rows each one stands for.
-            weight, bias: (width,) of the normalisation.
-            mean, var: (width,) to normalise by, or None for those of x.
-            eps: added to the variance.
+        `x` and the residual are (n, width), `count` says how many rows each one stands for. Without mean and variance
+        to normalise by, those of x are taken.
         """
         with torch.autocast(x.device.type, enabled=False):
             rows = _row_slices(x)
@@ -178,15 +173,9 @@ class GatedConvolution(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         """Weighted means at the nodes, the new edges, and the mean and variance that these were normalised by.
 
-        Args:
-            links: which rows enter which node.
-            source_gate, target_gate, message: (n, width), what the gates and the mean take of each node.
-            edges: (rows, width); overwritten unless `keep`.
-            weight, bias: of the linear layer from edges to gates.
-            norm_weight, norm_bias: (width,) of the edges' normalisation; None where no new edges are wanted.
-            mean, var: (width,) to normalise by, or None for those of the rows.
-            eps: added to the variance.
-            keep: keep the inputs of the gates, for the backward pass or for their moments.
+        Nodes bring two parts of the gates and the message, (n, width) each; `edges`, (rows, width), are overwritten
+        unless `keep`, which keeps the inputs of the gates for the backward pass or for their moments. Without weights
+        of the normalisation there are no new edges; without mean and variance those of the rows are taken.
         """
         chunks = list(links.chunks())
         rows = [chunk.rows for chunk in chunks]
