@@ -338,7 +338,7 @@ def _finish(
     file = out / UNFINISHED / PREDICTIONS_FILE
     write_predictions(predictions, file)
     record = provenance.run_record(
-        dataset={"name": data.name, "version": data.version, "sha256": data.sha256},
+        dataset=data.labels.identity,
         predictions_sha256=predictions_hash(file.read_text(encoding="utf-8").splitlines()),
         ran_on=provenance.joined(result.hardware for result in results.values()),
         model=model,

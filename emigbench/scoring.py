@@ -127,7 +127,7 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
     has_std = all(sample.std is not None for sample in samples)
     statuses = [prediction.status for given in seeds.values() for prediction in given]
     return Score(
-        dataset={"name": labels.name, "version": labels.version, "sha256": labels.sha256},
+        dataset=labels.identity,
         split=split,
         n=len(samples[0]),
         n_pairs=round(BY_NAME["pairs_told_apart"].trials(samples[0])),

@@ -83,6 +83,11 @@ class Labels(Sequence[Facts]):
     sha256: str
     by_id: Mapping[str, Facts]
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """What says which data it is, in records and results: name, version and content hash."""
+        return {"name": self.name, "version": self.version, "sha256": self.sha256}
+
     def __len__(self) -> int:
         return len(self.by_id)
 
