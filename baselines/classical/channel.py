@@ -47,7 +47,7 @@ def channel(around: Surroundings) -> dict[str, float]:
     """For each of CHANNEL_UNITS, each of CHANNEL_STATISTICS; radii count downwards, so that low is always good.
 
     "channel bend" is how far from the line, in Å, the lowest bond energy of the middle plane is. All of it is the mean
-    over the grids that `_directions` gives.
+    over the grids that `_directions` gives. NaN for a quantity that is undefined around this ion.
     """
     middle = around.line.mean(axis=0)
     near = np.linalg.norm(around.atoms - middle, axis=1) <= _length(around) / 2 + TUBE_RADIUS + REACH
@@ -75,8 +75,15 @@ def _on_grid(host: Surroundings, points: FloatArray, axes: tuple[FloatArray, Flo
     for name, values in on_grid.items():
         found |= {f"channel {name} {k}": v for k, v in _best_way(values.reshape(shape), axes[0]).items()}
     plane = on_grid["bond energy"].reshape(shape)[shape[0] // 2]
+    return found | {"channel bend": _bend(plane, axes[1])}
+
+
+def _bend(plane: FloatArray, across: FloatArray) -> float:
+    """Distance of the lowest value of the middle plane from the line, in Å; NaN where there is no lowest."""
+    if np.isnan(plane).any():
+        return float("nan")
     lowest = np.unravel_index(int(np.argmin(plane)), plane.shape)
-    return found | {"channel bend": float(np.hypot(axes[1][lowest[0]], axes[1][lowest[1]]))}
+    return float(np.hypot(across[lowest[0]], across[lowest[1]]))
 
 
 def _length(around: Surroundings) -> float:
@@ -131,7 +138,9 @@ def _squared_distances(points: FloatArray, atoms: FloatArray) -> FloatArray:
 
 
 def _best_way(values: FloatArray, along: FloatArray) -> dict[str, float]:
-    """The statistics of one quantity on the grid."""
+    """The statistics of one quantity on the grid; NaN where it is undefined."""
+    if np.isnan(values).any():
+        return dict.fromkeys(CHANNEL_STATISTICS, float("nan"))
     half_length = along[-1] - BEYOND
     ends = [_best_places(values, along, at) for at in (-half_length, half_length)]
     at_ends = [float(values[end].min()) for end in ends]

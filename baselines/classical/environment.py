@@ -84,7 +84,7 @@ class Surroundings:
         anion: (m,) whether the atom is an anion.
         cation: (m,) whether it is a cation that does not move.
         mobile: (m,) whether it is another mobile ion.
-        bond: (m,) Å, R0 of a bond with the moving ion; NaN but for anions.
+        bond: (m,) Å, R0 of a bond with the moving ion; NaN but for anions around a cation.
         polarisability: (m,) Å³; NaN but for anions.
     """
 
@@ -115,8 +115,11 @@ class Surroundings:
         """(…, m) eV, Morse energy of the moving ion with anions at these distances.
 
         In the manner of Adams & Rao (2011): the minimum is at the length of a bond that carries its share of the
-        charge, the steepness is that of bond valence, the depth is Coulomb's energy times b² / 2 Rmin².
+        charge, the steepness is that of bond valence, the depth is Coulomb's energy times b² / 2 Rmin². NaN where
+        the moving ion is no cation: it has no bonds with anions.
         """
+        if self.ion_charge <= 0:
+            return np.where(self.anion, np.nan, np.zeros_like(distances))
         minimum = self.bond - BOND_VALENCE_SOFTNESS * np.log(self.ion_charge / USUAL_COORDINATION)
         depth = COULOMB * self.ion_charge * np.abs(self.charge) * BOND_VALENCE_SOFTNESS**2 / (2 * minimum)
         stretch = np.exp(np.minimum((minimum - distances) / BOND_VALENCE_SOFTNESS, 6.0))
@@ -142,6 +145,7 @@ def surroundings(path: MigrationPath) -> Surroundings:
     anions = {e for e in elements if is_anion(e, charge_of[e])}
     anion = each({e: e in anions for e in elements}).astype(bool)
     mobile = each({e: e == path.mobile_ion for e in elements}).astype(bool)
+    bonded = anions if charge_of[path.mobile_ion] > 0 else set()
     radii = {e: facts(e).anion_radius if e in anions else facts(e).cation_radius for e in elements}
     return Surroundings(
         ion=path.mobile_ion,
@@ -153,7 +157,7 @@ def surroundings(path: MigrationPath) -> Surroundings:
         anion=anion,
         cation=~anion & ~mobile,
         mobile=mobile,
-        bond=each({e: bond_length(path.mobile_ion, e) if e in anions else np.nan for e in elements}),
+        bond=each({e: bond_length(path.mobile_ion, e) if e in bonded else np.nan for e in elements}),
         polarisability=each({e: POLARISABILITY.get(e, np.nan) if e in anions else np.nan for e in elements}),
     )
 

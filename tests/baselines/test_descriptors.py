@@ -283,3 +283,12 @@ def test_a_host_without_anions_or_cations_leaves_gaps_not_errors():
     values = describe(path)
     assert np.isnan(values[COLUMN["anion radius"]])
     assert np.isfinite(values[COLUMN["clearance lowest"]])
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_anion_that_moves_has_no_bonds_with_anions():
+    oxide_fluoride = replace(line_of_oxygens((1.5, 2, 0), (1.5, -3, 0)), mobile_ion="F")
+    values = describe(oxide_fluoride)
+    for name in ("bond valence sum middle", "bond energy highest", "channel bond energy worst", "channel bend"):
+        assert np.isnan(values[COLUMN[name]]), name
+    assert np.isfinite(values[[COLUMN["clearance lowest"], COLUMN["channel radius worst"]]]).all()
