@@ -26,11 +26,28 @@ class _Floor:
         """Barriers in eV, one for each path."""
         if not self._train:
             raise EmigbenchError(f"{type(self).__name__} has to be fitted before it predicts.")
-        return [Prediction(path.id, self.barrier(path)) for path in paths]
+        return [Prediction(path.id, self.barrier(path), cautions=self.cautions(path)) for path in paths]
 
     def barrier(self, path: MigrationPath) -> float:
         """Predicted barrier of one path, in eV."""
         raise NotImplementedError
+
+    def cautions(self, path: MigrationPath) -> tuple[str, ...]:
+        """Why the floor cannot judge a path."""
+        return ()
+
+
+class _GroupFloor(_Floor):
+    """A floor that looks at the training paths of the same structural group first."""
+
+    def cautions(self, path: MigrationPath) -> tuple[str, ...]:
+        """What is missing where no group is given."""
+        if path.structural_group:
+            return ()
+        return (
+            "no structural group was given, so the median of all training paths is the answer; emigbench predict takes "
+            "it with --group",
+        )
 
     def _same_group(self, path: MigrationPath) -> list[LabelledPath]:
         return [t for t in self._train if t.path.structural_group == path.structural_group]
@@ -52,7 +69,7 @@ class TrainMedian(_Floor):
         return median(_barriers(self._train))
 
 
-class GroupMedian(_Floor):
+class GroupMedian(_GroupFloor):
     """Median E_m of the training paths of the same structural group, of all of them where there is none."""
 
     def barrier(self, path: MigrationPath) -> float:
@@ -60,7 +77,7 @@ class GroupMedian(_Floor):
         return median(_barriers(self._same_group(path) or self._train))
 
 
-class NearestHop(_Floor):
+class NearestHop(_GroupFloor):
     """Median E_m of the three training paths with the most similar hop.
 
     They are of the same structural group and mobile ion, and nearest in hop length (equally near ones by id).

@@ -68,6 +68,16 @@ def test_group_median_of_an_unknown_group_is_that_of_all():
     assert predicted(GroupMedian, a_path("x", group="GARNETS")) == pytest.approx(0.6)
 
 
+@pytest.mark.parametrize("floor", FLOORS)
+def test_a_floor_that_needs_a_group_says_that_none_was_given(floor):
+    model = floor()
+    model.fit(TRAIN, seed=0)
+    given, missing = model.predict([a_path("x"), a_path("y", group="")])
+    assert given.cautions == ()
+    assert bool(missing.cautions) == (floor in (GroupMedian, NearestHop))
+    assert missing.e_m == pytest.approx(1.1 if floor is TrainMean else 0.6)
+
+
 def test_nearest_hop_takes_the_three_nearest_of_group_and_ion():
     assert predicted(NearestHop, a_path("x", hop=2.9)) == pytest.approx(0.3)
     assert predicted(NearestHop, a_path("x", hop=5.5)) == pytest.approx(0.5)
