@@ -141,7 +141,7 @@ def test_influence_of_paths_by_hand():
 def test_detectable_difference():
     """(1.959964 + 0.841621) sd at 5% and 80%."""
     assert detectable_difference(1.0) == pytest.approx(2.801585, abs=1e-6)
-    assert detectable_difference(0.1, power=0.5) == pytest.approx(0.1959964)
+    assert detectable_difference(0.1) == pytest.approx(0.2801585)
 
 
 def test_detectable_difference_is_found_as_often_as_it_says():
@@ -306,6 +306,25 @@ def test_pairs_with_gaps_are_also_compared_on_what_both_have():
     common = found.difference_on_common("bheemaguli2026-orb-v3", "devi2026-model-3")
     assert (common.n, round(common.value, 3)) == (55, -0.102)
     assert found.difference_on_common("devi2026-model-3", "devi2026-mace-relax").n == 60
+
+
+def test_two_that_have_no_path_in_common(few_resamples):
+    """Each lacks what the other has, which is another thing than that neither lacks any."""
+    ids = list(splits.held_out(FULL, "official"))
+
+    def failing_on(slug, failed):
+        given = [Prediction(i, None, status="failed") if i in failed else Prediction(i, 0.5) for i in ids]
+        return contender(slug, {0: given}, FULL, "official")
+
+    a, b, whole = failing_on("a", ids[:30]), failing_on("b", ids[30:]), failing_on("whole", [])
+    found = compare_all([a, b, whole], ["g"] * 60)
+    assert found.difference_on_common("a", "b").n == found.difference_on_common("b", "a").n == 0
+    duel = report.compare(a, b, FULL, "official")
+    assert (duel.n_common, duel.common_paths) == (0, None)
+    text = report.in_words(duel)
+    assert "All 60 paths; a failed path counts with the train median:" in text
+    assert "There is no path that both have a value for." in text
+    assert "value for" not in report.in_words(report.compare(whole, whole, FULL, "official"))
 
 
 def test_leaving_a_group_out_by_hand():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import FULL, constant, one_sentence, write_submission
 
-from emigbench import EmigbenchError, scoring, splits
+from emigbench import EmigbenchError, Prediction, scoring, splits
 from emigbench.report import cells, costs, html, index, leaderboard, per_path, plots, site, text
 
 ASSETS = Path(html.__file__).with_name("assets")
@@ -290,6 +290,23 @@ def test_vega_is_what_vl_convert_bundles():
         pytest.skip(f"vl-convert-python is {bundler.__version__}, another than vega.min.js was made with")
     assert bundle == bundler.javascript_bundle("window.vegaEmbed=vegaEmbed;") + "\n"
     assert "</script" not in (ASSETS / "index.js").read_text()
+
+
+def test_two_rows_without_a_path_in_common(tmp_path):
+    for slug in ("first", "second", "whole"):
+        write_submission(tmp_path, card={"slug": slug, "name": slug})
+    first, second, whole = leaderboard.read_entries(tmp_path, FULL)
+
+    def failing_on(entry, chosen):
+        given = [Prediction(p.id, None, status="failed") if chosen(k) else p for k, p in enumerate(constant(FULL))]
+        return dataclasses.replace(entry, predictions={"official": {0: given}})
+
+    entries = [failing_on(first, lambda k: k < 30), failing_on(second, lambda k: k >= 30), whole]
+    files = site.files(entries, leaderboard.boards(entries, FULL), FULL)
+    (in_common,) = re.findall(r">second</bdi>.*</tr>", files["models/first.html"])
+    assert ">none<" in in_common
+    (in_common,) = re.findall(r">whole</bdi>.*</tr>", files["models/first.html"])
+    assert ">(30)<" in in_common
 
 
 # --- The learning curve

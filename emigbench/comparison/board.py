@@ -46,8 +46,9 @@ class Comparison:
         ranks: slug -> best and worst rank in 95% of the resamples.
         letters: slug -> the letters of its tie groups, see `tie_letters`.
         differences: (a, b) -> a's metric minus b's on all paths, with `p_holm`; a stands before b in `slugs`.
-        common: the same on the paths that both have a value for, for the pairs in which one lacks some; these are
-            other paths for each pair, so they are not corrected and make no tie groups.
+        common: the same on the paths that both have a value for, for the pairs in which one lacks some (undefined, with
+            an n of 0, where there is no such path); these are other paths for each pair, so they are not corrected
+            and make no tie groups.
         detectable: the median over all pairs of `Difference.detectable`; NaN for a single model.
         spread: slug -> sampling and seed standard deviation.
         influence: of the structural groups; models in the order of `slugs`.
@@ -76,16 +77,13 @@ class Comparison:
         return self.common[b, a].swapped() if (b, a) in self.common else self.difference(a, b)
 
 
-def compare_all(
-    models: Sequence[Contender], groups: Sequence[str], metric: Metric = MAE, threshold: float | None = None
-) -> Comparison:
+def compare_all(models: Sequence[Contender], groups: Sequence[str], metric: Metric = MAE) -> Comparison:
     """Everything about a board: each model against each other one.
 
     Args:
         models: at least one, all on the same paths.
         groups: (n,) structural group of each path, for the influence.
         metric: one whose `better` is "lower" or "higher".
-        threshold: eV, for the metrics that need one.
 
     Raises:
         ValueError: if there is no model, the paths differ or the metric ranks nobody.
@@ -95,12 +93,12 @@ def compare_all(
     for model in models[1:]:
         check_same_ids(models[0], model)
     sign = -1 if metric.better == "higher" else 1
-    by_slug = {model.slug: value_of(metric, model, threshold) for model in models}
+    by_slug = {model.slug: value_of(metric, model) for model in models}
     models = sorted(models, key=lambda m: (math.isnan(by_slug[m.slug]), sign * by_slug[m.slug], m.slug))
     weights = scoring.resampling(models[0].samples[0].material)
-    drawn = resampled(metric, models, weights, threshold)
+    drawn = resampled(metric, models, weights)
     pairs = list(combinations(range(len(models)), 2))
-    differences = corrected(paired_differences(metric, models, pairs, weights, threshold))
+    differences = corrected(paired_differences(metric, models, pairs, weights))
     slugs = tuple(model.slug for model in models)
     sd = drawn.std(axis=1, ddof=1)
     return Comparison(
@@ -109,10 +107,10 @@ def compare_all(
         ranks=dict(zip(slugs, statistics.rank_intervals(drawn, metric.better), strict=True)),
         letters=dict(zip(slugs, tie_letters(_told_apart(slugs, differences)), strict=True)),
         differences=differences,
-        common=all_on_common(metric, models, weights, threshold),
+        common=all_on_common(metric, models, weights),
         detectable=float(np.median([d.detectable for d in differences.values()])) if differences else math.nan,
-        spread={m.slug: _spread(metric, m, float(sd[k]), threshold) for k, m in enumerate(models)},
-        influence=group_influence(metric, models, groups, threshold),
+        spread={m.slug: _spread(metric, m, float(sd[k])) for k, m in enumerate(models)},
+        influence=group_influence(metric, models, groups),
         calibration={m.slug: c for m in models if (c := calibration(m.samples)) is not None},
     )
 
@@ -125,8 +123,8 @@ def _told_apart(slugs: Sequence[str], differences: Mapping[tuple[str, str], Diff
     return table
 
 
-def _spread(metric: Metric, model: Contender, sampling_sd: float, threshold: float | None) -> Spread:
+def _spread(metric: Metric, model: Contender, sampling_sd: float) -> Spread:
     if len(model.samples) == 1:
         return Spread(sampling_sd, None, None)
-    seed_sd = statistics.seed_spread(metric, model.samples, threshold)
+    seed_sd = statistics.seed_spread(metric, model.samples)
     return Spread(sampling_sd, seed_sd, seed_sd / math.sqrt(len(model.samples)))

@@ -64,9 +64,9 @@ def on_common_ids(a: Contender, b: Contender) -> tuple[Contender, Contender]:
     return restricted(a, chosen), restricted(b, chosen)
 
 
-def value_of(metric: Metric, model: Contender, threshold: float | None) -> float:
+def value_of(metric: Metric, model: Contender) -> float:
     """The mean over seeds of a metric, in its unit."""
-    return float(np.mean([float(metric(sample, threshold=threshold)) for sample in model.samples]))
+    return float(np.mean([float(metric(sample)) for sample in model.samples]))
 
 
 def check_same_ids(a: Contender, b: Contender) -> None:

@@ -64,9 +64,7 @@ class Difference:
         return replace(self, a=self.b, b=self.a, value=-self.value, low=-self.high, high=-self.low)
 
 
-def paired_difference(
-    metric: Metric, a: Contender, b: Contender, weights: FloatArray | None = None, threshold: float | None = None
-) -> Difference:
+def paired_difference(metric: Metric, a: Contender, b: Contender, weights: FloatArray | None = None) -> Difference:
     """metric(a) - metric(b), both under the same resamples of the materials.
 
     On all paths, failures count with the train median; for the paths that both have, compare what
@@ -77,22 +75,17 @@ def paired_difference(
         a: one model.
         b: the other, on the same paths.
         weights: (B, n) from `bootstrap_weights`; those of all intervals if not given.
-        threshold: eV, for the metrics that need one.
 
     Raises:
         ValueError: if the two are not on the same paths.
     """
     check_same_ids(a, b)
     weights = scoring.resampling(a.samples[0].material) if weights is None else weights
-    return paired_differences(metric, [a, b], [(0, 1)], weights, threshold)[0]
+    return paired_differences(metric, [a, b], [(0, 1)], weights)[0]
 
 
 def paired_differences(
-    metric: Metric,
-    models: Sequence[Contender],
-    pairs: Sequence[tuple[int, int]],
-    weights: FloatArray,
-    threshold: float | None = None,
+    metric: Metric, models: Sequence[Contender], pairs: Sequence[tuple[int, int]], weights: FloatArray
 ) -> list[Difference]:
     """The differences of some pairs of models.
 
@@ -101,23 +94,20 @@ def paired_differences(
         models: all on the same paths.
         pairs: numbers of the two models of each difference.
         weights: (B, n) from `bootstrap_weights`.
-        threshold: eV, for the metrics that need one.
     """
     n, n_groups = len(models[0]), len(np.unique(models[0].samples[0].material))
-    values = [value_of(metric, model, threshold) for model in models]
-    drawn = resampled(metric, models, weights, threshold)
+    values = [value_of(metric, model) for model in models]
+    drawn = resampled(metric, models, weights)
     return [
         _difference(models[a].slug, models[b].slug, n, values[a] - values[b], drawn[a] - drawn[b], n_groups)
         for a, b in pairs
     ]
 
 
-def resampled(
-    metric: Metric, models: Sequence[Contender], weights: FloatArray, threshold: float | None = None
-) -> FloatArray:
+def resampled(metric: Metric, models: Sequence[Contender], weights: FloatArray) -> FloatArray:
     """(n_models, B) the metric of each model in each resample, mean over seeds; a mean takes one product for all."""
     if metric.summand is None:
-        drawn = [statistics.resampled(metric, model.samples, weights, threshold) for model in models]
+        drawn = [statistics.resampled(metric, model.samples, weights) for model in models]
     else:
         summands = [np.mean([metric.summand(sample) for sample in model.samples], axis=0) for model in models]
         sums = weights @ np.column_stack([*summands, np.ones(weights.shape[1])])
@@ -134,19 +124,17 @@ def _difference(a: str, b: str, n: int, value: float, drawn: FloatArray, n_group
     return Difference(a, b, n, value, low, high, sd, intervals.two_sided_p(drawn, value, n_groups))
 
 
-def detectable_difference(sd: float, power: float = POWER, level: float = LEVEL) -> float:
-    """The smallest true difference that a two-sided test at `level` finds with a chance of `power`.
+def detectable_difference(sd: float) -> float:
+    """The smallest true difference that a two-sided test at `LEVEL` finds with a chance of `POWER`.
 
     (z_{1 - level/2} + z_power) sd, that is 2.80 sd at 5% and 80% (Cohen 1988, chapter 2), for one pair alone:
     the correction for many pairs needs a larger one.
 
     Args:
         sd: standard deviation of the paired difference over the choice of materials, in any unit.
-        power: chance to find it.
-        level: of the test.
     """
     normal = NormalDist()
-    return (normal.inv_cdf(1 - level / 2) + normal.inv_cdf(power)) * sd
+    return (normal.inv_cdf(1 - LEVEL / 2) + normal.inv_cdf(POWER)) * sd
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -171,17 +159,18 @@ def corrected(differences: Iterable[Difference]) -> dict[tuple[str, str], Differ
 
 
 def all_on_common(
-    metric: Metric, models: Sequence[Contender], weights: FloatArray, threshold: float | None
+    metric: Metric, models: Sequence[Contender], weights: FloatArray
 ) -> dict[tuple[str, str], Difference]:
     """Pairs of which one lacks a path, on the paths that both have; resamples are those of all paths.
 
-    Most pairs share their paths with others, so each set of paths is looked at once.
+    Most pairs share their paths with others, so each set of paths is looked at once. Of a pair that has no path in
+    common nothing is known but that.
     """
     by_paths: dict[bytes, list[tuple[int, int]]] = {}
     for i, a in enumerate(models):
         for j, b in enumerate(models[i + 1 :], start=i + 1):
             both = a.has_value & b.has_value
-            if both.any() and not both.all():
+            if not both.all():
                 by_paths.setdefault(both.tobytes(), []).append((i, j))
     found: dict[tuple[int, int], Difference] = {}
     for key, pairs in by_paths.items():
@@ -190,5 +179,5 @@ def all_on_common(
         part = [restricted(models[k], np.flatnonzero(both).tolist()) for k in numbers]
         of_part = [(numbers.index(i), numbers.index(j)) for i, j in pairs]
         on_part = np.ascontiguousarray(weights[:, both])
-        found |= dict(zip(pairs, paired_differences(metric, part, of_part, on_part, threshold), strict=True))
+        found |= dict(zip(pairs, paired_differences(metric, part, of_part, on_part), strict=True))
     return {(models[i].slug, models[j].slug): found[i, j] for i, j in sorted(found)}

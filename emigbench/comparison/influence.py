@@ -44,9 +44,7 @@ class Influence:
         return int(self.ranks[model].min()), int(self.ranks[model].max())
 
 
-def influence_of_paths(
-    metric: Metric, a: Contender, b: Contender, threshold: float | None = None
-) -> list[tuple[str, float]]:
+def influence_of_paths(metric: Metric, a: Contender, b: Contender) -> list[tuple[str, float]]:
     """How much of metric(a) - metric(b) each path makes: the difference with it minus that without it.
 
     For MAE these are the differences of the two |errors| from their mean, over n - 1.
@@ -56,28 +54,25 @@ def influence_of_paths(
     """
     check_same_ids(a, b)
     without = np.ones((len(a), len(a))) - np.eye(len(a))
-    both = value_of(metric, a, threshold) - value_of(metric, b, threshold)
-    rest = statistics.resampled(metric, a.samples, without, threshold)
-    rest = rest - statistics.resampled(metric, b.samples, without, threshold)
+    both = value_of(metric, a) - value_of(metric, b)
+    rest = statistics.resampled(metric, a.samples, without)
+    rest = rest - statistics.resampled(metric, b.samples, without)
     parts = [(i, float(part)) for i, part in zip(a.ids, both - rest, strict=True) if math.isfinite(part)]
     return sorted(parts, key=lambda each: (-round(abs(each[1]), 12), each[0]))
 
 
-def group_influence(
-    metric: Metric, models: Sequence[Contender], groups: Sequence[str], threshold: float | None = None
-) -> Influence:
+def group_influence(metric: Metric, models: Sequence[Contender], groups: Sequence[str]) -> Influence:
     """Leave one structural group out: each model's metric and rank without it.
 
     Args:
         metric: one whose `better` is "lower" or "higher".
         models: on the same paths.
         groups: (n,) structural group of each path.
-        threshold: eV, for the metrics that need one.
     """
     names, counts = np.unique(np.array(groups, dtype=np.str_), return_counts=True)
     without = statistics.leave_one_out_weights(groups)
-    values = np.array([statistics.resampled(metric, model.samples, without, threshold) for model in models])
-    full = np.array([value_of(metric, model, threshold) for model in models])
+    values = np.array([statistics.resampled(metric, model.samples, without) for model in models])
+    full = np.array([value_of(metric, model) for model in models])
     sizes = tuple(int(size) for size in counts)
     ranks, full_ranks = _ranks(metric, values), _ranks(metric, full[:, None])[:, 0]
     return Influence(tuple(str(name) for name in names), sizes, values, ranks, full, full_ranks)

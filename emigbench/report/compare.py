@@ -66,7 +66,8 @@ class Duel:
         unit: its unit.
         better: "lower", "higher", "target" or "none".
         all_paths: failures count with the train median.
-        common_paths: on the paths for which both have a value; None if neither lacks any, or if there are none.
+        n_common: number of the paths for which both have a value.
+        common_paths: on those; None if neither lacks any, or if there are none.
         parts: the paths that make the most of the difference on all paths.
     """
 
@@ -76,6 +77,7 @@ class Duel:
     unit: str
     better: str
     all_paths: Meeting
+    n_common: int
     common_paths: Meeting | None
     parts: tuple[Part, ...]
 
@@ -155,6 +157,7 @@ def compare(a: Contender, b: Contender, labels: Labels, split: str, metric: Metr
         unit=metric.unit,
         better=metric.better,
         all_paths=_meeting(metric, a, b, weights),
+        n_common=int(both.sum()),
         common_paths=common,
         parts=tuple(_part(path_id, part, a, b, labels) for path_id, part in _largest(metric, a, b)),
     )
@@ -167,11 +170,13 @@ def in_words(duel: Duel) -> str:
     metric, pair = CHOICES[duel.metric], duel.all_paths.difference
     unit = f" {duel.unit}" if duel.unit else ""
     lines = [f"{metric.label} on {duel.split}, dataset {duel.dataset['name']} {duel.dataset['version']}", ""]
-    failing = "; a failed path counts with the train median" if duel.common_paths else ""
+    failing = "; a failed path counts with the train median" if duel.n_common < pair.n else ""
     lines += [f"All {pair.n} paths{failing}:", *_meeting_in_words(metric, duel.all_paths)]
     if duel.common_paths:
-        n = duel.common_paths.difference.n
-        lines += ["", f"The {n} paths that both have a value for:", *_meeting_in_words(metric, duel.common_paths)]
+        both_have = f"The {duel.n_common} paths that both have a value for:"
+        lines += ["", both_have, *_meeting_in_words(metric, duel.common_paths)]
+    elif duel.n_common == 0:
+        lines += ["", "There is no path that both have a value for."]
     if metric.name in SHORT:
         lines += ["", f"Intervals of a difference in {metric.label} are short: {SHORT_IN_WORDS}"]
     if duel.parts:

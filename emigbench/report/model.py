@@ -55,7 +55,7 @@ class Rival:
         slug, name: the other.
         all_paths: on all paths, failures replaced.
         told_apart: whether the corrected p-value says so.
-        n_common, common: on the paths that both have a value for, where one lacks some; else None.
+        n_common, common: on the paths that both have a value for, where one lacks some (n_common may be 0); else None.
     """
 
     slug: str
