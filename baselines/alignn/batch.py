@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emigbench import EmigbenchError
+from emigbench_baselines.alignn.elements import LAST
 
 if TYPE_CHECKING:
     from emigbench_baselines.alignn.graph import CrystalGraph
@@ -31,8 +32,6 @@ SAME_BOND = 1e-4
 """Å; edges between the same two atoms closer than this are copies of one (distinct images are a cell vector apart)."""
 CHUNK_ROWS = {"cpu": 4096, "cuda": 131072}
 """Rows of the line graph worked on at a time: on a CPU they stay in the cache, on a GPU they fill the device."""
-MAX_ATOMIC_NUMBER = 100
-"""The last element with features (models.md 1.1)."""
 _DIRECTION = np.array([0.6180339887, 0.7548776662, 0.2187008])
 """Edges of one pair are sorted along it; no lattice direction, so that copies come to lie side by side."""
 
@@ -90,9 +89,9 @@ def _check(graph: CrystalGraph) -> None:
     n, numbers = len(graph.atomic_numbers), np.asarray(graph.atomic_numbers)
     if n == 0 or len(graph.source) == 0:
         raise EmigbenchError(f"a graph of {n} atoms and {len(graph.source)} edges cannot be predicted for")
-    if numbers.min() < 1 or numbers.max() > MAX_ATOMIC_NUMBER:
-        wrong = numbers[(numbers < 1) | (numbers > MAX_ATOMIC_NUMBER)][0]
-        raise EmigbenchError(f"atomic number {wrong} has no features, expected 1 to {MAX_ATOMIC_NUMBER}")
+    if numbers.min() < 1 or numbers.max() > LAST:
+        wrong = numbers[(numbers < 1) | (numbers > LAST)][0]
+        raise EmigbenchError(f"atomic number {wrong} has no features, expected 1 to {LAST}")
     ends = np.concatenate([graph.source, graph.destination])
     if ends.min() < 0 or ends.max() >= n or (np.diff(graph.destination) < 0).any():
         raise EmigbenchError("the edges of a graph must be sorted by destination and lie between its atoms")

@@ -23,6 +23,8 @@ SYMBOLS = tuple(
     "Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm".split()
 )
 """Symbols of the elements 1 to 100, all that have features."""
+LAST = len(SYMBOLS)
+"""Atomic number of the last of them (models.md 1.1)."""
 
 
 class Property(NamedTuple):
@@ -77,7 +79,7 @@ N_FEATURES = sum(p.n_classes for p in PROPERTIES)
 @cache
 def features() -> NDArray[np.float32]:
     """(101, 92) feature vectors by atomic number; row 0 is empty, the array is read-only."""
-    table = np.zeros((len(SYMBOLS) + 1, N_FEATURES), dtype=np.float32)
+    table = np.zeros((LAST + 1, N_FEATURES), dtype=np.float32)
     first = 0
     for _, n_classes, classes in PROPERTIES:
         for z, character in enumerate(classes, start=1):

@@ -28,13 +28,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emigbench import EmigbenchError
+from emigbench_baselines.alignn.elements import LAST
 
 SHELL_TOLERANCE = 1e-5
 """Å beyond the k-th distance that still count as its shell."""
 FLOOR = 0.15
 """Å; sites as close as this, or closer, are not neighbours (jarvis-tools, `Atoms.get_all_neighbors`)."""
-HIGHEST_Z = 100
-"""Atomic numbers from 1 to this have CGCNN features."""
 
 _SPARE = 20
 """Sites asked for beyond k at first: the rest of most shells, the site itself, and what is too close."""
@@ -149,10 +148,10 @@ def _checked(
     lengths = np.linalg.norm(lattice, axis=1)
     if abs(np.linalg.det(lattice)) <= 1e-6 * lengths.prod():
         raise EmigbenchError(f"{name}: the cell has no volume; its three vectors lie in a plane.")
-    unknown = sorted({int(z) for z in atomic_numbers if not 1 <= z <= HIGHEST_Z})
+    unknown = sorted({int(z) for z in atomic_numbers if not 1 <= z <= LAST})
     if unknown:
         raise EmigbenchError(
-            f"{name}: atomic number {unknown[0]} has no CGCNN features; the graph models know 1 to {HIGHEST_Z}."
+            f"{name}: atomic number {unknown[0]} has no CGCNN features; the graph models know 1 to {LAST}."
         )
     return atomic_numbers.astype(np.uint8)
 

@@ -134,10 +134,9 @@ class MultiProperty(Backbone):
     def __init__(self) -> None:
         super().__init__(n_heads=len(PROPERTIES))
 
-    def forward(self, batch: GraphBatch, mask: Tensor | None = None) -> Tensor:
-        """(graphs, 7) scaled properties, times the (graphs, 7) mask of those that are known."""
-        output = self.heads(self.pooled(batch))
-        return output if mask is None else output * mask
+    def forward(self, batch: GraphBatch) -> Tensor:
+        """(graphs, 7) scaled properties."""
+        return self.heads(self.pooled(batch))
 
 
 class Band(Backbone):

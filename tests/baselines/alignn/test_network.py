@@ -569,16 +569,6 @@ def test_attention_drops_weights_in_training_alone():
     assert torch.equal(attention.eval()(x, sizes), attention.eval()(x, sizes))
 
 
-def test_the_mask_hides_properties_and_their_gradients():
-    network, packed = seeded("mpt").eval(), GraphBatch.of([random_graph(1), random_graph(2)])
-    mask = torch.tensor([[1, 0, 0, 1, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0]])
-    output = network(packed, mask)
-    torch.testing.assert_close(output, network(packed) * mask)
-    output.abs().sum().backward()
-    touched = [head.weight.grad.abs().sum() > 0 for head in network.fc_out]
-    assert touched == [True, False, True, True, False, False, False]
-
-
 @pytest.mark.parametrize("name", ["model-3", "model-4"])
 def test_half_precision_is_close_and_trains(name):
     network, cells = seeded(name).train(), graphs_for(name, 1, 2)
