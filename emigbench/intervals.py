@@ -21,12 +21,14 @@ import numpy as np
 
 from emigbench.records import FloatArray
 
+CONFIDENCE = 0.95
+"""Of every interval."""
 SMALLEST_P = 1e-12
 ROUNDING = 1e-12
 """Variances below this part of what they are the difference of are zero."""
 
 
-def percentile_interval(values: FloatArray, n_groups: int, level: float = 0.95) -> tuple[float, float]:
+def percentile_interval(values: FloatArray, n_groups: int) -> tuple[float, float]:
     """The central part of resampled values, widened for few groups.
 
     A resample of n groups varies less than the score itself, by (n - 1) / n in variance, and the normal's tails are
@@ -36,7 +38,6 @@ def percentile_interval(values: FloatArray, n_groups: int, level: float = 0.95) 
     Args:
         values: (B,) one score a resample, NaN where the resample leaves it undefined.
         n_groups: number of groups that were resampled.
-        level: confidence level.
 
     Returns:
         Low and high, from the defined values; NaN for fewer than 2 groups, or if more than half are undefined.
@@ -44,7 +45,7 @@ def percentile_interval(values: FloatArray, n_groups: int, level: float = 0.95) 
     defined = _mostly_defined(values)
     if n_groups < 2 or not defined.size:
         return math.nan, math.nan
-    z = math.sqrt(n_groups / (n_groups - 1)) * student_quantile(n_groups, level)
+    z = math.sqrt(n_groups / (n_groups - 1)) * student_quantile(n_groups)
     low, high = np.quantile(defined, [NormalDist().cdf(-z), NormalDist().cdf(z)])
     return float(low), float(high)
 
@@ -73,12 +74,7 @@ def wilson_interval(share: float, trials: float, z: float = NormalDist().inv_cdf
 
 
 def bounded_interval(
-    values: FloatArray,
-    observed: float,
-    bounds: tuple[float, float],
-    n_groups: int,
-    trials: float,
-    level: float = 0.95,
+    values: FloatArray, observed: float, bounds: tuple[float, float], n_groups: int, trials: float
 ) -> tuple[float, float]:
     """Wilson's interval of a score between two bounds, with the effective number of trials.
 
@@ -92,7 +88,6 @@ def bounded_interval(
         bounds: the least and the largest value that the score can take.
         n_groups: number of groups that were resampled.
         trials: the number of trials where the resamples do not vary: all right, or all wrong.
-        level: confidence level.
 
     Returns:
         Low and high; NaN for fewer than 2 groups, or if more than half of the resamples are undefined.
@@ -104,7 +99,7 @@ def bounded_interval(
         return math.nan, math.nan
     if variance > ROUNDING and ROUNDING < share < 1 - ROUNDING:
         trials = share * (1 - share) / variance
-    ends = wilson_interval(share, trials, student_quantile(n_groups, level))
+    ends = wilson_interval(share, trials, student_quantile(n_groups))
     return low + (high - low) * ends[0], low + (high - low) * ends[1]
 
 
@@ -159,7 +154,7 @@ def effective_groups(upper: FloatArray, lower: FloatArray) -> float:
         return float(np.fmin(len(upper), 1 + 2 / (shares @ shares)))
 
 
-def t_quantiles(changes: FloatArray, errors: FloatArray, level: float = 0.95) -> tuple[float, float]:
+def t_quantiles(changes: FloatArray, errors: FloatArray, level: float = CONFIDENCE) -> tuple[float, float]:
     """How many of its own standard errors a resample is away from the sample: the ends of the central `level`.
 
     Args:
@@ -185,7 +180,6 @@ def studentized_interval(
     n_groups: int,
     effective: float,
     bounds: tuple[float, float] = (-math.inf, math.inf),
-    level: float = 0.95,
 ) -> tuple[float, float]:
     """The bootstrap-t interval of a score that depends on one ratio alone (Efron & Tibshirani 1993, section 12.5).
 
@@ -199,7 +193,6 @@ def studentized_interval(
         n_groups: number of groups that were resampled.
         effective: how many of them tell the error, from `effective_groups`.
         bounds: the least and the largest value that the score can take.
-        level: confidence level.
 
     Returns:
         Low and high; the score itself where the sample does not vary; NaN where the resamples do not bound it: too few
@@ -210,22 +203,22 @@ def studentized_interval(
         with np.errstate(all="ignore"):
             root = np.sqrt(np.abs(scores - bound))
             root_errors = np.where(errors == 0, 0, errors / (2 * root))
-        near, far = np.maximum(studentized_interval(root, root_errors, n_groups, effective, level=level), 0) ** 2
+        near, far = np.maximum(studentized_interval(root, root_errors, n_groups, effective), 0) ** 2
         return (bound + near, bound + far) if bound == bounds[0] else (bound - far, bound - near)
     if errors[0] == 0:
         return float(scores[0]), float(scores[0])
-    student = student_quantile(effective, level)
-    wider = student / student_quantile(n_groups, level)
-    low, high = t_quantiles(scores[1:] - scores[0], errors[1:], level)
+    student = student_quantile(effective)
+    wider = student / student_quantile(n_groups)
+    low, high = t_quantiles(scores[1:] - scores[0], errors[1:])
     below, above = (max(student, wider * t) * float(errors[0]) for t in (high, -low))
     return (scores[0] - below, scores[0] + above) if math.isfinite(below + above) else (math.nan, math.nan)
 
 
-def student_quantile(n_groups: float, level: float = 0.95) -> float:
-    """Student's two-sided quantile for the mean of `n_groups` independent values; NaN for 1 or fewer."""
+def student_quantile(n_groups: float) -> float:
+    """Student's two-sided 95% quantile for the mean of `n_groups` independent values; NaN for 1 or fewer."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(n_groups - 1, (1 + level) / 2)) if n_groups > 1 else math.nan
+    return float(stdtrit(n_groups - 1, (1 + CONFIDENCE) / 2)) if n_groups > 1 else math.nan
 
 
 def two_sided_p(values: FloatArray, observed: float, n_groups: int) -> float:

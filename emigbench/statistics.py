@@ -93,11 +93,7 @@ def resampled(
 
 
 def estimate(
-    metric: Metric,
-    samples: Sequence[Sample],
-    weights: FloatArray,
-    threshold: float | None = None,
-    groups: ArrayLike | None = None,
+    metric: Metric, samples: Sequence[Sample], weights: FloatArray, threshold: float | None = None
 ) -> Estimate:
     """The mean over seeds of a metric, with its 95% interval, made as the metric's `interval` says.
 
@@ -107,9 +103,8 @@ def estimate(
     Args:
         metric: row of `emigbench.metrics.METRICS`.
         samples: one a seed, with the same n paths in the same order.
-        weights: (B, n) from `bootstrap_weights`.
+        weights: (B, n) from `bootstrap_weights` of the samples' materials.
         threshold: eV, for the metrics that need one.
-        groups: (n,) names of the groups that `weights` resamples; the materials if not given.
 
     Raises:
         ValueError: if there are no samples, or their length is not that of the weights.
@@ -118,7 +113,7 @@ def estimate(
     value = float(_by_seed(metric, samples, threshold).mean())
     if metric.interval == "none" or math.isnan(value) or (weights == weights[:1]).all():
         return Estimate(value, math.nan, math.nan, metric.unit)
-    groups = samples[0].material_code if groups is None else groups
+    groups = samples[0].material_code
     values, n_groups = resampled(metric, samples, weights, threshold), len(np.unique(groups))
     if metric.interval == "wilson":
         trials = float(np.mean([metric.trials(s, threshold) for s in samples])) if metric.counts else n_groups
@@ -149,17 +144,16 @@ def seed_spread(metric: Metric, samples: Sequence[Sample], threshold: float | No
     return float(values.std(ddof=1)) if len(values) > 1 else math.nan
 
 
-def rank_intervals(values: FloatArray, better: Better, level: float = 0.95) -> list[tuple[int, int]]:
+def rank_intervals(values: FloatArray, better: Better) -> list[tuple[int, int]]:
     """Which ranks each model may hold; rank 1 is the best.
 
     The models are ranked within each resample, so what is hard for all of them cancels. Models that tie may
-    hold any of the ranks that they share. The interval is the central `level` of a model's ranks, widened to
+    hold any of the ranks that they share. The interval is the central 95% of a model's ranks, widened to
     whole ones.
 
     Args:
         values: (n_models, B) one metric, all models under the same resamples (see `resampled`). NaN is worst.
         better: "lower" or "higher". For a metric with a target, pass |value - target| and "lower".
-        level: share of the resamples.
 
     Returns:
         The best and the worst rank of each model, in the order of `values`.
@@ -174,8 +168,8 @@ def rank_intervals(values: FloatArray, better: Better, level: float = 0.95) -> l
     for own in loss:
         better_ones = (loss < own).sum(axis=0)
         equals = (loss == own).sum(axis=0)
-        low = np.quantile(better_ones + 1, (1 - level) / 2)
-        high = np.quantile(better_ones + equals, (1 + level) / 2)
+        low = np.quantile(better_ones + 1, (1 - intervals.CONFIDENCE) / 2)
+        high = np.quantile(better_ones + equals, (1 + intervals.CONFIDENCE) / 2)
         bounds.append((math.floor(low), math.ceil(high)))
     return bounds
 

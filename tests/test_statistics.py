@@ -89,9 +89,9 @@ def test_group_bootstrap_covers_and_the_plain_one_does_not():
     by_group, by_path = (bootstrap_weights(g, 1000, seed=0) for g in (groups, np.arange(120)))
     covered = {"group": 0, "path": 0}
     for _ in range(n_trials):
-        sample = Sample(np.zeros(120), rng.normal(size=30)[groups], groups)
-        for name, weights in (("group", by_group), ("path", by_path)):
-            interval = estimate(BY_NAME["bias"], [sample], weights, groups=groups if name == "group" else range(120))
+        predicted = rng.normal(size=30)[groups]
+        for name, material, weights in (("group", groups, by_group), ("path", np.arange(120), by_path)):
+            interval = estimate(BY_NAME["bias"], [Sample(np.zeros(120), predicted, material)], weights)
             covered[name] += interval.low <= 0 <= interval.high
     assert covered["group"] / n_trials == pytest.approx(0.945, abs=0.022)
     assert covered["path"] / n_trials == pytest.approx(0.66, abs=0.05)
