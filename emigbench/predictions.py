@@ -102,6 +102,13 @@ def is_implausible(value: float | None) -> bool:
     return value is not None and abs(value) > LARGEST_EV
 
 
+def as_scored(prediction: Prediction) -> Prediction:
+    """A prediction, failed where its barrier or standard deviation is beyond what one can be."""
+    if is_implausible(prediction.e_m) or is_implausible(prediction.std):
+        return Prediction(prediction.id, None, status="failed")
+    return prediction
+
+
 def as_written(value: float) -> float:
     """A barrier or standard deviation in eV to the eight digits that a file has of it."""
     return float(_number(value))

@@ -16,7 +16,7 @@ from emigbench import splits, statistics
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError
 from emigbench.metrics import BY_NAME, METRICS, Metric, Sample, confusion
-from emigbench.predictions import as_written, grouped
+from emigbench.predictions import as_scored, as_written, grouped
 from emigbench.records import FloatArray, Prediction
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
     """Score predictions of the held-out paths of a split.
 
     Args:
-        predictions: one for each held-out path in any order, or such a sequence for each of several seeds.
+        predictions: one for each held-out path in any order, or such a sequence for each of several seeds; one
+            beyond 100 eV counts as failed.
         data: the dataset, or its labels alone.
         split: name of the split.
 
@@ -116,7 +117,7 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
     by_seed = predictions if isinstance(predictions, Mapping) else {0: predictions}
     if empty := [seed for seed, of_seed in by_seed.items() if not of_seed]:
         raise EmigbenchError(f"There are no predictions for seed {empty[0]}.")
-    rows = ((split, seed, p) for seed, of_seed in by_seed.items() for p in of_seed)
+    rows = ((split, seed, as_scored(p)) for seed, of_seed in by_seed.items() for p in of_seed)
     seeds = grouped(rows, labels, "The predictions")[split]
     samples = list(samples_of(seeds, labels, split).values())
     weights = resampling(samples[0].material)

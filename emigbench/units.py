@@ -13,7 +13,7 @@ from typing import Any
 from emigbench import provenance
 from emigbench.errors import EmigbenchError, in_words, told
 from emigbench.model import BarrierModel, check_answer, create
-from emigbench.predictions import LARGEST_EV, is_implausible
+from emigbench.predictions import LARGEST_EV, as_scored, is_implausible
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 
 REMARKS = "remarks"
@@ -176,7 +176,7 @@ def _result(model: BarrierModel, predictions: tuple[Prediction, ...], fit: float
     if implausible:
         details = _updated(details, {REMARKS: implausible})
     return UnitResult(
-        tuple(Prediction(p.id, None, status="failed") if p.id in implausible else p for p in predictions),
+        tuple(map(as_scored, predictions)),
         fit_seconds=told_seconds if math.isfinite(told_seconds) else fit,
         predict_seconds=predict,
         kind=kind if isinstance(kind, str) else None,

@@ -299,6 +299,21 @@ def test_score_of_a_table_without_splits_takes_the_split_asked_for(call, spinels
     assert (json.loads(out)["split"], json.loads(out)["n"]) == ("material-cv", 82)
 
 
+def test_score_says_that_some_standard_deviations_are_missing(call, spinels_csv):
+    first, *others = csv_lines()
+    spinels_csv.write_text("\n".join(["id,e_m_ev,std_ev", f"{first},", *(f"{line},0.2" for line in others)]))
+    code, out, err = call("score", spinels_csv, "--dataset", "spinels")
+    assert (code, "CRPS" in out) == (0, False)
+    assert err == (
+        "Split official is scored without NLL, CRPS and coverage of intervals, since a standard deviation is missing "
+        f"in 1 of 11 predictions (the first is {first.partition(',')[0]!r}, seed 0).\n"
+    )
+    failed = "id,e_m_ev,std_ev,status"  # one without a value needs none
+    lines = [f"{first.partition(',')[0]},,,failed", *(f"{line},0.2,ok" for line in others)]
+    spinels_csv.write_text("\n".join([failed, *lines]))
+    assert call("score", spinels_csv, "--dataset", "spinels")[2] == ""
+
+
 def test_score_of_a_split_that_the_file_lacks(call, tmp_path):
     folder = write_submission(tmp_path)
     message = refused(call("score", folder, "--split", "material-cv"))

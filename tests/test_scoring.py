@@ -58,6 +58,13 @@ def test_a_failed_path_gets_the_train_median_and_lowers_the_coverage():
     assert found.n == 4
 
 
+def test_numbers_that_are_no_barriers_count_as_failed():
+    given = [Prediction("a", 0.3), Prediction("b", 1e5), Prediction("c", 0.8), Prediction("d", 0.8)]
+    assert score(given, TOY).to_json() == score(ONE_FAILED, TOY).to_json()
+    given[1] = Prediction("b", 0.6, std=1e3)
+    assert score(given, TOY).to_json() == score(ONE_FAILED, TOY).to_json()
+
+
 def test_the_paths_with_a_value_are_a_subset_of_their_own():
     n, figures = score(ONE_FAILED, TOY).subsets[COVERED]
     assert n == 3

@@ -182,12 +182,26 @@ def _print_scores(predictions: Any, of_dataset: labels.Labels, as_json: bool) ->
     from emigbench.scoring import score as score_predictions
 
     scores = [score_predictions(seeds, of_dataset, split) for split, seeds in predictions.items()]
+    for split, seeds in predictions.items():
+        _tell_where_std_is_missing(split, seeds)
     if as_json:
         contents = [each.to_json() for each in scores]
         print_json(contents[0] if len(contents) == 1 else contents)
         return
     for each in scores:
         print(terminal.table(each))
+
+
+def _tell_where_std_is_missing(split: str, seeds: Any) -> None:
+    """Say so where some predictions, but not all, have a standard deviation: then none of them is scored."""
+    given = [(seed, p) for seed, of_seed in seeds.items() for p in of_seed if p.status != "failed"]
+    lacking = [f"{p.id!r}, seed {seed}" for seed, p in given if p.std is None]
+    if 0 < len(lacking) < len(given):
+        print(
+            f"Split {split} is scored without NLL, CRPS and coverage of intervals, since a standard deviation is "
+            f"missing in {len(lacking)} of {len(given)} predictions (the first is {lacking[0]}).",
+            file=sys.stderr,
+        )
 
 
 def _file_name(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from emigbench.errors import on_one_line
 from emigbench.report.cells import label
-from emigbench.scoring import Figure, Score
+from emigbench.scoring import THRESHOLDS_EV, Figure, Score
 
 if TYPE_CHECKING:
     from emigbench.contribution import Standing
@@ -44,12 +44,12 @@ def standings(name: str, found: Mapping[str, Standing]) -> str:
 def _standing(name: str, split: str, standing: Standing) -> str:
     from tabulate import tabulate
 
-    score = standing.score
+    score, threshold = standing.score, THRESHOLDS_EV[0]
     row = {
         "Model": on_one_line(name),
         "MAE (eV)": _with_interval(score.metrics["mae"], 3),
         "R²": _with_interval(score.metrics["r2"], 2),
-        "Accuracy at 0.65 eV": _with_interval(score.classification[0.65]["accuracy"], 2),
+        f"Accuracy at {threshold:g} eV": _with_interval(score.classification[threshold]["accuracy"], 2),
         "Coverage": f"{score.coverage:.1%}",
         "Seeds": len(score.seeds),
     }
