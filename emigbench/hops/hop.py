@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from emigbench.datasets import labels
 from emigbench.errors import EmigbenchError
 from emigbench.hops import images
 from emigbench.hops.files import Crystal, near_pairs, read
-from emigbench.hops.matching import Match, match, stretch
+from emigbench.hops.matching import ION_MOVES_A, Match, match, stretch
 from emigbench.hops.paths import new_path
 from emigbench.records import FloatArray, MigrationPath
 
@@ -25,6 +26,9 @@ REACH_A = 3.0
 SHIFT_A = 0.05
 """A shift of the origin, or of a relaxation, that is worth a word."""
 SAME_STRAIN = 1e-3
+MOST_CONCERTED, FARTHEST_CONCERTED_A = 4, 4.5
+"""Of a concerted hop: ions at the most, and how far each may move (or as far as the whole hop). Where more atoms or
+longer ways would be needed, it is the list of atoms that has changed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +82,10 @@ def read_path(
     ion: str | None = None,
     site: int | None = None,
     group: str = "",
+    id: str = "",
 ) -> MigrationPath:
     """The path of the one ion that hops between two structure files; see `read_hop`."""
-    return read_hop(initial, final, ion=ion, site=site, group=group).path
+    return read_hop(initial, final, ion=ion, site=site, group=group, id=id).path
 
 
 def read_hop(
@@ -90,6 +95,7 @@ def read_hop(
     ion: str | None = None,
     site: int | None = None,
     group: str = "",
+    id: str = "",
 ) -> Hop:
     """Read a hop from two structure files (POSCAR, CIF, pymatgen JSON, and with ASE extended XYZ and others).
 
@@ -101,11 +107,13 @@ def read_hop(
             the two states.
         ion: element of the moving ion, where it is not clear.
         site: number of the moving ion in the initial structure, counted from 1, where it is not clear.
-        group: one of the 27 structural groups of the dataset, for models that use it.
+        group: one of the 27 structural groups of the dataset, in any case, for models that use it.
+        id: the path's id; if not given, one is made of the names of the files.
 
     Raises:
-        EmigbenchError: if a file cannot be read, or not exactly one ion hops.
+        EmigbenchError: if a file cannot be read, not exactly one ion hops, or there is no such group.
     """
+    group = _known_group(group)
     first = read(Path(initial))
     if final is None and len(first) < 2:
         raise EmigbenchError(f"{initial} holds one structure; name a second file with the final state.")
@@ -113,7 +121,7 @@ def read_hop(
     return hop_between(
         a,
         b,
-        path_id=_name(Path(initial), None if final is None else Path(final)),
+        path_id=id or _name(Path(initial), None if final is None else Path(final)),
         ion=ion,
         site=None if site is None else site - 1,
         group=group,
@@ -187,7 +195,7 @@ def _clearest_image(a: Crystal, found: Match) -> tuple[FloatArray, int]:
 def _notes(a: Crystal, b: Crystal, found: Match, path: MigrationPath, n_ties: int) -> Iterator[str]:
     """What a user might not expect of the two structures."""
     if (found.partner != np.arange(len(a))).any():
-        yield "The atoms stand in another order in the final structure."
+        yield from _order_notes(a, b, found, path)
     shift = float(np.linalg.norm(images.shortest(found.shift[None], a.lattice) @ a.lattice))
     if shift > SHIFT_A:
         yield f"The final structure has another origin; a shift of {shift:.2f} Å common to all atoms was removed."
@@ -201,6 +209,39 @@ def _notes(a: Crystal, b: Crystal, found: Match, path: MigrationPath, n_ties: in
     strain = float(np.abs(np.linalg.eigvalsh(stretch(a.lattice, b.lattice))).max())
     if strain > SAME_STRAIN:
         yield f"The cells differ by up to {strain:.1%} in a direction; each state keeps its own."
+
+
+def _order_notes(a: Crystal, b: Crystal, found: Match, path: MigrationPath) -> Iterator[str]:
+    """What to know where the partners are not those of the files' own order."""
+    moved = _moved_in_own_order(a, b, found)
+    farthest = max(path.hop_length, FARTHEST_CONCERTED_A)
+    if a.species != b.species or len(moved) > MOST_CONCERTED or max(moved.values(), default=0.0) > farthest:
+        yield "The atoms stand in another order in the final structure."
+    elif len(moved) > 1:
+        ions = ", ".join(f"{a.species[i]} {i + 1} by {length:.2f} Å" for i, length in moved.items())
+        yield (
+            f"In the files' own order {len(moved)} ions move ({ions}), as in a concerted hop; like atoms cannot be "
+            f"told apart, so it is read as one hop of {path.hop_length:.2f} Å."
+        )
+
+
+def _moved_in_own_order(a: Crystal, b: Crystal, found: Match) -> dict[int, float]:
+    """Atoms that move as far as a hop, and how far in Å, if atoms with the same number were partners."""
+    moved = images.shortest(b.frac_coords - found.shift - a.frac_coords, a.lattice)
+    lengths = np.linalg.norm(moved @ a.lattice, axis=1)
+    return {int(i): float(lengths[i]) for i in np.flatnonzero(lengths >= ION_MOVES_A)}
+
+
+def _known_group(group: str) -> str:
+    """The structural group as the dataset writes it, "" where none is given.
+
+    Raises:
+        EmigbenchError: if the dataset has no such group.
+    """
+    known = sorted({facts.structural_group for facts in labels.read("full")})
+    if group and group.upper() not in known:
+        raise EmigbenchError(f"There is no structural group {group!r}; there are {', '.join(known)}.")
+    return group.upper()
 
 
 def _name(initial: Path, final: Path | None) -> str:

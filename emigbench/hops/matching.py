@@ -33,8 +33,8 @@ MOST_ROUNDS = 20
 """Times that atoms are matched and their common shift taken away; it rarely needs more than three."""
 RESTARTS = 8
 """Atoms whose displacement the common shift is started from again, to find the least of its fixed points."""
-MOST_TRIES = 200_000
-"""Origins that are tried, times the atoms that have to be matched at each."""
+MOST_TRIES = 1_000_000
+"""Origins that are tried, times the atoms that have to be matched at each: ten seconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,6 +218,13 @@ def _with_moving_ion(a: Crystal, b: Crystal, found: _Assignment, ion: str | None
     movers = _movers(a, found, ion, site)
     if not movers:
         raise EmigbenchError(_nothing_moves(a, b, found, ion))
+    if len(movers) > 1 and site is not None:
+        movers = _movers(a, _assign(a, b, found.shift, None), None, None) or movers  # whoever moves, named or not
+    if len(movers) == 1 and (site not in (None, movers[0]) or ion not in (None, a.species[movers[0]])):
+        named = ion if site is None else _atom(a, site)
+        raise EmigbenchError(
+            f"{_atom(a, movers[0])} hops from {a.name} to {b.name}, not {named}; name the ion that hops."
+        )
     if len(movers) > 1:
         raise EmigbenchError(_several_move(a, b, movers))
     moving, partner, moved = movers[0], found.partner.copy(), found.moved.copy()
@@ -267,9 +274,10 @@ def _nothing_moves(a: Crystal, b: Crystal, found: _Assignment, ion: str | None) 
 def _several_move(a: Crystal, b: Crystal, movers: list[int]) -> str:
     named = ", ".join(_atom(a, i) for i in movers[:4]) + (", …" if len(movers) > 4 else "")
     if len(movers) > max(4, len(a) // 4):
+        origin = " and at the same origin (others are not tried in a cell as large as this)" * _is_too_large(a, b)
         return (
             f"The atoms of {a.name} and {b.name} do not fit each other: {len(movers)} of {len(a)} have no partner "
-            f"nearby ({named}); describe both in the same cell, with the vectors in the same order."
+            f"nearby ({named}); describe both in the same cell, with the vectors in the same order{origin}."
         )
     return (
         f"{len(movers)} ions move from {a.name} to {b.name} ({named}), and a path has one; describe one hop at a time."
@@ -304,16 +312,26 @@ def _mean_host_displacement(found: Match) -> float:
 
 
 def _shifts(a: Crystal, b: Crystal) -> Iterator[FloatArray]:
-    """Differences of origin that put one of two atoms of the rarest elements (at most one hops) onto its like."""
+    """Differences of origin that put an atom onto its like, and half the atoms near theirs; none in large cells."""
+    if _is_too_large(a, b):
+        return
+    some = np.arange(0, len(a), -(-len(a) // 50))
+    for i, j in _anchors(a, b):
+        shift = b.frac_coords[j] - a.frac_coords[i]
+        if _share_nearby(a, b, shift, some) >= 0.5:
+            yield shift
+
+
+def _anchors(a: Crystal, b: Crystal) -> list[tuple[int, int]]:
+    """Two atoms of the rarest elements of `a` (at most one hops), each with every one of its kind of `b`."""
     count = Counter(a.species)
-    anchors = sorted(range(len(a)), key=lambda i: (count[a.species[i]], a.species[i]))[:2]
-    pairs = [(i, j) for i in anchors for j in range(len(b)) if b.species[j] == a.species[i]]
-    if len(pairs) * len(a) <= MOST_TRIES:
-        some = np.arange(0, len(a), -(-len(a) // 50))
-        for i, j in pairs:
-            shift = b.frac_coords[j] - a.frac_coords[i]
-            if _share_nearby(a, b, shift, some) >= 0.5:
-                yield shift
+    rarest = sorted(range(len(a)), key=lambda i: (count[a.species[i]], a.species[i]))[:2]
+    return [(i, j) for i in rarest for j in range(len(b)) if b.species[j] == a.species[i]]
+
+
+def _is_too_large(a: Crystal, b: Crystal) -> bool:
+    """Whether trying other origins would take too long."""
+    return len(_anchors(a, b)) * len(a) > MOST_TRIES
 
 
 def _share_nearby(a: Crystal, b: Crystal, shift: FloatArray, some: NDArray[np.int64]) -> float:

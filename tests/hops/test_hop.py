@@ -124,6 +124,20 @@ def test_of_equally_near_images_the_open_way_is_taken():
     assert any("leaves the cell" in note for note in hop.notes)
 
 
+def test_a_concerted_hop_in_the_files_own_order_is_told():
+    """Two Li that move on by 2.5 Å, one into the place of the other, or one that moves by 5 Å: nobody can tell."""
+    species, host = ["Li", "Li", "O", "P"], [[0, 0.5, 0], [0.5, 0.5, 0.5]]
+    a = crystal("a", np.eye(3) * 10, species, [[0, 0, 0], [0.25, 0, 0], *host])
+    b = crystal("b", np.eye(3) * 10, species, [[0.25, 0, 0], [0.5, 0, 0], *host])
+    hop = hop_between(a, b, path_id="p")
+    assert hop.notes[0].startswith("In the files' own order 2 ions move (Li 1 by 2.50 Å, Li 2 by 2.50 Å), as in a conc")
+    assert hop.notes[0].endswith("read as one hop of 5.00 Å.")
+    apart = crystal("a", a.lattice, species, [[0, 0, 0], [0.5, 0, 0], *host])
+    exchanged = crystal("b", a.lattice, species, [[0.5, 0, 0], [0.2, 0, 0], *host])
+    hop = hop_between(apart, exchanged, path_id="p")
+    assert hop.notes == ("The atoms stand in another order in the final structure.",)
+
+
 def test_clearance_by_hand():
     lattice = np.eye(3) * 10.0
     host = crystal("h", lattice, ["O", "O"], [[0.25, 0.12, 0], [0.5, 0.5, 0.9]])
@@ -195,6 +209,17 @@ def test_a_hop_needs_a_host():
     one, other = (crystal("x", np.eye(3) * 6, ["Li"], [[at, 0, 0]]) for at in (0, 0.4))
     with pytest.raises(EmigbenchError, match="needs a host"):
         path_of(one, other)
+
+
+def test_the_group_is_one_of_the_dataset_in_any_case_and_the_id_may_be_given(ends, tmp_path):
+    for structure, name in zip(ends, ("a.vasp", "b.vasp"), strict=True):
+        structure.to(tmp_path / name)
+    files = tmp_path / "a.vasp", tmp_path / "b.vasp"
+    path = read_path(*files, group="olivine", id="mine")
+    assert (path.structural_group, path.id) == ("OLIVINE", "mine")
+    with pytest.raises(EmigbenchError) as error:
+        read_path(*files, group="stone")
+    assert "no structural group 'stone'; there are" in one_sentence(error)
 
 
 def test_sites_are_counted_from_one(ends, tmp_path):

@@ -6,6 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from emigbench import EmigbenchError
+from emigbench.hops import matching
 from emigbench.hops.files import crystal
 from emigbench.hops.matching import match, stretch
 
@@ -95,6 +96,13 @@ def test_what_is_not_clear_is_asked_for():
     assert match(A, close, ion="Li").moving == 0
 
 
+def test_a_hint_at_another_than_the_ion_that_hops_is_refused():
+    far = moved(0, (0, 3, 3))
+    assert "Li 1 hops from a to b, not O;" in refused(A, far, ion="O")
+    assert "Li 1 hops from a to b, not Li 2;" in refused(A, far, site=1)
+    assert "Li 1 hops from a to b, not O 4;" in refused(A, far, site=3)
+
+
 def test_of_one_kind_two_that_move_far_are_two_whatever_the_hint():
     b = moved(0, (0, 3, 3), also=[(1, (0, 3, -3))])
     for hint in ({}, {"ion": "Li"}, {"site": 0}):
@@ -129,6 +137,15 @@ def test_cells_that_do_not_fit_each_other_are_refused():
     scrambled = crystal("b", a.lattice, a.species, random_hop(2)[0].frac_coords[: len(a)])
     assert len(scrambled) == len(a)
     assert "do not fit" in refused(a, reordered(scrambled, rng))
+    assert "origin" not in refused(a, reordered(scrambled, rng))
+
+
+def test_a_cell_too_large_for_other_origins_is_refused_for_that(monkeypatch):
+    a, b = random_hop(1)
+    elsewhere = translated(b, (0.31, 0.17, 0.44))
+    assert match(a, elsewhere).moving == 0
+    monkeypatch.setattr(matching, "MOST_TRIES", 10)
+    assert "at the same origin (others are not tried" in refused(a, elsewhere)
 
 
 def test_hints_that_do_not_fit_are_refused():
