@@ -7,6 +7,7 @@ brings.
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,13 @@ LARGEST_FILE = 20_000_000
 """Bytes; a POSCAR of the largest cell has 2 MB, but a CIF or a trajectory says more."""
 OVERLAP_A = 0.5
 """Atoms nearer than this are one atom written twice, or a wrong cell."""
+NOT_TEXT = {
+    **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip"), "is compressed; unpack it first"),
+    ".traj": "is a binary trajectory; write it as POSCAR, CIF or extended XYZ (name.extxyz)",
+}
+"""Suffix -> what to say of a file that is no text."""
+ASE_SUFFIXES = {f".{name}": name for name in "cfg extxyz gen res xsd xsf".split()} | {".xyz": "extxyz"}
+"""Suffix -> the format, whatever else the name says."""
 ASE_FORMATS = frozenset(
     "aims cfg espresso-in espresso-out extxyz gen res vasp-out vasp-xdatcar vasp-xml xsd xsf".split()
 )
@@ -66,6 +74,8 @@ def read(file: Path) -> list[Crystal]:
     """
     if file.is_dir():
         raise EmigbenchError(f"{file} is a folder; name a structure file.")
+    if file.is_file() and (reason := NOT_TEXT.get(file.suffix.lower())):
+        raise EmigbenchError(f"{file} {reason}.")
     text = read_text(file, LARGEST_FILE)
     if not text.strip():
         raise EmigbenchError(f"{file} is empty.")
@@ -177,17 +187,28 @@ def _parse(file: Path, text: str) -> list[Crystal]:
         return _parse_cif(file, text)
     if name.endswith(".json"):
         return [_parse_json(file, text)]
-    if "xdatcar" in name or "outcar" in name:
-        return _parse_with_ase(file)
-    if "poscar" in name or "contcar" in name or name.endswith(".vasp") or not file.suffix:
+    suffix = file.suffix.lower()
+    is_vasp = suffix == ".vasp"
+    if suffix in ASE_SUFFIXES or ("outcar" in name and not is_vasp):
+        return _parse_with_ase(file, ASE_SUFFIXES.get(suffix, "vasp-out"))
+    if _TRAJECTORY.search(text) or ("xdatcar" in name and not is_vasp):
+        return _parse_with_ase(file, "vasp-xdatcar")
+    if "poscar" in name or "contcar" in name or is_vasp or not suffix:
         return [crystal(str(file), *poscar.parse(text, str(file), check_size))]
     return _parse_with_ase(file)
+
+
+_TRAJECTORY = re.compile(r"^\s*Direct configuration=", re.MULTILINE)
+"""What every frame of an XDATCAR begins with. Its head is that of a POSCAR, and names are no proof."""
 
 
 def _parse_cif(file: Path, text: str) -> list[Crystal]:
     from pymatgen.io.cif import CifFile, CifParser
 
-    listed = max(len(block.data.get("_atom_site_fract_x", [])) for block in CifFile.from_str(text).data.values())
+    blocks = CifFile.from_str(text).data.values()
+    listed = max((len(block.data.get("_atom_site_fract_x", [])) for block in blocks), default=0)
+    if listed == 0:
+        raise EmigbenchError(f"{file} cannot be read as a CIF: no data block lists atoms (_atom_site_fract_x).")
     if listed > MOST_CIF_SITES:
         raise EmigbenchError(
             f"{file} lists {listed:,} sites, more than the {MOST_CIF_SITES:,} that are read from a CIF; write it as "
@@ -199,6 +220,7 @@ def _parse_cif(file: Path, text: str) -> list[Crystal]:
 
 def _parse_json(file: Path, text: str) -> Crystal:
     content = json.loads(text)  # read here: pymatgen would build any class that the file names
+    content = content.get("structure", content)  # of a ComputedStructureEntry
     sites = content["sites"]
     check_size(str(file), len(sites))
     if any(len(site["species"]) != 1 or site["species"][0].get("occu", 1) != 1 for site in sites):
@@ -207,7 +229,8 @@ def _parse_json(file: Path, text: str) -> Crystal:
     return crystal(str(file), content["lattice"]["matrix"], species, [site["abc"] for site in sites])
 
 
-def _parse_with_ase(file: Path) -> list[Crystal]:
+def _parse_with_ase(file: Path, kind: str = "") -> list[Crystal]:
+    """The frames of a file of one of `ASE_FORMATS`, which its name and content tell if it is not given."""
     try:
         from ase.io import read as read_atoms
         from ase.io.formats import UnknownFileTypeError, filetype
@@ -217,7 +240,7 @@ def _parse_with_ase(file: Path) -> list[Crystal]:
             f"pip install 'emigbench[ase]'."
         ) from None
     try:
-        kind = filetype(str(file))
+        kind = kind or filetype(str(file))
     except UnknownFileTypeError:
         kind = ""
     if kind not in ASE_FORMATS:

@@ -67,6 +67,26 @@ def test_formats_that_ase_reads(tmp_path, name, form):
     assert found.frac_coords == pytest.approx(NACL.frac_coords, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ["POSCAR_i.extxyz", "i_xdatcar.vasp", "from_outcar.vasp"])
+def test_the_suffix_counts_more_than_the_rest_of_the_name(tmp_path, name):
+    pytest.importorskip("ase")
+    from ase.io import write
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    write(
+        tmp_path / name,
+        AseAtomsAdaptor.get_atoms(NACL, msonable=False),
+        format="extxyz" if name.endswith("xyz") else "vasp",
+    )
+    (found,) = read(tmp_path / name)
+    assert sorted(found.species) == ["Cl"] * 4 + ["Na"] * 4
+
+
+def test_the_structure_of_an_entry(tmp_path):
+    entry = {"@class": "ComputedStructureEntry", "energy": -1.0, "structure": NACL.as_dict()}
+    assert len(read(written(tmp_path, json.dumps(entry), "x.json"))[0]) == 8
+
+
 def test_charges_of_a_cif_are_no_part_of_the_element(tmp_path):
     NACL.copy().add_oxidation_state_by_element({"Na": 1, "Cl": -1}).to(tmp_path / "x.cif")
     assert set(read(tmp_path / "x.cif")[0].species) == {"Na", "Cl"}
@@ -83,8 +103,10 @@ def test_without_ase_the_extra_is_named(tmp_path, monkeypatch):
         ("", "x.vasp", "is empty"),
         (" \n\n", "x.cif", "is empty"),
         ("no structure at all", "x.vasp", "cannot be read"),
-        ("data_x\n_cell_length_a 5\n", "x.cif", "cannot be read"),
+        ("data_x\n_cell_length_a 5\n", "x.cif", "no data block lists atoms"),
+        ("hello world", "x.cif", "no data block lists atoms"),
         ("{}", "x.json", "cannot be read"),
+        (b"\x1f\x8b\x08", "x.vasp.gz", "is compressed; unpack it"),
         (b"\xff\xfe\x00", "x.vasp", "not UTF-8"),
         (POSCAR.replace("Li O", "X O"), "x.vasp", "unknown element, 'X'"),
         (POSCAR.replace("Li O", "D O"), "x.vasp", "unknown element, 'D'"),
@@ -161,8 +183,8 @@ def test_three_scales_are_those_of_x_y_and_z(tmp_path):
     assert read(written(tmp_path, POSCAR.replace("1.0", "1.0 Å")))[0].lattice == pytest.approx(np.eye(3) * 5)
 
 
-@pytest.mark.parametrize("name", ["XDATCAR", "run.XDATCAR", "XDATCAR_1"])
-def test_all_frames_of_a_trajectory_by_the_name_that_vasp_gives_it(tmp_path, name):
+@pytest.mark.parametrize("name", ["XDATCAR", "run.XDATCAR", "XDATCAR_1", "trajectory.vasp"])
+def test_all_frames_of_a_trajectory_of_vasp(tmp_path, name):
     pytest.importorskip("ase")
     frames = [f"Direct configuration= {k}\n 0 0 0\n 0.5 0.5 0.{k}\n" for k in (5, 6)]
     head = POSCAR[: POSCAR.index("Direct")]
