@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 from typing import Any
 
@@ -101,20 +102,7 @@ class Answer:
     @property
     def cautions(self) -> tuple[str, ...]:
         """Why to doubt the answer: what the model says, what the geometry says, what the dataset lacks."""
-        said = [*self.prediction.cautions]
-        if self.prediction.status == "not_converged":
-            said.append("the model itself does not trust this value: its calculation did not converge")
-        said += [findings.FLAGS[flag] for flag in self.path.flags]
-        if not self.known:
-            said.append(f"the dataset has no path of {self.path.mobile_ion}")
-        for k in self.known[:1]:
-            if k.host_difference < SAME_HOST and k.hop_difference < SAME_HOP_A:
-                narrow = "" if self.prediction.low is None else ", so that its interval is too narrow"
-                said.append(
-                    f"{k.facts.id} of the dataset is the same hop or one much like it; a model fitted to it knows the "
-                    f"answer{narrow}"
-                )
-        return tuple(f"{text[:1].upper()}{text[1:].removesuffix('.')}." for text in said)
+        return cautions(self.path, self.prediction, self.known)
 
     def to_json(self) -> dict[str, Any]:
         """The answer as plain values; lengths in Å, barriers in eV, diffusivities in cm²/s."""
@@ -163,6 +151,30 @@ def answer(path: MigrationPath, prediction: Prediction, threshold: float = 0.65,
     return Answer(path, prediction, threshold, temperature, tuple(nearest_known(path)))
 
 
+def cautions(path: MigrationPath, prediction: Prediction, known: Sequence[KnownPath]) -> tuple[str, ...]:
+    """Why to doubt a prediction, each a sentence.
+
+    Args:
+        path: what was asked; its flags are told.
+        prediction: the model's answer.
+        known: the most similar paths of the dataset, nearest first, see `nearest_known`.
+    """
+    said = [*prediction.cautions]
+    if prediction.status == "not_converged":
+        said.append("the model itself does not trust this value: its calculation did not converge")
+    said += [findings.FLAGS[flag] for flag in path.flags]
+    if not known:
+        said.append(f"the dataset has no path of {path.mobile_ion}")
+    for k in known[:1]:
+        if k.host_difference < SAME_HOST and k.hop_difference < SAME_HOP_A:
+            narrow = "" if prediction.low is None else ", and its interval is too narrow"
+            said.append(
+                f"{k.facts.id} of the dataset is the same hop or one much like it; a model that was fitted to it knows "
+                f"the answer{narrow}"
+            )
+    return tuple(f"{text[:1].upper()}{text[1:].removesuffix('.')}." for text in said)
+
+
 def jump_diffusivity(e_m: float, hop_length: float, temperature: float) -> float:
     """Jump diffusivity D = f g a² ν exp(-E_m / k_B T) in cm²/s, Equation 1 of the paper (section 1).
 
@@ -194,11 +206,14 @@ def nearest_known(path: MigrationPath, n: int = N_KNOWN) -> list[KnownPath]:
     return sorted(known, key=lambda k: (k.host_difference + k.hop_difference, k.facts.id))[:n]
 
 
-def _fractions(formula: str) -> dict[str, float]:
+@cache
+def _fractions(formula: str) -> Mapping[str, float]:
     counts = findings.named_formula(formula) or {}
     return {element: n / sum(counts.values()) for element, n in counts.items()}
 
 
 def _difference(a: Mapping[str, float], b: Mapping[str, float]) -> float:
-    """Half the sum of the absolute differences of two compositions, 0 to 1."""
+    """Half the sum of the absolute differences of two compositions, 0 to 1; 1 where one of them has no atoms."""
+    if not a or not b:
+        return float(a != b)
     return sum(abs(a.get(e, 0.0) - b.get(e, 0.0)) for e in {*a, *b}) / 2

@@ -67,6 +67,11 @@ def test_cautions_are_those_of_the_model_and_of_the_geometry():
     assert found.cautions[2] == "The hop is longer than 6 Å."
 
 
+def test_a_host_of_other_elements_altogether_differs_by_one():
+    bare = replace(PATH, host_species=(PATH.mobile_ion,) * len(PATH.host_species))
+    assert {k.host_difference for k in nearest_known(bare)} == {1.0}
+
+
 def test_a_path_that_the_dataset_knows_is_a_caution():
     known = answer(PATH, Prediction(PATH.id, 0.5)).cautions[-1]
     assert known.startswith(PATH.id)

@@ -70,11 +70,13 @@ def vacancy_hops(crystal: Crystal, ion: str, max_hop: float) -> list[VacancyHop]
         max_hop: longest hop in Å.
 
     Raises:
-        EmigbenchError: if there is no such ion, or no two of its sites are so near.
+        EmigbenchError: if there is no such ion, no two of its sites are so near, or an atom is on every way.
     """
     if ion not in crystal.species:
         raise EmigbenchError(f"{crystal.name} has no {ion}; it has {', '.join(sorted(set(crystal.species)))}.")
     lengths = _edges(crystal, ion, max_hop)
+    if not lengths:
+        raise EmigbenchError(f"{crystal.name} has no two sites of {ion} within {max_hop:g} Å of each other.")
     operations = _operations(crystal)
     distinct: list[VacancyHop] = []
     left = dict.fromkeys(sorted(lengths, key=lambda edge: (round(lengths[edge], 3), edge)))
@@ -86,7 +88,10 @@ def vacancy_hops(crystal: Crystal, ion: str, max_hop: float) -> list[VacancyHop]
         if not _passes_through_an_atom(crystal, edge):
             distinct.append(VacancyHop(edge, tuple(sorted(orbit | {edge})), lengths[edge]))
     if not distinct:
-        raise EmigbenchError(f"{crystal.name} has no two sites of {ion} within {max_hop:g} Å of each other.")
+        raise EmigbenchError(
+            f"{crystal.name} has no hop of {ion} up to {max_hop:g} Å: the line between any two sites so near passes "
+            f"through an atom."
+        )
     return distinct
 
 

@@ -120,10 +120,20 @@ def test_a_small_cell_is_repeated_and_has_one_vacancy():
     assert gaps.min() == pytest.approx(4.0)  # neither end is taken
 
 
-@pytest.mark.parametrize(("ion", "reach", "says"), [("Li", 5, "has no Li"), ("Cs", 2, "no two sites of Cs within 2 Å")])
-def test_crystals_without_hops(ion, reach, says):
+CHAIN = crystal("chain", np.diag([4.0, 9.0, 9.0]), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("host", "ion", "reach", "says"),
+    [
+        (CSCL, "Li", 5, "has no Li"),
+        (CSCL, "Cs", 2, "no two sites of Cs within 2 Å"),
+        (CHAIN, "Cs", 5, "no hop of Cs up to 5 Å: the line between any two sites so near passes through an atom"),
+    ],
+)
+def test_crystals_without_hops(host, ion, reach, says):
     with pytest.raises(EmigbenchError) as error:
-        vacancy_hops(CSCL, ion, reach)
+        vacancy_hops(host, ion, reach)
     assert says in one_sentence(error)
 
 
