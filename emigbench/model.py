@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 
 from emigbench.errors import EmigbenchError, in_words
 from emigbench.records import LabelledPath, MigrationPath, Prediction
+from emigbench.storage import sha256_of
 
 ENTRY_POINT_GROUP = "emigbench.models"
 
@@ -71,9 +72,10 @@ def create(spec: str) -> BarrierModel:
     """Build a fresh model from a registry name, `package.module:Class`, `file.py:Class` or `prefix:REST`.
 
     Raises:
-        EmigbenchError: if there is no such model, or it cannot be imported or built.
+        EmigbenchError: if there is no such model, it cannot be imported or built, or two distributions offer it.
     """
     models = registered()
+    _check_offered_once(spec)
     try:
         model = models[spec].load()() if spec in models else _build(spec, list(models))
     except EmigbenchError:
@@ -87,6 +89,31 @@ def create(spec: str) -> BarrierModel:
     if not isinstance(model, BarrierModel):
         raise EmigbenchError(f"Model {spec!r} has no fit() and predict(); see emigbench.model.BarrierModel.")
     return model
+
+
+def _check_offered_once(spec: str) -> None:
+    """Make sure that which model a name stands for does not hang on the order of folders on the path."""
+    for group, name in ((ENTRY_POINT_GROUP, spec), (PREFIX_GROUP, spec.partition(":")[0])):
+        offering = sorted({e.dist.name for e in entry_points(group=group) if e.name == name and e.dist})
+        if len(offering) > 1:
+            raise EmigbenchError(
+                f"Model {spec!r} is offered by {' and by '.join(offering)}; uninstall all but one, or name its class "
+                f"as package.module:Class."
+            )
+
+
+def code_of(spec: str) -> str:
+    """What code a model is of: the hash of its file, or the distribution that offers it and its version.
+
+    "" for a model of emigbench itself, whose version every run record has, and for one named as package.module:Class.
+    """
+    prefix, _, rest = spec.partition(":")
+    offered = registered().get(spec) or (families().get(prefix) if rest else None)
+    if offered is not None:
+        dist = offered.dist
+        return code_of(rest) if dist is None or dist.name == "emigbench" else f"{dist.name} {dist.version}"
+    file = Path(spec.rpartition(":")[0])
+    return f"sha256 {sha256_of(file)[:12]}" if file.suffix == ".py" and file.is_file() else ""
 
 
 def extra_of(entry_point: EntryPoint) -> str:

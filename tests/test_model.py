@@ -1,13 +1,14 @@
+import hashlib
 import subprocess
 import sys
-from importlib.metadata import metadata
+from importlib.metadata import entry_points, metadata
 from types import SimpleNamespace
 
 import pytest
 from helpers import one_sentence
 
 from emigbench import EmigbenchError, Prediction
-from emigbench.model import BarrierModel, create, families, registered
+from emigbench.model import BarrierModel, code_of, create, families, registered
 
 GOOD = """
 from emigbench import Prediction
@@ -161,13 +162,34 @@ def test_every_model_of_ours_names_an_extra_that_there_is():
     assert {"alignn", "classical", "chgnet", "mace"} <= extras <= set(metadata("emigbench").get_all("Provides-Extra"))
 
 
+def test_a_name_that_two_distributions_offer_is_refused(monkeypatch):
+    ours = entry_points(group="emigbench.models")
+    offered = [Lacking("mine"), Lacking("twice"), Lacking("twice", of="another"), *ours]
+    monkeypatch.setattr("emigbench.model.entry_points", lambda group: offered)
+    for spec in ("twice", "twice:large"):
+        assert f"{spec!r} is offered by another and by plug-in; uninstall" in refused(spec)
+    assert "No module named 'absent'" in refused("mine")
+    assert isinstance(create("train-mean"), BarrierModel)
+    assert list(registered()) == sorted({entry_point.name for entry_point in offered})
+    monkeypatch.setattr("emigbench.model.entry_points", lambda group: [Lacking("twice"), Lacking("twice")])
+    assert "No module named 'absent'" in refused("twice")  # an editable install may be found twice
+
+
+def test_what_code_a_model_is_of(model_file, monkeypatch):
+    digest = f"sha256 {hashlib.sha256(GOOD.encode()).hexdigest()[:12]}"
+    assert code_of(f"{model_file}:Model") == digest
+    assert code_of(f"neb:{model_file}:make") == digest
+    for spec in ("train-mean", "neb:package.module:make", "package.module:Model", "absent.py:Model"):
+        assert code_of(spec) == ""
+    monkeypatch.setattr("emigbench.model.entry_points", lambda group: [Lacking("theirs")])
+    assert code_of("theirs") == code_of(f"theirs:{model_file}:make") == "plug-in 1.2"
+
+
 class Lacking:
     """An entry point of a distribution without what it needs."""
 
-    dist = SimpleNamespace(name="plug-in")
-
-    def __init__(self, name, extras):
-        self.name, self.extras = name, extras
+    def __init__(self, name, extras=(), of="plug-in"):
+        self.name, self.extras, self.dist = name, extras, SimpleNamespace(name=of, version="1.2")
 
     def load(self):
         raise ModuleNotFoundError("No module named 'absent'")
