@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
@@ -16,8 +17,8 @@ from uuid import uuid4
 from emigbench import provenance, splits, units
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.store import Dataset
-from emigbench.errors import EmigbenchError, in_words
-from emigbench.model import create
+from emigbench.errors import EmigbenchError, in_words, on_one_line
+from emigbench.model import code_of, create
 from emigbench.predictions import (
     MOST_SEEDS,
     PREDICTIONS_FILE,
@@ -32,11 +33,16 @@ from emigbench.storage import write_text
 from emigbench.units import PathError, Unit, UnitResult
 from emigbench.workers import WorkerDiedError
 
+LOG = logging.getLogger(__name__)
 UNFINISHED = ".unfinished"
 PLAN_FILE = "plan.json"
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of what was finished, how many are done, and how many there are."""
+
+
+class StoppedError(EmigbenchError):
+    """A run came to an end before its time; what is finished is kept, and `resume` goes on after it."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def evaluate(
 
     What is finished is kept in `out/.unfinished`; with `resume` a run that was stopped goes on after it and ends
     in the same `predictions.csv`, bit for bit (but for the seconds of single paths). Where `out` holds a finished run,
-    `resume` adds the splits and seeds that it lacks.
+    `resume` adds the splits and seeds that it lacks. A warning says where other code of the model made what is there.
 
     Args:
         model: registry name, `package.module:Class` or `file.py:Class`.
@@ -90,8 +96,8 @@ def evaluate(
         Every prediction that `out` holds then.
 
     Raises:
-        EmigbenchError: if the model fails (one that takes paths one by one: on all of them), or `out` holds
-            something else.
+        StoppedError: if the model fails (one that takes paths one by one: on all of them) or a worker dies.
+        EmigbenchError: if there is no such model or split, or `out` holds something else.
     """
     one_by_one = bool(getattr(create(model), "one_by_one", False))
     split_names, seeds = list(dict.fromkeys(split_names)), list(dict.fromkeys(seeds))
@@ -115,19 +121,23 @@ def evaluate(
     _start(out, plan, resume)
     jobs = (_paths if one_by_one else _fits)(model, data, folds, out / UNFINISHED)
     done = {job.name: result for job in jobs if (result := _read_result(job)) is not None}
+    _warn_of_other_code(out, model, done, earlier)
     failed: dict[str, Exception] = {}
-    for job, outcome in _outcomes([job for job in jobs if job.name not in done], executor):
-        if isinstance(outcome, UnitResult):
-            write_text(job.file, json.dumps(asdict(outcome)))
-            done[job.name] = outcome
-        elif one_by_one:
-            failed[job.name] = outcome  # not kept: a resumed run tries it again
-        else:
-            raise _died(f"The worker of {job.name}") from outcome
-        name = f"{job.name} (failed)" if job.name in failed else job.name
-        progress(name, len(done) + len(failed), len(jobs))
-    if one_by_one:
-        done = _joined(model, folds, done, failed)
+    try:
+        for job, outcome in _outcomes([job for job in jobs if job.name not in done], executor):
+            if isinstance(outcome, UnitResult):
+                write_text(job.file, json.dumps(asdict(outcome)))
+                done[job.name] = outcome
+            elif one_by_one:
+                failed[job.name] = outcome  # not kept: a resumed run tries it again
+            else:
+                raise _died(f"The worker of {job.name}") from outcome
+            name = f"{job.name} (failed)" if job.name in failed else job.name
+            progress(name, len(done) + len(failed), len(jobs))
+        if one_by_one:
+            done = _joined(model, folds, done, failed)
+    except EmigbenchError as error:
+        raise StoppedError(str(error)) from error
     return _finish(out, model, data, {unit: done[unit.name] for unit in folds}, earlier)
 
 
@@ -177,8 +187,8 @@ def _joined(
     if not done:
         path_id, error = next(iter(failed.items()))
         raise EmigbenchError(
-            f"Model {model!r} failed on all {len(failed)} paths, the first is {path_id!r} ({error}); mend it and go "
-            f"on with --resume (--debug shows the traceback)."
+            f"Model {model!r} failed on all {len(failed)} paths, the first is {path_id!r} ({error}; --debug shows the "
+            f"traceback)."
         ) from error
     results = {**done, **{path_id: units.failed(path_id, str(error)) for path_id, error in failed.items()}}
     return {unit.name: units.joined([results[i] for i in fold.held_out]) for unit, fold in folds.items()}
@@ -236,9 +246,7 @@ def _cancel(futures: Iterable[Future[UnitResult]]) -> None:
 
 
 def _died(who: str) -> EmigbenchError:
-    return EmigbenchError(
-        f"{who} died, perhaps for lack of memory; finished units are kept, go on with --resume and fewer --workers."
-    )
+    return EmigbenchError(f"{who} died, perhaps for lack of memory; try fewer --workers.")
 
 
 def _nothing_to_do(out: Path, plan: Mapping[str, Any]) -> EmigbenchError:
@@ -325,6 +333,20 @@ def _read_result(job: Job) -> UnitResult | None:
     return result if complete else None
 
 
+def _warn_of_other_code(out: Path, model: str, kept: Mapping[str, UnitResult], earlier: _Earlier | None) -> None:
+    """Say which results in `out` are not of the code that the model has now."""
+    units_before = earlier.record.get("units", ()) if earlier else ()
+    code = {f"{u.get('split')}--{u.get('fold')}--seed-{u.get('seed')}": str(u.get("code", "")) for u in units_before}
+    code |= {name: result.code for name, result in kept.items()}
+    now = code_of(model)
+    if others := [name for name, before in code.items() if before not in ("", now)]:
+        LOG.warning(
+            "The code of model %r has changed since %d of the results in %s were made (the first is %s, of %s and not "
+            "%s); they stay as they are, so choose another --out to start anew.",
+            model, len(others), out, on_one_line(others[0]), on_one_line(code[others[0]]), now or "emigbench",
+        )  # fmt: skip
+
+
 def _finish(
     out: Path, model: str, data: Dataset, results: Mapping[Unit, UnitResult], earlier: _Earlier | None
 ) -> PredictionSet:
@@ -351,6 +373,7 @@ def _finish(
                 "predict_seconds": round(result.predict_seconds, 3),
                 "peak_memory_mb": result.peak_memory_mb,
                 "details": dict(result.details),
+                **({"code": result.code} if result.code else {}),
             }
             for unit, result in results.items()
         ],

@@ -12,7 +12,7 @@ from typing import Any
 
 from emigbench import provenance
 from emigbench.errors import EmigbenchError, in_words, told
-from emigbench.model import BarrierModel, check_answer, create
+from emigbench.model import BarrierModel, check_answer, code_of, create
 from emigbench.predictions import LARGEST_EV, as_scored, is_implausible
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 
@@ -52,6 +52,7 @@ class UnitResult:
         details: what the model tells about its fit (`model.details`), if anything.
         peak_memory_mb: largest memory of the process so far.
         hardware: the machine that it ran on.
+        code: what code made it, see `emigbench.model.code_of`; "" in results from before it was recorded.
     """
 
     predictions: tuple[Prediction, ...]
@@ -61,6 +62,7 @@ class UnitResult:
     details: Mapping[str, Any]
     peak_memory_mb: float | None
     hardware: Mapping[str, str | int]
+    code: str = ""
 
 
 class PathError(Exception):
@@ -73,16 +75,15 @@ def run_unit(model: str, unit: Unit, train: Sequence[LabelledPath], held_out: Se
     Raises:
         EmigbenchError: if the model raises, or does not give one prediction for each path.
     """
-    fresh = create(model)
-    advice = " (finished units are kept, go on with --resume; --debug shows the traceback)"
-    with told(f"Model {model!r} failed on {unit.name}", advice):
+    fresh, code = create(model), code_of(model)
+    with told(f"Model {model!r} failed on {unit.name}", " (--debug shows the traceback)"):
         started = time.perf_counter()
         fresh.fit(train, seed=unit.seed)
         fitted = time.perf_counter()
         predictions = tuple(fresh.predict(held_out))
         finished = time.perf_counter()
         check_answer(model, unit.name, predictions, held_out)
-        return _result(fresh, predictions, fitted - started, finished - fitted)
+        return _result(fresh, code, predictions, fitted - started, finished - fitted)
 
 
 def run_path(model: str, run: str, path: MigrationPath) -> UnitResult:
@@ -103,7 +104,7 @@ def run_path(model: str, run: str, path: MigrationPath) -> UnitResult:
         predictions = tuple(kept.predict([path]))
         seconds = time.perf_counter() - started
         check_answer(model, path.id, predictions, [path])
-        result = _result(kept, predictions, 0.0, seconds)
+        result = _result(kept, _kept.code, predictions, 0.0, seconds)
     except EmigbenchError:
         raise
     except (Exception, SystemExit) as error:
@@ -118,12 +119,12 @@ def run_path(model: str, run: str, path: MigrationPath) -> UnitResult:
 
 
 _kept = threading.local()
-"""Of each thread, since the workers of a cluster may run several: a model, and which model of which run it is."""
+"""Of each thread, since the workers of a cluster may run several: a model, its code, and which model of which run."""
 
 
 def _kept_model(model: str, run: str) -> BarrierModel:
     if getattr(_kept, "model", None) is None or _kept.of != (model, run):
-        fresh = create(model)
+        fresh, _kept.code = create(model), code_of(model)
         with told(f"Model {model!r} cannot be made ready"):
             fresh.fit((), seed=0)
         _kept.model, _kept.of = fresh, (model, run)
@@ -156,6 +157,7 @@ def joined(results: Sequence[UnitResult]) -> UnitResult:
         details=details,
         peak_memory_mb=max((r.peak_memory_mb for r in results if r.peak_memory_mb is not None), default=None),
         hardware=provenance.joined(result.hardware for result in results),
+        code=", ".join(dict.fromkeys(result.code for result in results if result.code)),
     )
 
 
@@ -168,7 +170,9 @@ def _updated(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     return {**old, **new, **both}
 
 
-def _result(model: BarrierModel, predictions: tuple[Prediction, ...], fit: float, predict: float) -> UnitResult:
+def _result(
+    model: BarrierModel, code: str, predictions: tuple[Prediction, ...], fit: float, predict: float
+) -> UnitResult:
     kind = getattr(model, "kind", None)
     details = _details(model)
     told_seconds = float(getattr(model, "fit_seconds", fit))
@@ -183,6 +187,7 @@ def _result(model: BarrierModel, predictions: tuple[Prediction, ...], fit: float
         details=details,
         peak_memory_mb=provenance.peak_memory_mb(),
         hardware=provenance.hardware(),
+        code=code,
     )
 
 

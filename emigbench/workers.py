@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -98,7 +99,11 @@ def _kill(pid: int) -> None:
 
 
 def _settle_in() -> None:
-    """Prepare a worker process: Ctrl-C ends it without a traceback of its own, and so does the end of its parent."""
+    """Prepare a worker process: Ctrl-C ends it without a traceback of its own, and so does the end of its parent.
+
+    What a model prints goes to stderr: stdout is for results.
+    """
+    sys.stdout = sys.stderr
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -190,12 +195,7 @@ class _Dask(Executor):
         except KilledWorker:
             ours.set_exception(WorkerDiedError("its worker died"))
         except CancelledError:  # not by us
-            ours.set_exception(
-                EmigbenchError(
-                    f"The Dask scheduler at {self._address} went away; what is finished is kept, start one again and "
-                    f"go on with --resume."
-                )
-            )
+            ours.set_exception(EmigbenchError(f"The Dask scheduler at {self._address} went away; start one again."))
         except (ImportError, RuntimeError) as error:  # models' own come in other clothes
             ours.set_exception(
                 EmigbenchError(

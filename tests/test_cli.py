@@ -23,6 +23,9 @@ class Half:
 class Raises(Half):
     def fit(self, train, *, seed): raise RuntimeError("no luck")
 
+class Chatty(Half):
+    def fit(self, train, *, seed): print("talk")
+
 class Slow(Half):
     def fit(self, train, *, seed): time.sleep(0.7)
 """
@@ -183,9 +186,22 @@ def test_several_splits_and_seeds(call, model, tmp_path):
 
 def test_a_model_that_raises(call, model, tmp_path):
     arguments = ["evaluate", model.replace("Half", "Raises"), "--dataset", "spinels", "--out", tmp_path / "out"]
-    assert "RuntimeError: no luck" in refused(call(*arguments))
+    message = refused(call(*arguments))
+    assert "RuntimeError: no luck (--debug shows the traceback)" in message
+    assert f"kept in {tmp_path / 'out'}, go on with --resume" in message
+    assert refused(call("evaluate", arguments[1], "--smoke")) == message.partition(" What is finished")[0]
     with pytest.raises(Exception, match="no luck"):
         call(*arguments, "--resume", "--debug")
+
+
+def test_what_a_model_prints_is_no_result(call, model, tmp_path):
+    arguments = ["evaluate", model.replace("Half", "Chatty"), "--dataset", "spinels", "--json", "--out"]
+    code, out, err = call(*arguments, tmp_path / "one")
+    assert (code, json.loads(out)["n"]) == (0, 11)
+    assert err.startswith("talk\n")
+    done = run(*arguments, tmp_path / "two", "--workers", "2")
+    assert json.loads(done.stdout)["n"] == 11
+    assert done.stderr.startswith("talk\n")
 
 
 def test_a_folder_that_cannot_be_written(call, model, tmp_path):

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import pytest
 from helpers import SPINELS, one_sentence, program, run
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction, evaluation, load, splits, units
-from emigbench.evaluation import evaluate
+from emigbench.evaluation import StoppedError, evaluate
 from emigbench.predictions import read_predictions
 from emigbench.submission import read_run
 
@@ -288,10 +289,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes_without_repeating_itself(models,
 def unfinished(models, data, tmp_path):
     """The folder of a run whose model failed in its third unit of five."""
     out = tmp_path / "unfinished"
-    message = refused(f"{models}:Breaks", data, out)
-    assert "RuntimeError: out of memory" in message
-    assert "material-cv--2--seed-0" in message
-    assert "--resume" in message
+    with pytest.raises(StoppedError) as error:
+        do(f"{models}:Breaks", data, out)
+    assert "failed on material-cv--2--seed-0: RuntimeError: out of memory (--debug" in one_sentence(error)
     assert len(units_kept(out)) == 2
     models.with_name("mended").touch()
     return out
@@ -451,6 +451,33 @@ def test_nothing_is_added_to_another_run(models, data, tmp_path):
     assert not (tmp_path / evaluation.UNFINISHED).exists()
 
 
+def test_results_of_other_code_stay_and_are_told(unfinished, models, data, tmp_path, caplog):
+    models.write_text(MODELS + "\n")
+    do(f"{models}:Breaks", data, unfinished, resume=True)
+    (told,) = caplog.messages
+    before, after = (f"sha256 {hashlib.sha256(text.encode()).hexdigest()[:12]}" for text in (MODELS, MODELS + "\n"))
+    part = f"since 2 of the results in {unfinished} were made (the first is material-cv--0--seed-0, of {before} and not"
+    assert part in one_sentence(told)
+    assert [unit["code"] for unit in read_run(unfinished, SPINELS)["units"]] == [before] * 2 + [after] * 3
+    do(f"{models}:Breaks", data, unfinished, seeds=(0, 1), resume=True)  # the same of a finished run
+    assert part in caplog.messages[1]
+    do(f"{models}:Breaks", data, tmp_path / "anew", split_names=["official"])
+    do(f"{models}:Breaks", data, tmp_path / "anew", resume=True)
+    assert len(caplog.messages) == 2
+
+
+def test_results_that_do_not_say_what_code_made_them_are_taken(unfinished, models, data, caplog):
+    for name in units_kept(unfinished):
+        file = unfinished / evaluation.UNFINISHED / name
+        content = json.loads(file.read_text())
+        assert content.pop("code").startswith("sha256 ")
+        file.write_text(json.dumps(content))
+    do(f"{models}:Breaks", data, unfinished, resume=True)
+    assert len(fits(models)) == 2 + 1 + 3
+    assert ["code" in unit for unit in read_run(unfinished, SPINELS)["units"]] == [False] * 2 + [True] * 3
+    assert not caplog.messages
+
+
 def test_resume_starts_where_nothing_was_started(models, data, tmp_path):
     do(f"{models}:Steady", data, tmp_path / "out", resume=True)
     assert (tmp_path / "out" / "run.json").is_file()
@@ -529,7 +556,7 @@ def test_a_worker_that_dies_is_one_sentence(models, data, tmp_path):
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         message = refused(f"{models}:Dies", data, tmp_path / "out", executor=executor)
     assert "died" in message
-    assert "--resume" in message
+    assert "fewer --workers" in message
 
 
 def test_unknown_split_or_model_starts_nothing(models, data, tmp_path):

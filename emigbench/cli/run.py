@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -99,6 +99,7 @@ def evaluate(
     data = load_dataset(dataset, source)
     names = list(dict.fromkeys(split or ["official"]))
     with (
+        redirect_stdout(sys.stderr),  # what a model prints is no result
         _result_folder(out or Path("runs") / _file_name(f"{model}-{dataset}"), smoke) as folder,
         nullcontext() if smoke else _told_when_stopped(folder),
         executor_of(workers, dask) as executor,
@@ -219,12 +220,16 @@ def _result_folder(folder: Path, temporary: bool) -> Iterator[Path]:
 
 @contextmanager
 def _told_when_stopped(folder: Path) -> Iterator[None]:
-    """Say on Ctrl-C, or on the SIGTERM of a batch system, that what is finished is not lost."""
+    """Say that what is finished is not lost where a run stops: by an error, Ctrl-C or the SIGTERM of a batch system."""
+    from emigbench.evaluation import StoppedError
+
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
         print(f"Stopped; what is finished is kept in {folder}, go on with --resume.", file=sys.stderr)
         raise
+    except StoppedError as error:
+        raise EmigbenchError(f"{error} What is finished is kept in {folder}, go on with --resume.") from error
     finally:
         signal.signal(signal.SIGTERM, before)
