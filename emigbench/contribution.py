@@ -56,21 +56,22 @@ def start(
     Raises:
         EmigbenchError: if the folder is there already, or something given is not valid.
     """
-    if not re.fullmatch(SLUG, slug) or len(slug) > LONGEST_SLUG or slug in submission.RESERVED:
+    if not re.fullmatch(SLUG, slug) or len(slug) > LONGEST_SLUG:
         raise EmigbenchError(
             f"{quoted(slug)} cannot be a slug; take small letters, digits and single hyphens, such as my-model-2."
         )
+    if slug in submission.RESERVED:
+        raise EmigbenchError(f"{quoted(slug)} is a reserved name; choose another slug.")
     folder = parent / slug
     if folder.exists() or folder.is_symlink():
         raise EmigbenchError(f"{folder} is there already; choose another slug, or edit {folder / CARD_FILE}.")
-    run: Mapping[str, Any] = {}
+    run = {} if run_folder is None else submission.read_run(run_folder, labels)
+    table = predictions_file if run_folder is None else run_folder / PREDICTIONS_FILE
     predictions: PredictionSet | None = None
-    if run_folder is not None:
-        run = submission.read_run(run_folder, labels)
-        predictions = read_predictions(run_folder / PREDICTIONS_FILE, labels)
-    elif predictions_file is not None:
-        predictions = read_predictions(predictions_file, labels, default_split)
-    values = _filled({"slug": slug, "kind": run.get("kind"), **given})
+    if table is not None:
+        predictions = read_predictions(table, labels, default_split)
+        submission.check_seeds(predictions, table)
+    values = _filled({**given, "slug": slug, "kind": given.get("kind") or submission.recorded_kind(run)})
     text = card_template(values)
     _check_card(values, {"kind"} if values.get("kind") is None else set())
     write_text(folder / CARD_FILE, text)
@@ -145,7 +146,7 @@ def _write_results(folder: Path, predictions: PredictionSet, labels: Labels, run
     write_predictions(predictions, file)
     record = {
         "command": provenance.command(),
-        "dataset": {"name": labels.name, "version": labels.version, "sha256": labels.sha256},
+        "dataset": labels.identity,
         "copied_from": "a table of predictions; what made them is not recorded",
         **run,
         "predictions_sha256": predictions_hash(file.read_text(encoding="utf-8").splitlines()),

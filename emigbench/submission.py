@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -26,7 +26,7 @@ from emigbench.storage import read_text, refuse_link
 CARD_FILE = "submission.yaml"
 FILES = (CARD_FILE, PREDICTIONS_FILE, RUN_FILE)
 UNFINISHED = ".unfinished"
-"""What a run that was stopped leaves in its folder."""
+"""The folder in which a run that was stopped, or is being extended, keeps what it has."""
 LONGEST_SLUG = 60
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 _NO_FILE_NAMES = ("con", "prn", "aux", "nul", *(f"{port}{k}" for port in ("com", "lpt") for k in range(10)))  # Windows
@@ -35,14 +35,27 @@ RESERVED = frozenset((*_NO_FILE_NAMES, *_PAGE_NAMES))
 LARGEST_CARD = 64_000
 """Bytes."""
 
+SAME_DECIMALS, FEWEST_SAME = 4, 10
+"""Predictions that equal the label to so many decimals (eV), and so many of a split, are worth a question."""
+
 Kind = Literal["floor", "classical", "graph", "interatomic-potential", "hybrid", "published"]
+
+_BLANK = frozenset(
+    (
+        *(0x115F, 0x1160, 0x3164, 0xFFA0),  # Hangul fillers
+        *(0x034F, 0x17B4, 0x17B5, 0x2800),  # grapheme joiner, Khmer inherent vowels, empty Braille pattern
+        *(*range(0x180B, 0x180E), 0x180F, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)),  # variation selectors
+    )
+)
+"""Code points of letters, marks and symbols, and yet nothing to see."""
 
 
 def _shown_as_written(text: str) -> str:
     """Refuse what cannot be seen: control characters, zero widths, what turns the direction of text around."""
     for character in text:
         category = unicodedata.category(character)
-        if category in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") and character not in "\n\t":
+        unseen = category in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") or ord(character) in _BLANK
+        if unseen and character not in "\n\t":
             name = unicodedata.name(character, "a control character")
             raise ValueError(f"it holds U+{ord(character):04X} ({name}), which cannot be seen; take it out")
     return text
@@ -124,14 +137,55 @@ def read(folder: Path, labels: Labels) -> Submission:
         raise EmigbenchError(
             f"{folder / CARD_FILE}: slug is {card.slug!r}, but the folder is {quoted(folder.resolve().name)}."
         )
+    run = _read_run(folder / RUN_FILE, labels)
     text = read_text(folder / PREDICTIONS_FILE, LARGEST_FILE)
     predictions = parse_predictions(text, labels, str(folder / PREDICTIONS_FILE))
+    check_seeds(predictions, folder / PREDICTIONS_FILE)
+    _check_whose(run, text, folder / RUN_FILE)
+    return Submission(card, predictions, run)
+
+
+def check_seeds(predictions: PredictionSet, file: Path) -> None:
+    """Make sure that a submission may have so many seeds.
+
+    Raises:
+        EmigbenchError: if there are more than `MOST_SEEDS` on a split; it names the file.
+    """
     for split, seeds in predictions.items():
         if len(seeds) > MOST_SEEDS:
+            raise EmigbenchError(f"{file} has {len(seeds)} seeds on split {split}; at most {MOST_SEEDS} are taken.")
+
+
+def check_name(card: Card, others: Iterable[Card]) -> None:
+    """Make sure that a name tells a submission from others, in whatever capitals and forms of letters it is written.
+
+    Raises:
+        EmigbenchError: if another one is called the same.
+    """
+    for other in others:
+        if other.slug != card.slug and _as_read(other.name) == _as_read(card.name):
             raise EmigbenchError(
-                f"{folder / PREDICTIONS_FILE} has {len(seeds)} seeds on split {split}; at most {MOST_SEEDS} are taken."
+                f"{card.slug} and {other.slug} have the same name, {quoted(card.name)}; choose another in one "
+                f"{CARD_FILE}."
             )
-    return Submission(card, predictions, _read_run(folder / RUN_FILE, text, labels))
+
+
+def _as_read(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def doubts(found: Submission, labels: Labels) -> list[str]:
+    """What its makers should look at again, a sentence a split: predictions that are the labels."""
+    sentences = []
+    for split, seeds in found.predictions.items():
+        given = [(p.e_m, labels.by_id[p.id].e_m_ev) for of_seed in seeds.values() for p in of_seed if p.e_m is not None]
+        same = sum(round(e_m, SAME_DECIMALS) == round(label, SAME_DECIMALS) for e_m, label in given)
+        if same >= max(FEWEST_SAME, len(given) / 2):
+            sentences.append(
+                f"{found.card.slug}: {same} of {len(given)} predictions on {split} equal the label; "
+                "is it the right column?"
+            )
+    return sentences
 
 
 def read_card(file: Path) -> Card:
@@ -187,7 +241,14 @@ def read_run(folder: Path, labels: Labels) -> Mapping[str, Any]:
     Raises:
         EmigbenchError: one sentence about the first thing that is wrong.
     """
-    return _read_run(folder / RUN_FILE, read_text(folder / PREDICTIONS_FILE, LARGEST_FILE), labels)
+    run = _read_run(folder / RUN_FILE, labels)
+    _check_whose(run, read_text(folder / PREDICTIONS_FILE, LARGEST_FILE), folder / RUN_FILE)
+    return run
+
+
+def recorded_kind(run: Mapping[str, Any]) -> Kind | None:
+    """The kind that a run record names, or None where it names none of ours."""
+    return next((kind for kind in get_args(Kind) if kind == run.get("kind")), None)
 
 
 def _check_folder(folder: Path) -> None:
@@ -201,6 +262,8 @@ def _check_folder(folder: Path) -> None:
             raise EmigbenchError(
                 f"{folder} holds {quoted(child.name)}, which is no part of a submission ({', '.join(FILES)})."
             )
+        if child.name == UNFINISHED and not child.is_dir():
+            raise EmigbenchError(f"{child} is no folder of an unfinished run; take it away.")
 
 
 class _Unit(BaseModel):
@@ -217,6 +280,8 @@ class _Unit(BaseModel):
 
 
 class _Dataset(BaseModel):
+    name: str | None = None
+    version: str | None = None
     sha256: str
 
 
@@ -235,25 +300,30 @@ class _Run(BaseModel):
     hardware: dict[str, str | int] = {}
 
 
-def _read_run(file: Path, predictions: str, labels: Labels) -> Mapping[str, Any]:
+def _read_run(file: Path, labels: Labels) -> Mapping[str, Any]:
+    """A run record of this dataset."""
     run = _parse_run(file)
     try:
         checked = _Run.model_validate(run)
     except ValidationError as error:
         raise EmigbenchError(f"{file} is not a run record: {_first_fault(error)}; {_WHO_WRITES_RUNS}.") from error
-    digest, found = checked.predictions_sha256, predictions_hash(predictions.splitlines())
+    for key, said in checked.dataset.model_dump(exclude_none=True).items():
+        if said != labels.identity[key]:
+            raise EmigbenchError(
+                f"{file} was made on another dataset ({key} {quoted(said[:12])}, that of {labels.name} "
+                f"{labels.version} is {quoted(labels.identity[key][:12])}); evaluate again."
+            )
+    return run
+
+
+def _check_whose(run: Mapping[str, Any], predictions: str, file: Path) -> None:
+    """Make sure that a run record belongs to the text of some predictions."""
+    digest, found = run["predictions_sha256"], predictions_hash(predictions.splitlines())
     if digest != found:
         raise EmigbenchError(
             f"{file} belongs to other predictions (sha256 {quoted(digest[:12])}, {PREDICTIONS_FILE} has "
             f"{found[:12]}…); {_WHO_WRITES_RUNS}."
         )
-    dataset = checked.dataset.sha256
-    if dataset != labels.sha256:
-        raise EmigbenchError(
-            f"{file} was made on another dataset (sha256 {quoted(dataset[:12])}, {labels.name} {labels.version} has "
-            f"{labels.sha256[:12]}…); evaluate again."
-        )
-    return run
 
 
 _WHO_WRITES_RUNS = "emigbench evaluate or init-submission writes one"

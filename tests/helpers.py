@@ -58,7 +58,7 @@ def csv_lines(labels=SPINELS, split="official", value="0.5"):
 
 def write_submission(folder: Path, values=0.5, labels=FULL, card=None, split="official") -> Path:
     """A valid submission in `folder/<slug>`; `values` is one barrier, or id -> barrier."""
-    card = CARD | (card or {})
+    card = CARD | {"name": (card or {}).get("slug", CARD["name"])} | (card or {})
     target = folder / card["slug"]
     target.mkdir(parents=True)
     (target / "submission.yaml").write_text(yaml.safe_dump(card, allow_unicode=True), encoding="utf-8")

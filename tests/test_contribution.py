@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import CARD, FULL, one_sentence, run, write_submission
+from helpers import CARD, FULL, SPINELS, one_sentence, run, write_submission
 
 from emigbench import EmigbenchError, contribution, splits, submission
 from emigbench.submission import Card, read, read_card
@@ -54,10 +54,30 @@ def test_a_run_becomes_a_valid_folder(tmp_path):
     (source / "submission.yaml").unlink()
     record = json.loads((source / "run.json").read_text()) | {"kind": "floor", "hardware": {"cores": 3}}
     (source / "run.json").write_text(json.dumps(record))
-    folder = contribution.start(tmp_path, "mine", FULL, {}, run_folder=source)
-    found = read(folder, FULL)
+    done = run("init-submission", "mine", "--run", source, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path / "submissions" / "mine", FULL)
     assert found.card.kind == "floor"
     assert found.run["hardware"] == {"cores": 3}
+    folder = contribution.start(tmp_path, "other", FULL, {"kind": "hybrid"}, run_folder=source)
+    assert read(folder, FULL).card.kind == "hybrid"
+
+
+def test_a_run_on_the_spinels_is_none_for_the_leaderboard(tmp_path):
+    source = write_submission(tmp_path / "in", labels=SPINELS)
+    done = run("init-submission", "mine", "--run", source, "--dataset", "spinels", "--kind", "floor", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "on spinels cannot be submitted: the leaderboard is of full." in done.stderr
+    assert "emigbench submit" not in done.stderr
+    assert "another dataset" in refused(run("submit", tmp_path / "submissions" / "mine"))
+
+
+def test_more_seeds_than_are_taken_are_refused_before_anything_is_written(tmp_path):
+    ids = splits.held_out(FULL, "official")
+    rows = [f"{seed},{path_id},0.5" for seed in range(21) for path_id in ids]
+    (tmp_path / "seeds.csv").write_text("\n".join(["seed,id,e_m_ev", *rows]))
+    assert "has 21 seeds on split official" in refused(run("init-submission", "a", "--from", "seeds.csv", cwd=tmp_path))
+    assert not (tmp_path / "submissions").exists()
 
 
 def test_the_template_explains_every_key_from_the_schema(tmp_path):
@@ -79,7 +99,7 @@ def test_the_template_explains_every_key_from_the_schema(tmp_path):
     [
         (["../up"], "cannot be a slug"),
         (["Caps"], "cannot be a slug"),
-        (["con"], "cannot be a slug"),
+        (["con"], "'con' is a reserved name"),
         (["a-model"], "there already"),
         (["new", "--kind", "magic"], "'kind'"),
         (["new", "--from", "absent.csv"], "There is no file absent.csv"),
@@ -109,7 +129,7 @@ def test_what_is_empty_is_as_if_it_were_not_there(tmp_path):
 
 @pytest.fixture
 def board(tmp_path):
-    for slug, value in (("low", 0.3), ("middle", 0.6), ("middling", 0.61), ("silly", 5)):
+    for slug, value in (("low", 0.59), ("middle", 0.6), ("middling", 0.61), ("silly", 5)):
         write_submission(tmp_path / "submissions", value, card={"slug": slug, "name": f"Model {slug}"})
     return tmp_path / "submissions"
 
@@ -119,8 +139,7 @@ def test_submit_shows_the_row_and_the_commands(board):
     assert done.returncode == 0, done.stderr
     assert re.search(r"\| 1–[234] of 4 +\| Model middle +\| 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", done.stdout)
     (tied,) = re.findall(r"^Not told apart from .*$", done.stdout, re.MULTILINE)
-    assert "Model middling" in tied
-    assert "Model silly" not in tied
+    assert set(tied.partition(": ")[2].removesuffix(".").split("; ")) == {"Model low", "Model middling"}
     assert "git add submissions/middle\n" in done.stdout
 
 
@@ -140,6 +159,28 @@ def test_submit_alone_and_beside_a_broken_one(board, tmp_path):
     alone = run("submit", write_submission(tmp_path / "alone"))
     assert "| 1–1 of 1 " in alone.stdout
     assert "Not told apart" not in alone.stdout
+    assert f"There is no other row in {tmp_path / 'alone'}; say where they are with --submissions.\n" in alone.stderr
+
+
+@pytest.mark.parametrize("command", ["validate", "submit"])
+def test_labels_in_place_of_predictions_are_asked_about(tmp_path, command):
+    def asked_about(slug, n_same):
+        values = {f.id: f.e_m_ev + (0.01 if k >= n_same else 0) for k, f in enumerate(held_out)}
+        done = run(command, write_submission(tmp_path, values, card={"slug": slug}))
+        assert done.returncode == 0, done.stderr
+        return [line for line in done.stderr.splitlines() if "right column" in line]
+
+    held_out = [FULL.by_id[path_id] for path_id in splits.held_out(FULL, "official")]
+    expected = "all: 60 of 60 predictions on official equal the label; is it the right column?"
+    assert asked_about("all", 60) == [expected]
+    assert asked_about("few", 29) == []
+
+
+def test_points_of_a_learning_curve_are_no_row(tmp_path):
+    done = run("submit", write_submission(tmp_path, split="official@50"))
+    assert done.returncode == 0, done.stderr
+    assert "a-model has no row on a board" in done.stderr
+    assert done.stdout.startswith("To open the pull request")
 
 
 def test_submit_of_training_paths_ranks_nobody(tmp_path):

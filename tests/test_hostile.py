@@ -104,6 +104,12 @@ def test_characters_that_cannot_be_seen_are_refused_and_named(tmp_path, key, cha
     assert character not in str(error.value)
 
 
+@pytest.mark.parametrize("character", "\u3164\u2800\u115f\u1160\uffa0\u034f\u17b4\u17b5\u180b\u180d\ufe00\ufe0f")
+def test_letters_and_marks_that_show_nothing_are_refused(tmp_path, character):
+    folder = write_submission(tmp_path, card={"name": character})
+    assert f"'name': it holds U+{ord(character):04X}" in refused(folder)
+
+
 @pytest.mark.parametrize("name", ["Müller–Lüdenscheidt", "模型 3", "ЭМ-1", "mod\u00a0el", "🔋 net"])
 def test_names_of_all_the_world_are_welcome(tmp_path, name):
     assert read(write_submission(tmp_path, card={"name": name}), FULL).card.name == name
@@ -227,6 +233,15 @@ def test_a_file_that_does_not_belong(tmp_path, name):
     assert "no part of a submission" in refused(folder)
 
 
+def test_what_an_unfinished_run_leaves_is_a_folder(tmp_path):
+    folder = write_submission(tmp_path)
+    (folder / submission.UNFINISHED).write_text("")
+    assert "no folder of an unfinished run" in refused(folder)
+    (folder / submission.UNFINISHED).unlink()
+    (folder / submission.UNFINISHED).mkdir()
+    assert read(folder, FULL)
+
+
 @pytest.mark.parametrize("name", submission.FILES)
 def test_a_pipe_is_not_waited_for(tmp_path, name):
     folder = write_submission(tmp_path)
@@ -243,6 +258,17 @@ def test_two_submissions_with_one_slug(tmp_path):
     other.rename(tmp_path / "A-MODEL")  # one folder with a-model where the file system knows no capitals
     with pytest.raises(EmigbenchError, match="'A-MODEL'"):
         leaderboard.read_entries(tmp_path, FULL)
+
+
+@pytest.mark.parametrize("name", ["EMIG-best", "emig-BEST", "EMIG\uff0dbest", "ＥＭＩＧ-best"])
+def test_two_submissions_with_one_name(tmp_path, name):
+    write_submission(tmp_path, card={"slug": "emig-best", "name": "EMIG-best"})
+    folder = write_submission(tmp_path, card={"slug": "perfect", "name": name})
+    with pytest.raises(EmigbenchError, match="perfect and emig-best have the same name"):
+        leaderboard.read_entries(tmp_path, FULL)
+    done = run("submit", folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "perfect and emig-best have the same name" in one_sentence(done.stderr.rstrip("\n"))
 
 
 # --- Size
@@ -420,6 +446,8 @@ def test_a_run_record_beyond_bounds(tmp_path, text):
         {"command": ["a"]},
         {"model": 3},
         {"dataset": {"sha256": 1}},
+        {"dataset": {"name": "<b>x", "sha256": FULL.sha256}},
+        {"dataset": {"name": "full", "version": "9.9", "sha256": FULL.sha256}},
         {"dataset": []},
         {"predictions_sha256": "<script>" * 100},
     ],

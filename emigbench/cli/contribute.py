@@ -27,6 +27,8 @@ def validate(
     for split, seeds in found.predictions.items():
         n = len(next(iter(seeds.values())))
         print(f"{found.card.slug}: {split}, {n} paths, {len(seeds)} seed(s): valid")
+    for sentence in submission.doubts(found, labels.read(dataset)):
+        print(sentence, file=sys.stderr)
 
 
 @app.command("init-submission")
@@ -68,8 +70,13 @@ def init_submission(
     )
     print(folder)
     missing = "" if from_ or run else f" Put {' and '.join(FILES[1:])} beside it: see --from and --run."
-    advice = f"Read {folder / CARD_FILE} and fill in what you know; then run emigbench submit {folder}."
+    then = f"submit {folder}" if dataset == "full" else f"validate {folder} --dataset {dataset}"
+    advice = f"Read {folder / CARD_FILE} and fill in what you know; then run emigbench {then}."
     print(advice + missing, file=sys.stderr)
+    if dataset != "full":
+        print(
+            f"A folder with predictions on {dataset} cannot be submitted: the leaderboard is of full.", file=sys.stderr
+        )
 
 
 @app.command()
@@ -96,13 +103,19 @@ def submit(
     of_dataset = labels.read("full")
     own = submission.read(folder, of_dataset)
     slug = own.card.slug
-    others, wrong = contribution.siblings(submissions or folder.resolve().parent, slug, of_dataset)
-    for sentence in wrong:
-        print(f"Left out: {on_one_line(sentence)}", file=sys.stderr)
+    beside = submissions or folder.resolve().parent
+    others, wrong = contribution.siblings(beside, slug, of_dataset)
+    submission.check_name(own.card, [other.card for other in others])
+    for sentence in [*(f"Left out: {each}" for each in wrong), *submission.doubts(own, of_dataset)]:
+        print(on_one_line(sentence), file=sys.stderr)
+    if not others and not wrong:
+        print(f"There is no other row in {beside}; say where they are with --submissions.", file=sys.stderr)
     found = contribution.standings(own, others, of_dataset)
+    if not found:
+        print(f"{slug} has no row on a board: it holds points of a learning curve alone.", file=sys.stderr)
     if as_json:
         print_json({split: standing.to_json() for split, standing in found.items()})
-    else:
+    elif found:
         print(terminal.standings(own.card.name, found))
     if missing := contribution.unstated(own.card):
         print(f"Not stated in {folder / submission.CARD_FILE}: {', '.join(missing)}.", file=sys.stderr)

@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -93,11 +94,13 @@ def read_entries(folder: Path, labels: Labels) -> list[Entry]:
     """All submissions below a folder, in the order of their slugs.
 
     Raises:
-        EmigbenchError: if there is none, or one is not valid.
+        EmigbenchError: if there is none, one is not valid, or two have the same name.
     """
     found = [submission.read(each, labels) for each in submission.folders(folder)]
     if not found:
         raise EmigbenchError(f"There is no submission in {folder}.")
+    for one, other in combinations(found, 2):
+        submission.check_name(other.card, [one.card])
     return [Entry(each.card, each.predictions, labels.name, each.run) for each in found]
 
 
@@ -108,12 +111,11 @@ def local_entry(folder: Path, labels: Labels, slug: str = "your-run") -> Entry:
         EmigbenchError: if the folder holds no valid predictions on this dataset.
     """
     run = submission.read_run(folder, labels)
-    kind: Any = run.get("kind")
     card = OwnCard(
         name=f"{run.get('model', folder.name)} (your run)",
         slug=slug,
         version="local",
-        kind=kind if kind in get_args(submission.Kind) else "–",
+        kind=submission.recorded_kind(run) or "–",
         authors=["you"],
         source=str(run.get("command", "")),
         inputs="",
@@ -168,7 +170,7 @@ def _board(scores: Sequence[tuple[Entry, Score]], labels: Labels, split: str) ->
 def to_json(found: Boards, labels: Labels) -> str:
     """The content of `results.json`."""
     content: dict[str, Any] = {
-        "dataset": {"name": labels.name, "version": labels.version, "sha256": labels.sha256},
+        "dataset": labels.identity,
         "resamples": scoring.RESAMPLES,
         "boards": {
             split: [

@@ -65,7 +65,7 @@ def _standing(name: str, split: str, standing: Standing) -> str:
         lines.append("These are paths that models were fitted to, so nobody is ranked.")
     elif standing.n_rows > 1:
         n = len(standing.tied)
-        tied = f": {', '.join(map(on_one_line, standing.tied))}" if n else ""
+        tied = f": {'; '.join(map(on_one_line, standing.tied))}" if n else ""
         lines.append(f"Not told apart from {n} of {standing.n_rows - 1} rows (5%, Holm-corrected){tied}.")
         if not math.isnan(standing.resolution):
             lines.append(
