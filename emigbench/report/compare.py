@@ -151,7 +151,7 @@ def compare(a: Contender, b: Contender, labels: Labels, split: str, metric: Metr
     if both.any() and not both.all():
         common = _meeting(metric, *comparison.on_common_ids(a, b), np.ascontiguousarray(weights[:, both]))
     return Duel(
-        dataset={"name": labels.name, "version": labels.version, "sha256": labels.sha256},
+        dataset=labels.identity,
         split=split,
         metric=metric.name,
         unit=metric.unit,

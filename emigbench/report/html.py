@@ -81,7 +81,7 @@ def index_page(entries: Sequence[Entry], boards: Boards, labels: Labels, compari
 
 
 def _dataset(labels: Labels) -> dict[str, str | int]:
-    return {"name": labels.name, "version": labels.version, "sha256": labels.sha256, "n": len(labels)}
+    return {**labels.identity, "n": len(labels)}
 
 
 def _render(template: str, **values: Any) -> str:
