@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 from emigbench.datasets import store
 from emigbench.errors import EmigbenchError, told
@@ -15,15 +16,14 @@ def predict(model: str | BarrierModel, paths: Sequence[MigrationPath], dataset: 
 
     Args:
         model: name of a model, made ready by `ready_model`; or a model that is ready.
-        paths: what to predict, each id once.
+        paths: what to predict, in a list, each id once.
         dataset: what a model without shipped weights is fitted to.
 
     Raises:
-        EmigbenchError: if there is no such model, or it fails, or gives no answer for a path.
+        EmigbenchError: if `paths` is no such list, there is no such model, it fails or gives no answer for a path.
     """
     name = model if isinstance(model, str) else type(model).__name__
-    if len({path.id for path in paths}) < len(paths):
-        raise EmigbenchError("Two paths have the same id; give each an id of its own.")
+    paths = _listed(paths)
     ready = ready_model(model, dataset) if isinstance(model, str) else model
     with told(f"Model {name!r} failed on {_ids(paths)}"):
         predictions = list(ready.predict(paths))
@@ -34,6 +34,9 @@ def predict(model: str | BarrierModel, paths: Sequence[MigrationPath], dataset: 
 
 def ready_model(spec: str, dataset: str = "full", tell: Callable[[str], None] = lambda sentence: None) -> BarrierModel:
     """A model that can predict: with the weights that it ships, or fitted to every path of a dataset.
+
+    A model that cannot answer for new paths without something else, such as a potential that has to be installed, may
+    have `check_ready(self) -> None`, which raises an EmigbenchError; it is called before a fit that may take long.
 
     Args:
         spec: as `emigbench.model.create` takes it.
@@ -50,10 +53,27 @@ def ready_model(spec: str, dataset: str = "full", tell: Callable[[str], None] = 
         elif getattr(model, "one_by_one", False):  # it learns nothing
             model.fit([], seed=0)
         else:
+            if hasattr(model, "check_ready"):
+                model.check_ready()
             data = store.load(dataset)
             tell(f"Model {spec!r} ships no weights; it is fitted to the {len(data)} paths of {data.name}.")
             model.fit(list(data), seed=0)
     return model
+
+
+def _listed(paths: Iterable[MigrationPath]) -> list[MigrationPath]:
+    """What a caller gave, after checking that it is paths, each id once."""
+    if isinstance(paths, MigrationPath):
+        raise EmigbenchError(f"Paths are given in a list, even a single one such as {paths.id}: [path].")
+    listed = list(paths)
+    if others := [type(each).__name__ for each in listed if not isinstance(each, MigrationPath)]:
+        raise EmigbenchError(
+            f"A barrier is predicted for a MigrationPath, not for a {others[0]}; emigbench.read_path makes one of two "
+            f"structure files."
+        )
+    if twice := [path_id for path_id, times in Counter(path.id for path in listed).items() if times > 1]:
+        raise EmigbenchError(f"Two paths have the id {twice[0]}; read_path takes another one as id=.")
+    return listed
 
 
 def _ids(paths: Sequence[MigrationPath]) -> str:

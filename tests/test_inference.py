@@ -17,6 +17,10 @@ class Fitted:
     def fit(self, train, *, seed): self.value = 0.001 * len(train) + seed
     def predict(self, paths): return [Prediction(p.id, self.value) for p in paths]
 
+class Unready(Fitted):
+    def check_ready(self): raise OSError("needs a potential")
+    def fit(self, train, *, seed): raise AssertionError
+
 class ZeroShot(Fitted):
     one_by_one = True
 
@@ -83,7 +87,10 @@ def test_what_goes_wrong_is_one_sentence(models):
     assert f"failed on {PATHS[0].id}" in refused(f"{models}:Raises", PATHS[:1])
     assert "failed on 3 paths: SystemExit: 0" in refused(f"{models}:Leaves", PATHS)
     assert "cannot be made ready: SystemExit: 0" in refused(f"{models}:LeavesEarly", PATHS)
-    assert "same id" in refused(f"{models}:Shipped", PATHS[:1] * 2)
+    assert f"have the id {PATHS[0].id};" in refused(f"{models}:Shipped", PATHS[:1] * 2)
+    assert "in a list" in refused(f"{models}:Shipped", PATHS[0])
+    assert "not for a str; emigbench.read_path" in refused(f"{models}:Shipped", [*PATHS, "initial.vasp"])
+    assert "cannot be made ready: OSError: needs a potential." in refused(f"{models}:Unready", PATHS)
     assert "no model" in refused("unheard-of", PATHS)
 
 

@@ -61,7 +61,26 @@ PASSED = 1.3
 it passes a site."""
 
 
-class NebCorrected:
+class _OnBands:
+    """What both models share: the bands that are known, and the potential for the others."""
+
+    kind = "hybrid"
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = available_cores() if workers is None else workers
+        self.details: dict[str, Any] = {}
+        self._bands = mattersim_bands()
+
+    def check_ready(self) -> None:
+        """Make sure that the band of a new path can be computed.
+
+        Raises:
+            EmigbenchError: if MatterSim is not installed, or its weights are not there.
+        """
+        _ = _mattersim().potential  # is made when it is asked for
+
+
+class NebCorrected(_OnBands):
     """MatterSim's NEB barrier, corrected by what two energies of the band and four facts of the path say.
 
     It learns from the training paths whose bands ship with the package. A held-out path whose band does not is
@@ -71,12 +90,8 @@ class NebCorrected:
         workers: processes for the descriptors; the model does not depend on it.
     """
 
-    kind = "hybrid"
-
     def __init__(self, workers: int | None = None) -> None:
-        self.workers = available_cores() if workers is None else workers
-        self.details: dict[str, Any] = {}
-        self._bands = mattersim_bands()
+        super().__init__(workers)
         self._correction: Correction | None = None
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
@@ -112,7 +127,7 @@ class NebCorrected:
         return predictions
 
 
-class EmigBest:
+class EmigBest(_OnBands):
     """The path forest's answer and MatterSim's NEB in one line; 90 % intervals.
 
     The line is robust (Huber, Ann. Math. Stat. 35, 73, 1964) and fitted to answers of the forest for hosts that
@@ -126,12 +141,8 @@ class EmigBest:
         workers: processes for the descriptors; the model does not depend on it.
     """
 
-    kind = "hybrid"
-
     def __init__(self, workers: int | None = None) -> None:
-        self.workers = available_cores() if workers is None else workers
-        self.details: dict[str, Any] = {}
-        self._bands = mattersim_bands()
+        super().__init__(workers)
         self._line: Line | None = None
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
@@ -140,6 +151,7 @@ class EmigBest:
         Raises:
             EmigbenchError: if too few of the paths are plain hops with a band, or they are of one material.
         """
+        self._check_known(train)
         table = descriptor_table([t.path for t in train], workers=self.workers).to_numpy()
         self._fill = medians(table)
         targets, kin = roots(train), Kin.of([t.path for t in train])
@@ -201,6 +213,12 @@ class EmigBest:
             cautions = [f"{doubt}, so {effect}" for doubt in against]
             predictions.append(prediction(path, centre + missed, spread, self._stretch[share == 1], cautions))
         return predictions
+
+    def _check_known(self, train: Sequence[LabelledPath]) -> None:
+        """Make sure that there are bands enough, before trees are grown in vain."""
+        n_known = sum((band := self._bands.known(t.path)) is not None and band.status == "ok" for t in train)
+        if n_known < FEWEST:
+            raise _too_few(n_known, len(train))
 
     def _known_columns(
         self, train: Sequence[LabelledPath], says: FloatArray, centres: FloatArray, spreads: FloatArray

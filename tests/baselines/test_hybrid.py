@@ -311,10 +311,11 @@ def refused(call, *arguments, **options):
     return one_sentence(error)
 
 
-def test_bad_input_is_one_sentence(toy_bands):
+def test_bad_input_is_one_sentence(toy_bands, monkeypatch):
     toy_bands(TRAIN, Stub)
     assert "has to be fitted" in refused(NebCorrected().predict, [HELD_OUT[0].path])
     assert "has to be fitted" in refused(EmigBest().predict, [HELD_OUT[0].path])
+    monkeypatch.setattr(models, "descriptor_table", lambda *_, **__: pytest.fail("it is known before"))
     for model in (NebCorrected, EmigBest):
         assert "Only 6 of 20 training paths" in refused(model(workers=1).fit, [*TRAIN[:6], *SPINELS[60:74]], seed=0)
     other = replace(table(TRAIN), fingerprint="others")
@@ -330,7 +331,8 @@ def test_without_the_potential_a_new_path_is_refused_and_a_known_one_is_not(toy_
     fitted = NebCorrected(workers=1)
     fitted.fit(TRAIN, seed=0)
     assert fitted.predict([SPINELS[60].path])[0].e_m > 0
-    assert "ase is not installed; pip install 'emigbench[mattersim]'" in refused(fitted.predict, [SPINELS[70].path])
+    for call in (lambda: fitted.predict([SPINELS[70].path]), NebCorrected().check_ready, EmigBest().check_ready):
+        assert "ase is not installed; pip install 'emigbench[mattersim]'" in refused(call)
 
 
 def test_an_ion_of_unknown_radius_is_predicted(toy_bands, monkeypatch):
