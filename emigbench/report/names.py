@@ -29,5 +29,5 @@ SPLIT_NOTES = {
     "material-cv": "Every path, each predicted by a model that saw no path of its framework, material or band.",
     "leave-group-out": "Every path, each predicted by a model that saw none of its structural group.",
     "leave-ion-out": "Every path, each predicted by a model that saw none of its mobile ion, but maybe its framework.",
-    splits.FITTED: "How well published models were fitted to these paths, not how good they are: nobody ranks here.",
+    splits.FITTED: "How well models fit the training paths, which is not a test: nobody ranks here.",
 }
