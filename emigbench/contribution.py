@@ -251,8 +251,7 @@ def pull_request(folder: Path, slug: str, repo_id: str) -> str:
     """
     import huggingface_hub
 
-    if huggingface_hub.get_token() is None:
-        raise EmigbenchError("There is no Hub token; run hf auth login, or set HF_TOKEN to a token that may write.")
+    transport.require_token()
     with transport.one_sentence(repo_id, "open pull requests of"):
         done = huggingface_hub.HfApi().create_commit(
             repo_id,

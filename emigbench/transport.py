@@ -41,6 +41,18 @@ def _is_transport(error: BaseException) -> bool:
     return type(error).__module__.startswith(("http", "requests"))
 
 
+def require_token() -> None:
+    """Make sure that there is a token for the Hub.
+
+    Raises:
+        EmigbenchError: if there is none.
+    """
+    import huggingface_hub
+
+    if huggingface_hub.get_token() is None:
+        raise EmigbenchError("There is no Hub token; run hf auth login, or set HF_TOKEN to a token that may write.")
+
+
 @contextmanager
 def one_sentence(repo: str, action: str) -> Iterator[None]:
     """Turn what the Hub's client raises into one sentence.

@@ -49,8 +49,7 @@ def publish(files: Mapping[str, bytes], repo: str, info: DatasetInfo, *, as_pull
     """
     import huggingface_hub
 
-    if huggingface_hub.get_token() is None:
-        raise EmigbenchError("There is no Hub token; run hf auth login, or set HF_TOKEN to a token that may write.")
+    transport.require_token()
     api = huggingface_hub.HfApi()
     with transport.one_sentence(repo, "open pull requests of" if as_pull_request else "write to"):
         if not as_pull_request:

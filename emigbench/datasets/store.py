@@ -123,8 +123,6 @@ def fetch(name: str = "full") -> Dataset:
     import filelock
 
     info = catalogue.info(name)
-    if name == "spinels":
-        return load(name)
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from emigbench.metrics import BY_NAME
 from emigbench.report.text import steady
@@ -14,13 +16,12 @@ DIGITS = {"mae": 3, "rmse": 3, "bias": 3, "median_abs_error": 3, "max_abs_error"
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure with its interval, as a table shows it; `missing` says why there is none."""
+    """A figure with its interval, as a table shows it."""
 
     value: float
     low: float
     high: float
     digits: int
-    missing: str = "–"
 
     @property
     def defined(self) -> bool:
@@ -35,7 +36,7 @@ class Cell:
     @property
     def text(self) -> str:
         """The number."""
-        return number(self.value, self.digits) if self.defined else self.missing
+        return number(self.value, self.digits) if self.defined else "–"
 
     @property
     def interval_text(self) -> str:
@@ -47,6 +48,14 @@ class Cell:
     def triple(self) -> list[float | None]:
         """Value, low, high for the script; None where undefined."""
         return [float(rounded(v)) if math.isfinite(v) else None for v in (self.value, self.low, self.high)]
+
+
+def with_interval(figure: Figure, digits: int = 3) -> str:
+    """A figure and its interval in plain characters, for Markdown and the terminal."""
+    if math.isnan(figure.value):
+        return "–"
+    value, low, high = (f"{steady(number):.{digits}f}" for number in (figure.value, figure.low, figure.high))
+    return value if math.isnan(figure.low) else f"{value} [{low}, {high}]"
 
 
 def number(value: float, digits: int) -> str:
@@ -83,3 +92,12 @@ def short(value: float) -> float | None:
 def finite(value: float | None) -> float | None:
     """None instead of what is no number."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def mapped(value: Any, convert: Callable[[float], float | None]) -> Any:
+    """A value with each float in its dicts, lists and tuples converted."""
+    if isinstance(value, float):
+        return convert(value)
+    if isinstance(value, dict):
+        return {key: mapped(item, convert) for key, item in value.items()}
+    return [mapped(item, convert) for item in value] if isinstance(value, list | tuple) else value

@@ -17,6 +17,7 @@ from emigbench.errors import EmigbenchError
 from emigbench.metrics import METRICS, Metric
 from emigbench.predictions import PREDICTIONS_FILE, read_predictions
 from emigbench.records import FloatArray
+from emigbench.report import cells
 from emigbench.statistics import Estimate
 
 CHOICES = {metric.name: metric for metric in METRICS if metric.needs == "value" and metric.interval != "none"}
@@ -89,7 +90,7 @@ class Duel:
                 content[name]["difference"]["told_apart"] = meeting.difference.told_apart
                 content[name]["difference"]["detectable"] = meeting.difference.detectable
                 del content[name]["difference"]["p_holm"]
-        return {key: _finite(value) for key, value in content.items()}
+        return {key: cells.mapped(value, cells.finite) for key, value in content.items()}
 
 
 def metric_named(name: str) -> Metric:
@@ -241,11 +242,3 @@ def _part(path_id: str, part: float, a: Contender, b: Contender, labels: Labels)
 
 def _p(p: float) -> str:
     return f"{p:.2f}" if p >= 0.095 else f"{p:.3f}" if p >= 0.0005 else f"{p:.0e}"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value

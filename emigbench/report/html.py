@@ -7,8 +7,6 @@ same inputs give the same bytes.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -69,14 +67,14 @@ def index_page(entries: Sequence[Entry], boards: Boards, labels: Labels, compari
         "index.html.jinja",
         boards=views,
         kinds=sorted({kind for view in views for kind in view.kinds}),
-        n_models=len(entries),
+        n_models=len({row.card.slug for rows in boards.values() for row in rows}),
         dataset=_dataset(labels),
         thresholds=[f"{threshold:g}" for threshold in scoring.THRESHOLDS_EV],
         resamples=scoring.RESAMPLES,
         data=index.script_data(boards),
         style=Markup(templating.asset("style.css")),
         script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_hash=templating.script_hash(script),
     )
 
 

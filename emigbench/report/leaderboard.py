@@ -14,7 +14,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 from emigbench import comparison, scoring, splits, submission
@@ -24,8 +23,9 @@ from emigbench.errors import EmigbenchError
 from emigbench.evaluation import Progress
 from emigbench.metrics import BY_NAME
 from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predictions
+from emigbench.report.cells import finite, mapped, with_interval
 from emigbench.report.text import steady
-from emigbench.scoring import Figure, Score
+from emigbench.scoring import THRESHOLDS_EV, Score
 from emigbench.submission import Card
 
 PAGE, RESULTS = "README.md", "results.json"
@@ -228,11 +228,7 @@ def _plain_difference(difference: Difference) -> dict[str, Any]:
 
 def _rounded(value: Any) -> Any:
     """Floats to 7 digits, so that files do not differ by what is the processor's. Undefined is None."""
-    if isinstance(value, float):
-        return float(f"{steady(value):.7g}") if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
+    return mapped(value, lambda number: finite(float(f"{steady(number):.7g}")))
 
 
 def to_markdown(found: Boards, labels: Labels) -> str:
@@ -271,7 +267,7 @@ _INTRODUCTIONS = {
     "cluster or material: how far a model carries to another family of structures.",
     "leave-ion-out": "All {n} paths, each predicted by a model that saw no path of its mobile ion; the same framework "
     "may have hosted another ion in train.",
-    splits.FITTED: "Published fits to the {n} training paths: how well a model was fitted, not how good it is.",
+    splits.FITTED: "The {n} training paths themselves: how well models fit them, which is not a test.",
 }
 _SUBSET_NOTE = (
     "Scenario A: another path of the material is in train; B: the same framework at another filling; C: a like "
@@ -305,10 +301,12 @@ def main_table(rows: Sequence[Row], *, ranked: bool = True) -> str:
             "Tied": row.tied,
             "Model": _escaped(row.card.name),
             "Kind": row.card.kind,
-            "MAE (eV)": _with_interval(figures["mae"]),
-            "R²": _with_interval(figures["r2"], 2),
-            "RMSE (eV)": _with_interval(figures["rmse"]),
-            "Accuracy at 0.65 eV": _with_interval(row.score.classification[0.65]["accuracy"], 2),
+            "MAE (eV)": with_interval(figures["mae"]),
+            "R²": with_interval(figures["r2"], 2),
+            "RMSE (eV)": with_interval(figures["rmse"]),
+            f"Accuracy at {THRESHOLDS_EV[0]:g} eV": with_interval(
+                row.score.classification[THRESHOLDS_EV[0]]["accuracy"], 2
+            ),
             "Coverage": f"{row.score.coverage:.1%}",
             "Seeds": _seeds(row.score),
         }
@@ -334,20 +332,13 @@ def subset_table(rows: Sequence[Row]) -> str:
     partly_covered = sizes.pop(scoring.COVERED, None) is not None
     table = []
     for row in rows:
-        parts = {name: (n, _with_interval(figures["mae"])) for name, (n, figures) in row.score.subsets.items()}
+        parts = {name: (n, with_interval(figures["mae"])) for name, (n, figures) in row.score.subsets.items()}
         line = {"Model": _escaped(row.card.name), **{f"{name} ({n})": parts[name][1] for name, n in sizes.items()}}
         if partly_covered:
             n, mae = parts.get(scoring.COVERED, (0, ""))
             line["Only paths with a value"] = f"{mae} ({n})" if n else "all of them"
         table.append(line)
     return tabulate(table, headers="keys", tablefmt="github", disable_numparse=True)
-
-
-def _with_interval(figure: Figure, digits: int = 3) -> str:
-    if np.isnan(figure.value):
-        return "–"
-    value, low, high = (f"{steady(number):.{digits}f}" for number in (figure.value, figure.low, figure.high))
-    return value if np.isnan(figure.low) else f"{value} [{low}, {high}]"
 
 
 def _escaped(text: str) -> str:

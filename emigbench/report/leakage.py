@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -83,7 +82,7 @@ class Leakage:
                 crossing.kind: {
                     "forbidden": crossing.forbidden,
                     "paths": {path_id: list(others) for path_id, others in crossing.paths.items()},
-                    "scores": {each.slug: _plain(asdict(each)) for each in crossing.scores},
+                    "scores": {each.slug: cells.mapped(asdict(each), cells.finite) for each in crossing.scores},
                 }
                 for crossing in self.crossings
             },
@@ -155,12 +154,6 @@ def _difference(model: Contender, inside: Any) -> Figure:
 
 def _mean(model: Contender, metric: str) -> float:
     return float(np.mean([BY_NAME[metric](sample) for sample in model.samples]))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 # --- Markdown

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
 from dataclasses import dataclass
 from functools import cache
@@ -292,6 +290,6 @@ def html(path: MigrationPath, record: Record) -> str:
             text=in_words(record),
             data=data,
             script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            script_hash=templating.script_hash(script),
         )
     )

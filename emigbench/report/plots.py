@@ -10,6 +10,8 @@ from emigbench.report.text import steady
 
 STRIP_END = 1.0
 """eV; strips of errors end here, and what is larger stands at the end."""
+STRIP_WIDTH, STRIP_MARGIN = 160, 4
+"""Of the drawing that the template of a model's page holds the dots in."""
 
 
 def at(value: float, scale: tuple[float, float]) -> str:
@@ -35,19 +37,18 @@ def _round_up(value: float) -> float:
     return next(float(f"{step * size:.6g}") for step in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if step * size >= value)
 
 
-def strip(errors: Iterable[float], width: int = 160, margin: int = 4) -> str:
+def strip(errors: Iterable[float]) -> str:
     """An SVG path with a round dot (a line of no length) for each absolute error."""
-    places = (_place(error, width, margin) for error in errors)
-    return "".join(f"M{place:.0f} 7h0" for place in sorted(places))
+    return "".join(f"M{place:.0f} 7h0" for place in sorted(map(_place, errors)))
 
 
-def strip_at(error: float, width: int = 160, margin: int = 4) -> str:
+def strip_at(error: float) -> str:
     """Where an absolute error stands on a strip."""
-    return f"{_place(error, width, margin):.1f}"
+    return f"{_place(error):.1f}"
 
 
-def _place(error: float, width: int, margin: int) -> float:
-    return steady(margin + min(abs(error), STRIP_END) / STRIP_END * (width - 2 * margin))
+def _place(error: float) -> float:
+    return steady(STRIP_MARGIN + min(abs(error), STRIP_END) / STRIP_END * (STRIP_WIDTH - 2 * STRIP_MARGIN))
 
 
 def shade(difference: float, scale: float) -> int:

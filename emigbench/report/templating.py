@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -26,3 +28,8 @@ def environment() -> Environment:
 def asset(name: str) -> str:
     """The text of a script or style sheet of the pages."""
     return (resources.files("emigbench.report") / "assets" / name).read_text(encoding="utf-8")
+
+
+def script_hash(script: str) -> str:
+    """What a content security policy names a script by that stands in the page: its sha256 in base 64."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from emigbench.errors import on_one_line
-from emigbench.report.cells import label
+from emigbench.report.cells import label, with_interval
 from emigbench.scoring import THRESHOLDS_EV, Figure, Score
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def _standing(name: str, split: str, standing: Standing) -> str:
     score, threshold = standing.score, THRESHOLDS_EV[0]
     row = {
         "Model": on_one_line(name),
-        "MAE (eV)": _with_interval(score.metrics["mae"], 3),
-        "R²": _with_interval(score.metrics["r2"], 2),
-        f"Accuracy at {threshold:g} eV": _with_interval(score.classification[threshold]["accuracy"], 2),
+        "MAE (eV)": with_interval(score.metrics["mae"], 3),
+        "R²": with_interval(score.metrics["r2"], 2),
+        f"Accuracy at {threshold:g} eV": with_interval(score.classification[threshold]["accuracy"], 2),
         "Coverage": f"{score.coverage:.1%}",
         "Seeds": len(score.seeds),
     }
@@ -72,14 +72,6 @@ def _standing(name: str, split: str, standing: Standing) -> str:
                 f"Two models that differ by less than about {standing.resolution:.2f} eV mostly look alike here."
             )
     return "\n".join(lines) + "\n"
-
-
-def _with_interval(figure: Figure, digits: int) -> str:
-    if math.isnan(figure.value):
-        return "–"
-    if math.isnan(figure.low):
-        return f"{figure.value:.{digits}f}"
-    return f"{figure.value:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
 
 
 def _lines(figures: Mapping[str, Figure], n_pairs: int, indent: str = "") -> list[list[str]]:
