@@ -5,27 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Executor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from emigbench.answer import cautions, nearest_known
 from emigbench.errors import EmigbenchError, in_words
-from emigbench.hops.files import elements, read
+from emigbench.hops.files import Crystal, elements, read
 from emigbench.hops.paths import reduced_formula
 from emigbench.hops.percolation import percolation_barriers
-from emigbench.hops.vacancies import primitive, vacancy_hops, vacancy_path
+from emigbench.hops.vacancies import VacancyHop, primitive, vacancy_hops, vacancy_path
 from emigbench.inference import predict, ready_model
 from emigbench.model import create
-from emigbench.records import FloatArray, MigrationPath
+from emigbench.records import FloatArray, MigrationPath, Prediction, Status
 from emigbench.storage import sha256_of, write_text
 from emigbench.workers import WorkerDiedError
 
 UNFINISHED = ".unfinished"
 PLAN_FILE = "plan.json"
+RESULTS = ("structures.csv", "hops.csv", "index.html")
+"""Names of the files that a screening ends in, and that a later one takes for no structures."""
+OF_THE_CELL = frozenset({"band_leaves_cell"})
+"""Flags that say where a cell is cut; in a screening nobody chose that."""
+INSIDE = 1e-6
+"""Fractional coordinates that are outside of a cell by no more than this are inside but for rounding."""
+Place = tuple[float, float, float]
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a finished file, how many are done, and how many there are."""
@@ -54,24 +63,26 @@ class HopBarrier:
 
     Attributes:
         id: name of the file and number of the hop, shortest first.
-        start: fractional coordinates of the initial site in the cell of the file.
-        end: those of the final site.
+        start: fractional coordinates of the initial site, inside the cell of the file.
+        end: those of the final site, which may be that of a neighbouring cell.
         length: Å.
         multiplicity: number of equivalent hops in the primitive cell.
         e_m: eV; None where the model failed.
         low: lower end of the 90% interval in eV, if the model gives one.
         high: upper end.
-        cautions: why the model may be outside of its range.
+        status: of the prediction: "ok", "not_converged" or "failed".
+        cautions: why to doubt the barrier, each a sentence.
     """
 
     id: str
-    start: tuple[float, float, float]
-    end: tuple[float, float, float]
+    start: Place
+    end: Place
     length: float
     multiplicity: int
     e_m: float | None
     low: float | None
     high: float | None
+    status: Status
     cautions: tuple[str, ...]
 
 
@@ -98,6 +109,11 @@ class Screened:
     error: str = ""
 
     @property
+    def n_failed(self) -> int:
+        """How many hops the model failed on; endless paths are sought without them."""
+        return sum(hop.status == "failed" for hop in self.hops)
+
+    @property
     def lowest(self) -> float | None:
         """The lowest barrier of all hops in eV, None without one."""
         return min((hop.e_m for hop in self.hops if hop.e_m is not None), default=None)
@@ -121,7 +137,8 @@ def screen(
 
     The result of a file is kept in `out/.unfinished` as soon as it is there; with `resume` a run that was stopped
     goes on after them. A file that cannot be used is one of the results, with the reason. Files that begin with
-    a dot are passed over. When all is done, `out` is the caller's to write to, and `forget` drops what is kept.
+    a dot are passed over, and so is what earlier screenings wrote. When all is done, `out` is the caller's to write
+    to, and `forget` drops what is kept.
 
     Args:
         folder: with structure files of any format that `emigbench.hops.files` reads.
@@ -174,11 +191,14 @@ def screen_file(folder: Path, file: str, plan: Plan) -> Screened:
     model = _ready(plan.model, plan.dataset)
     digest = _sha256(folder / file)
     try:
-        given = read(folder / file)[-1]
+        given = _last(read(folder / file))
         crystal = primitive(given)
         hops = vacancy_hops(crystal, plan.ion, plan.max_hop)
         paths = [vacancy_path(crystal, hop, f"{file}#{number}") for number, hop in enumerate(hops, start=1)]
         predictions = predict(model, paths)
+        if all(p.e_m is None for p in predictions):
+            which = "its only hop" if len(hops) == 1 else f"all {len(hops)} hops"
+            raise EmigbenchError(f"{file}: the model failed on {which}.")
     except EmigbenchError as error:
         return Screened(file, digest, error=str(error).replace(str(folder / file), file))
     except Exception as error:  # one bad file never stops the others
@@ -190,18 +210,7 @@ def screen_file(folder: Path, file: str, plan: Plan) -> Screened:
         formula=reduced_formula(given.species),
         n_atoms=len(given),
         hops=tuple(
-            HopBarrier(
-                id=p.id,
-                start=_in_cell(path, 0, given.lattice),
-                end=_in_cell(path, -1, given.lattice),
-                length=hop.length,
-                multiplicity=len(hop.equivalents),
-                e_m=p.e_m,
-                low=p.low,
-                high=p.high,
-                cautions=p.cautions,
-            )
-            for p, hop, path in zip(predictions, hops, paths, strict=True)
+            _hop_barrier(path, p, given.lattice, hop) for p, hop, path in zip(predictions, hops, paths, strict=True)
         ),
         percolation=percolation_barriers((e_m, edge) for e_m, edge in barriers if e_m is not None),
     )
@@ -212,9 +221,43 @@ def forget(out: Path) -> None:
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
 
 
-def _in_cell(path: MigrationPath, image: int, lattice: FloatArray) -> tuple[float, float, float]:
-    x, y, z = (path.band_frac_coords[image] @ path.lattice @ np.linalg.inv(lattice)).tolist()
-    return x, y, z
+def _last(crystals: Sequence[Crystal]) -> Crystal:
+    """The last frame of a trajectory, or the only one.
+
+    Raises:
+        EmigbenchError: if the frames are of different composition.
+    """
+    last = crystals[-1]
+    if any(Counter(each.species) != Counter(last.species) for each in crystals):
+        raise EmigbenchError(
+            f"{last.name} holds {len(crystals)} structures of different composition; put each in a file of its own."
+        )
+    return last
+
+
+def _hop_barrier(path: MigrationPath, prediction: Prediction, lattice: FloatArray, hop: VacancyHop) -> HopBarrier:
+    """What is told of a hop; `lattice` is that of the file."""
+    start, end = _in_cell(path, lattice)
+    told = replace(path, flags=tuple(flag for flag in path.flags if flag not in OF_THE_CELL))
+    return HopBarrier(
+        id=path.id,
+        start=start,
+        end=end,
+        length=hop.length,
+        multiplicity=len(hop.equivalents),
+        e_m=prediction.e_m,
+        low=prediction.low,
+        high=prediction.high,
+        status=prediction.status,
+        cautions=cautions(told, prediction, nearest_known(path, 1)),
+    )
+
+
+def _in_cell(path: MigrationPath, lattice: FloatArray) -> tuple[Place, Place]:
+    """Both ends of a hop in fractions of another cell, the first inside of it."""
+    ends = path.band_frac_coords[[0, -1]] @ path.lattice @ np.linalg.inv(lattice)
+    (x, y, z), (u, v, w) = (ends - np.floor(ends[0] + INSIDE)).tolist()
+    return (x, y, z), (u, v, w)
 
 
 _ready = cache(ready_model)  # once in each process
@@ -241,17 +284,25 @@ def _run(folder: Path, files: Sequence[str], plan: Plan, executor: Executor | No
 
 def _files(folder: Path, out: Path) -> list[str]:
     """The files below a folder, without hidden ones and without results."""
+    if folder.is_file():
+        raise EmigbenchError(f"{folder} is a file; name the folder that it is in.")
     if not folder.is_dir():
         raise EmigbenchError(f"There is no folder {folder}.")
-    found = [
+    found = {
         file.relative_to(folder)
         for file in folder.rglob("*")
         if file.is_file() and not file.resolve().is_relative_to(out.resolve())
-    ]
-    names = sorted(file.as_posix() for file in found if not any(part.startswith(".") for part in file.parts))
+    }
+    results = {file for file in found if file.name in RESULTS and _has_results(file.parent, found)}
+    names = sorted(file.as_posix() for file in found - results if not any(part.startswith(".") for part in file.parts))
     if not names:
         raise EmigbenchError(f"{folder} holds no files.")
     return names
+
+
+def _has_results(folder: Path, files: Set[Path]) -> bool:
+    """Whether a folder holds what an earlier screening wrote."""
+    return all(folder / name in files for name in RESULTS)
 
 
 def _sha256(file: Path) -> str:

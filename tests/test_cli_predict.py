@@ -67,6 +67,8 @@ def test_what_was_understood_and_what_is_answered(call, model, ends):
         assert part in flat
     assert "Far from anything known." in flat
     assert PATH.id in flat  # the nearest known path is this one
+    _, out, _ = call("predict", model, *ends, "--temperature", "1")
+    assert "under 10⁻³⁰⁰ cm²/s" in " ".join(out.split())
 
 
 def test_json_is_all_of_stdout(call, model, ends):

@@ -8,12 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import one_sentence
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
-from emigbench import EmigbenchError, screening
+from emigbench import EmigbenchError, load, screening
 from emigbench.report import screening as report
 from emigbench.screening import Plan, Screened, screen
 from emigbench.workers import WorkerDiedError, processes
@@ -39,6 +40,13 @@ class Broken(Length):
 
 class Fails(Length):
     def predict(self, paths): return [Prediction(p.id, None, status="failed") for p in paths]
+
+class ShortOnly(Length):
+    "Fails on hops of more than 4.5 Å, and does not trust others."
+    def predict(self, paths):
+        short = [p.hop_length < 4.5 for p in paths]
+        answers = {True: (-0.1, "not_converged"), False: (None, "failed")}
+        return [Prediction(p.id, answers[s][0], status=answers[s][1]) for p, s in zip(paths, short, strict=True)]
 """
 
 
@@ -167,6 +175,7 @@ def test_workers_in_another_folder_find_the_files(folder, monkeypatch):
 def test_what_is_wrong_with_the_whole_is_one_sentence(folder):
     out = folder.parent / "out"
     assert "no folder" in refused(folder / "nothing", plan_of(folder), out)
+    assert "is a file" in refused(folder / "b.cif", plan_of(folder), out)
     assert "no element 'Xx'" in refused(folder, plan_of(folder, ion="Xx"), out)
     assert "no model" in refused(folder, plan_of(folder, model="unheard-of"), out)
     assert "no weights" in refused(folder, plan_of(folder, "Broken"), out)
@@ -177,10 +186,80 @@ def test_what_is_wrong_with_the_whole_is_one_sentence(folder):
     assert "not empty" in refused(folder, plan_of(folder), folder.parent / "full")
 
 
-def test_a_model_that_fails_on_all_hops_gives_no_barrier(folder):
+def test_a_model_that_fails_on_all_hops_of_a_file_gives_nothing(folder):
     found = screen(folder, plan_of(folder, "Fails"), folder.parent / "out")
-    assert all(each.lowest is None and each.percolation == (None, None, None) for each in found)
-    assert all(not each.error for each in found)
+    assert [each.error for each in found] == [f"{each.file}: the model failed on its only hop." for each in found]
+
+
+def test_hops_that_failed_or_did_not_converge_are_told(folder):
+    for file in ("b.cif", "a.vasp", "more/c.json"):
+        (folder / file).unlink()
+    simple = Structure(Lattice.cubic(4), ["Li", "Cl"], [[0.999999999, 0, 0], [0.5, 0.5, 0.5]])
+    simple.to(folder / "simple.cif")
+    plan = plan_of(folder, "ShortOnly", max_hop=6.0)
+    (found,) = screen(folder, plan, folder.parent / "out")
+    assert [hop.status for hop in found.hops] == ["not_converged", "failed"]
+    assert found.n_failed == 1
+    files = report.files([found], plan, threshold=0.0)  # no barrier is positive
+    assert next(csv.DictReader(io.StringIO(files["structures.csv"])))["n_failed"] == "1"
+    first, second = csv.DictReader(io.StringIO(files["hops.csv"]))
+    assert (first["status"], second["status"]) == ("not_converged", "failed")
+    assert (first["from"], first["e_m_ev"]) == ("0.00000 0.00000 0.00000", "-0.1000")
+    assert "does not trust this value" in first["cautions"]
+    assert ".;" not in first["cautions"]
+    assert "1 of 2 hops failed: the barriers of endless paths may be too high" in files["index.html"]
+    assert "2 (1 failed)" in report.table([found])
+    assert "Where hops failed" in report.table([found])
+
+
+def test_cautions_are_those_of_a_single_prediction_but_for_how_the_cell_is_cut(folder):
+    """The shortest hop of a filled spinel is one of the dataset."""
+    path = next(entry.path for entry in load("spinels") if entry.path.mobile_ion in entry.path.host_species)
+    filled = np.vstack([path.band_frac_coords[[0, -1]], path.host_frac_coords])
+    (folder.parent / "spinel").mkdir()
+    Structure(path.lattice, [path.mobile_ion] * 2 + list(path.host_species), filled).to(
+        folder.parent / "spinel" / "known.cif"
+    )
+    plan = plan_of(folder, ion=path.mobile_ion, max_hop=6.5)
+    (found,) = screen(folder.parent / "spinel", plan, folder.parent / "out")
+    said = " ".join(caution for hop in found.hops for caution in hop.cautions)
+    assert "knows the answer" in said
+    assert "as near as the one taken" in said
+    assert "leaves the cell" not in said
+
+
+def test_of_a_trajectory_the_last_frame_counts_and_a_collection_is_refused(folder):
+    pytest.importorskip("ase")
+    from ase.io import write
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    one, two, other = (
+        AseAtomsAdaptor.get_atoms(rock_salt(anion, a), msonable=False)
+        for anion, a in (("F", 4.0), ("F", 4.1), ("Cl", 5.1))
+    )
+    write(folder / "relaxed.extxyz", [one, two])
+    write(folder / "several.extxyz", [one, other])
+    found = {each.file: each for each in screen(folder, plan_of(folder), folder.parent / "out")}
+    assert found["relaxed.extxyz"].hops[0].length == pytest.approx(4.1 / 2**0.5)
+    assert "several.extxyz holds 2 structures of different composition" in one_sentence(found["several.extxyz"].error)
+
+
+def test_ends_are_told_inside_the_cell_of_the_file(folder):
+    for each in screen(folder, plan_of(folder), folder.parent / "out"):
+        for hop in each.hops:
+            assert all(-1e-5 < x < 1 for x in hop.start)
+            step = np.array(hop.end) - hop.start
+            assert np.linalg.norm(step) * hop.length == pytest.approx(hop.length / 2**0.5)  # of a cubic cell
+
+
+def test_what_an_earlier_screening_wrote_is_no_structure(folder):
+    plan = plan_of(folder)
+    found = screen(folder, plan, folder / "runs" / "one")
+    for name, text in report.files(found, plan, 0.65).items():
+        (folder / "runs" / "one" / name).write_text(text)
+    screening.forget(folder / "runs" / "one")
+    (folder / "hops.csv").write_text("no result: it stands alone")
+    assert len(screen(folder, plan, folder / "runs" / "two")) == len(found) + 1
 
 
 # --- What is written

@@ -47,14 +47,14 @@ def predict(
     Examples:
         emigbench predict path-forest initial.vasp final.vasp --temperature 330
 
-        emigbench predict nearest-hop initial.cif final.cif --ion Li --dataset spinels --json
+        emigbench predict nearest-hop initial.cif final.cif --group SPINEL --dataset spinels --json
     """
     from emigbench import answer as answers
     from emigbench.hops import hop as hops
     from emigbench.inference import predict as predict_paths
     from emigbench.inference import ready_model
 
-    hop = hops.read_hop(initial, final, ion=ion, site=site, group=_known_group(group))
+    hop = hops.read_hop(initial, final, ion=ion, site=site, group=group)
     (prediction,) = predict_paths(ready_model(model, dataset, tell=_say), [hop.path])
     if prediction.e_m is None:
         raise EmigbenchError(f"Model {model!r} failed on this path and gives no barrier.")
@@ -85,7 +85,9 @@ def screen(
     """Predict all vacancy hops of an ion in many structures, and rank these by the barrier of an endless path.
 
     Every site of the ion must be occupied in the files: each hop then goes into one that is left empty. Files that
-    cannot be used are listed with the reason. With --dask, the workers need the folder at the same place.
+    cannot be used are listed with the reason. Of a file with several frames the last is taken, as of a relaxation;
+    structures of different composition belong in files of their own. With --dask, the workers need the folder at the
+    same place.
 
     Examples:
         emigbench screen structures --ion Li --workers 4
@@ -115,17 +117,3 @@ def screen(
 
 def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr)
-
-
-def _known_group(group: str) -> str:
-    """The group as the dataset writes it.
-
-    Raises:
-        EmigbenchError: if the dataset has no such group.
-    """
-    from emigbench.datasets import labels
-
-    known = sorted({facts.structural_group for facts in labels.read("full")})
-    if group and group.upper() not in known:
-        raise EmigbenchError(f"There is no structural group {group!r}; there are {', '.join(known)}.")
-    return group.upper()

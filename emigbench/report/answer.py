@@ -8,6 +8,9 @@ from emigbench.answer import ATTEMPT_FREQUENCY_HZ, Answer
 from emigbench.errors import on_one_line
 from emigbench.hops.hop import Hop
 
+LEAST = 1e-300
+"""Smaller numbers are soon no numbers for a computer."""
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
@@ -107,6 +110,8 @@ def _percent(chance: float) -> str:
 
 def _power(value: float) -> str:
     """A number in powers of ten: 3.2e-9 as 3.2 × 10⁻⁹."""
+    if value < LEAST:
+        return f"under {_power(LEAST)}"
     digits, _, exponent = f"{value:.1e}".partition("e")
     power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return f"10{power}" if digits == "1.0" else f"{digits} × 10{power}"

@@ -10,11 +10,10 @@ from typing import Any
 from emigbench.errors import on_one_line
 from emigbench.report import templating
 from emigbench.report.text import clean
-from emigbench.screening import Plan, Screened
+from emigbench.screening import RESULTS, Place, Plan, Screened
 
-STRUCTURES = "structures.csv"
-HOPS = "hops.csv"
-PAGE = "index.html"
+STRUCTURES, HOPS, PAGE = RESULTS
+WITHOUT_FAILED = "the barriers of endless paths may be too high, or missing"
 
 
 def files(found: Sequence[Screened], plan: Plan, threshold: float) -> dict[str, str]:
@@ -30,7 +29,7 @@ def files(found: Sequence[Screened], plan: Plan, threshold: float) -> dict[str, 
 
 def structures_csv(found: Iterable[Screened]) -> str:
     """One row a structure, in the order given."""
-    header = ["rank", "file", "formula", "n_atoms", "n_hops", "percolation_1d_ev", "percolation_2d_ev"]
+    header = ["rank", "file", "formula", "n_atoms", "n_hops", "n_failed", "percolation_1d_ev", "percolation_2d_ev"]
     header += ["percolation_3d_ev", "lowest_barrier_ev", "error"]
     rows = [
         [
@@ -39,6 +38,7 @@ def structures_csv(found: Iterable[Screened]) -> str:
             each.formula,
             each.n_atoms or "",
             len(each.hops),
+            each.n_failed,
             *(_number(barrier) for barrier in each.percolation),
             _number(each.lowest),
             each.error,
@@ -55,18 +55,20 @@ def hops_csv(found: Iterable[Screened]) -> str:
         [
             hop.id,
             each.file,
-            *(" ".join(f"{x:.5f}" for x in place) for place in (hop.start, hop.end)),
+            _place(hop.start),
+            _place(hop.end),
             _number(hop.length),
             hop.multiplicity,
             _number(hop.e_m),
             _number(hop.low),
             _number(hop.high),
-            " ".join(hop.cautions),
+            hop.status,
+            "; ".join(caution.removesuffix(".") for caution in hop.cautions),
         ]
         for each in found
         for hop in each.hops
     ]
-    return _csv([*header, "cautions"], rows)
+    return _csv([*header, "status", "cautions"], rows)
 
 
 def page(found: Sequence[Screened], plan: Plan, threshold: float) -> str:
@@ -74,7 +76,7 @@ def page(found: Sequence[Screened], plan: Plan, threshold: float) -> str:
     from markupsafe import Markup
 
     environment = templating.environment()
-    environment.filters |= {"ev": _ev, "clean": clean}
+    environment.filters |= {"ev": _ev, "clean": clean, "doubts": _doubts}
     good = [each for each in found if not each.error]
     barriers = [hop.e_m for each in good for hop in each.hops if hop.e_m is not None]
     style = templating.asset("style.css")
@@ -83,7 +85,7 @@ def page(found: Sequence[Screened], plan: Plan, threshold: float) -> str:
         unusable=[each for each in found if each.error],
         plan=plan,
         threshold=threshold,
-        end=max([1.2 * threshold, *(min(barrier, 3.0) for barrier in barriers)]),
+        end=max([1.2 * threshold, *(min(barrier, 3.0) for barrier in barriers)]) or 1.0,
         style=Markup(style),
     )
 
@@ -94,16 +96,35 @@ def table(found: Sequence[Screened], most: int = 20) -> str:
 
     good = [each for each in found if not each.error]
     rows = [
-        [rank, on_one_line(each.file), each.formula, len(each.hops), *map(_ev, (*each.percolation, each.lowest))]
+        [rank, on_one_line(each.file), each.formula, _n_hops(each), *map(_ev, (*each.percolation, each.lowest))]
         for rank, each in enumerate(good[:most], start=1)
     ]
     headers = ["", "structure", "formula", "hops", "1D (eV)", "2D (eV)", "3D (eV)", "lowest (eV)"]
     rest = f"… and {len(good) - most} more.\n" if len(good) > most else ""
-    return f"{tabulate(rows, headers=headers, disable_numparse=True, stralign='right')}\n{rest}" if rows else ""
+    failed = f"Where hops failed, {WITHOUT_FAILED}.\n" if any(each.n_failed for each in good) else ""
+    return f"{tabulate(rows, headers=headers, disable_numparse=True, stralign='right')}\n{rest}{failed}" if rows else ""
+
+
+def _n_hops(each: Screened) -> str:
+    return f"{len(each.hops)}{f' ({each.n_failed} failed)' if each.n_failed else ''}"
+
+
+def _doubts(each: Screened) -> list[str]:
+    """What a reader should know about the hops of a structure, each a few words."""
+    found = []
+    if each.n_failed:
+        found.append(f"{each.n_failed} of {len(each.hops)} hops failed: {WITHOUT_FAILED}.")
+    if doubted := [hop for hop in each.hops if hop.cautions]:
+        found.append(f"{len(doubted)} of {len(each.hops)} hops, such as: {doubted[0].cautions[0]}")
+    return found
 
 
 def _ev(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
+
+
+def _place(coords: Place) -> str:
+    return " ".join(f"{round(x, 5) + 0.0:.5f}" for x in coords)  # -0.0 + 0.0 is 0.0
 
 
 def _number(value: float | None) -> str:
