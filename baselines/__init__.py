@@ -1,1 +1,1 @@
-"""Models that serve as references. They use only the public API of emigbench."""
+"""Models that serve as references. They depend on emigbench, never the reverse."""

@@ -7,17 +7,14 @@ universal potentials (Bheemaguli, Xiao, Sai Gautam, DOI 10.1039/d5dd00534e). The
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from emigbench import Prediction, load_labels, provenance
-from emigbench.datasets.hashing import predictions_hash
-from emigbench.predictions import PREDICTIONS_FILE, grouped, write_predictions
-from emigbench.storage import write_text
+from emigbench import Prediction, load_labels, submission
+from emigbench.predictions import grouped
 
 TRAIN_SHEET, TEST_SHEET, ALL_SHEET = "TRAINING-PREDICTIONS", "TEST-PREDICTIONS-BEST-MODEL", "COMPLETE-TABUATION"
 BARRIER = "barrier_max_minus_min_ev"
@@ -59,15 +56,7 @@ def write(folder: Path, splits: Splits, source: str) -> None:
         for split, values in splits.items()
         for path_id, value in values.items()
     ]
-    file = folder / PREDICTIONS_FILE
-    write_predictions(grouped(rows, labels, folder.name), file)
-    record = {
-        "command": provenance.command(),
-        "dataset": {"name": labels.name, "version": labels.version, "sha256": labels.sha256},
-        "predictions_sha256": predictions_hash(file.read_text().splitlines()),
-        "copied_from": source,
-    }
-    write_text(folder / provenance.RUN_FILE, json.dumps(record, indent=1) + "\n")
+    submission.write_results(folder, grouped(rows, labels, folder.name), labels, {"copied_from": source})
 
 
 def main(table: Path, potentials: Path, submissions: Path = Path("submissions")) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import shlex
@@ -15,18 +14,17 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from emigbench import comparison, provenance, scoring, splits, submission, transport
+from emigbench import comparison, scoring, splits, submission, transport
 from emigbench.comparison import Comparison
-from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError, quoted
-from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predictions, write_predictions
-from emigbench.provenance import RUN_FILE
+from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predictions
 from emigbench.scoring import Score
 from emigbench.storage import write_text
 from emigbench.submission import CARD_FILE, FILES, LONGEST_SLUG, SLUG, Card, Submission
 
 NOT_STATED = "not stated"
+_UNKNOWN_MAKER = "a table of predictions; what made them is not recorded"
 
 
 # --- A new folder
@@ -76,7 +74,7 @@ def start(
     _check_card(values, {"kind"} if values.get("kind") is None else set())
     write_text(folder / CARD_FILE, text)
     if predictions is not None:
-        _write_results(folder, predictions, labels, run)
+        submission.write_results(folder, predictions, labels, run or {"copied_from": _UNKNOWN_MAKER})
     return folder
 
 
@@ -138,22 +136,6 @@ def _git_user() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None
-
-
-def _write_results(folder: Path, predictions: PredictionSet, labels: Labels, run: Mapping[str, Any]) -> None:
-    """The predictions in canonical form, and a run record that belongs to them."""
-    file = folder / PREDICTIONS_FILE
-    write_predictions(predictions, file)
-    record = {
-        "command": provenance.command(),
-        "dataset": labels.identity,
-        "copied_from": "a table of predictions; what made them is not recorded",
-        **run,
-        "predictions_sha256": predictions_hash(file.read_text(encoding="utf-8").splitlines()),
-    }
-    if run:
-        del record["copied_from"]
-    write_text(folder / RUN_FILE, json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 # --- A look at the row

@@ -19,9 +19,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError, in_words, quoted
-from emigbench.predictions import LARGEST_FILE, MOST_SEEDS, PREDICTIONS_FILE, PredictionSet, parse_predictions
-from emigbench.provenance import DEEPEST, LARGEST_NUMBER, LARGEST_RUN, LONGEST_TEXT, RUN_FILE
-from emigbench.storage import read_text, refuse_link
+from emigbench.predictions import (
+    LARGEST_FILE,
+    MOST_SEEDS,
+    PREDICTIONS_FILE,
+    PredictionSet,
+    parse_predictions,
+    write_predictions,
+)
+from emigbench.provenance import DEEPEST, LARGEST_NUMBER, LARGEST_RUN, LONGEST_TEXT, RUN_FILE, command
+from emigbench.storage import read_text, refuse_link, write_text
 
 CARD_FILE = "submission.yaml"
 FILES = (CARD_FILE, PREDICTIONS_FILE, RUN_FILE)
@@ -244,6 +251,29 @@ def read_run(folder: Path, labels: Labels) -> Mapping[str, Any]:
     run = _read_run(folder / RUN_FILE, labels)
     _check_whose(run, read_text(folder / PREDICTIONS_FILE, LARGEST_FILE), folder / RUN_FILE)
     return run
+
+
+def write_results(folder: Path, predictions: PredictionSet, labels: Labels, said: Mapping[str, Any]) -> None:
+    """Write predictions in canonical form, and a run record that belongs to them.
+
+    Args:
+        folder: of the submission.
+        predictions: all of them.
+        labels: of the dataset.
+        said: what else the record says; a command or dataset among it stands in place of this one.
+
+    Raises:
+        EmigbenchError: if the folder cannot be written to.
+    """
+    file = folder / PREDICTIONS_FILE
+    write_predictions(predictions, file)
+    record = {
+        "command": command(),
+        "dataset": labels.identity,
+        **said,
+        "predictions_sha256": predictions_hash(file.read_text(encoding="utf-8").splitlines()),
+    }
+    write_text(folder / RUN_FILE, json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def recorded_kind(run: Mapping[str, Any]) -> Kind | None:

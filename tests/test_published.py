@@ -103,6 +103,7 @@ def test_predictions_are_those_of_the_authors_table(source_dir, tmp_path):
         published.write(tmp_path / slug, splits, table.name)
         ours = (tmp_path / slug / "predictions.csv").read_bytes()
         assert ours == (SUBMISSIONS / slug / "predictions.csv").read_bytes(), slug
+        assert submission.read_run(tmp_path / slug, LABELS)["copied_from"] == table.name
 
 
 def test_every_submission_is_valid():
