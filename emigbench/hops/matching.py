@@ -219,7 +219,8 @@ def _with_moving_ion(a: Crystal, b: Crystal, found: _Assignment, ion: str | None
     if not movers:
         raise EmigbenchError(_nothing_moves(a, b, found, ion))
     if len(movers) > 1 and site is not None:
-        movers = _movers(a, _assign(a, b, found.shift, None), None, None) or movers  # whoever moves, named or not
+        unnamed = _movers(a, _assign(a, b, found.shift, None), None, None)
+        movers = movers if unnamed in ([], [site]) else unnamed
     if len(movers) == 1 and (site not in (None, movers[0]) or ion not in (None, a.species[movers[0]])):
         named = ion if site is None else _atom(a, site)
         raise EmigbenchError(
