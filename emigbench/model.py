@@ -44,7 +44,9 @@ class BarrierModel(Protocol):
 
     A model that ships with weights may have `load_trained(self) -> None`, which fills a fresh model with them. The
     commands `predict` and `screen` then use it in place of `fit`. Weights are of a format that nothing is executed
-    from (safetensors, JSON, arrays without objects).
+    from (safetensors, JSON, arrays without objects). A model that needs more for new paths than for the dataset's own
+    may have `check_ready(self) -> None`, which these commands call before a fit; it raises an `EmigbenchError` that
+    says what is missing.
     """
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
