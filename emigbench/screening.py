@@ -30,8 +30,9 @@ UNFINISHED = ".unfinished"
 PLAN_FILE = "plan.json"
 RESULTS = ("structures.csv", "hops.csv", "index.html")
 """Names of the files that a screening ends in, and that a later one takes for no structures."""
-OF_THE_CELL = frozenset({"band_leaves_cell"})
-"""Flags that say where a cell is cut; in a screening nobody chose that."""
+OF_THE_CELL = frozenset({"band_leaves_cell", "band_direction_tied"})
+"""Flags that say where a cell is cut, or that another image of the final site is as near: in a screening nobody chose
+the one, and each such image is a hop of its own."""
 INSIDE = 1e-6
 """Fractional coordinates that are outside of a cell by no more than this are inside but for rounding."""
 Place = tuple[float, float, float]
