@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.compose import TransformedTargetRegressor
@@ -25,6 +26,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
+from emigbench_baselines.classical.descriptors import descriptor_table
 from emigbench_baselines.classical.features import available_cores, feature_table
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.kinship import Kin, hosts
@@ -87,6 +89,10 @@ class _Classical:
         self.cv_mae = float("nan")
         self._model: Pipeline | None = None
 
+    def table(self, paths: Sequence[MigrationPath]) -> pd.DataFrame:
+        """What the model reads of each path, a row a path."""
+        return feature_table(paths, workers=self.workers)
+
     def regressor(self, seed: int) -> RegressorMixin:
         """The regressor of sqrt(E_m), with what the grid does not vary."""
         raise NotImplementedError
@@ -102,7 +108,7 @@ class _Classical:
             EmigbenchError: if the paths are of fewer than two materials, or no feature correlates with E_m.
         """
         paths = [t.path for t in train]
-        table = feature_table(paths, workers=self.workers)
+        table = self.table(paths)
         barriers = np.array([t.e_m for t in train])
         folds = grouped_folds(hosts(Kin.of(paths), [path.material_id for path in paths]), seed=seed)
         regressor = self.regressor(seed)
@@ -137,7 +143,7 @@ class _Classical:
             raise EmigbenchError(f"{type(self).__name__} has to be fitted before it predicts.")
         if not paths:
             return []
-        barriers = self._model.predict(feature_table(paths, workers=self.workers).to_numpy())
+        barriers = self._model.predict(self.table(paths).to_numpy())
         return [Prediction(path.id, float(e_m)) for path, e_m in zip(paths, barriers, strict=True)]
 
 
@@ -179,6 +185,21 @@ class BaggedBoosting(GradientBoosting):
     def final(self, regressor: RegressorMixin, seed: int) -> RegressorMixin:
         """Ten, which draw other paths and features each."""
         return BaggingRegressor(regressor, n_estimators=10, bootstrap=False, random_state=seed)
+
+
+class DescriptorBoosting(BaggedBoosting):
+    """The mean of ten such ensembles that read the path forest's descriptors beside the matminer features.
+
+    In five folds by host of the 559 training paths, twice drawn, the mean of four is 0.276 eV off (R2 0.49), without
+    the descriptors 0.291 (0.46), without the matminer features 0.284 (0.48). The settings are those that searches
+    without the descriptors chose most often.
+    """
+
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {"max_depth": (5,), "loss": ("huber",)}
+
+    def table(self, paths: Sequence[MigrationPath]) -> pd.DataFrame:
+        """Both tables side by side."""
+        return pd.concat([super().table(paths), descriptor_table(paths, workers=self.workers)], axis=1)
 
 
 def pipeline(regressor: RegressorMixin) -> Pipeline:

@@ -8,10 +8,13 @@ from sklearn.linear_model import LinearRegression
 
 from emigbench import BarrierModel, EmigbenchError, LabelledPath, MigrationPath
 from emigbench_baselines.classical import models
+from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
+from emigbench_baselines.classical.feature_list import FEATURES
 from emigbench_baselines.classical.features import feature_table
 from emigbench_baselines.classical.models import (
     BaggedBoosting,
     CorrelationSelector,
+    DescriptorBoosting,
     GradientBoosting,
     RandomForest,
     grouped_folds,
@@ -41,7 +44,11 @@ class SmallBagged(BaggedBoosting, SmallBoosting):
     """Quick to fit, see SmallForest."""
 
 
-SMALL = (SmallForest, SmallBoosting, SmallBagged)
+class SmallDescriptors(DescriptorBoosting, SmallBoosting):
+    """Quick to fit, see SmallForest."""
+
+
+SMALL = (SmallForest, SmallBoosting, SmallBagged, SmallDescriptors)
 
 
 def simple_cubic(name: str, material: str, ion: str, edge: float, hop: float) -> MigrationPath:
@@ -214,6 +221,14 @@ def test_features_are_selected_on_the_training_rows_of_each_fold_alone_and_folds
     n_points = 2
     assert sorted(seen[:-1]) == sorted(allowed * n_points)
     assert seen[-1] == sorted(barriers)
+
+
+def test_descriptor_boosting_reads_both_tables(train):
+    paths = [t.path for t in train]
+    table = SmallDescriptors(workers=1).table(paths)
+    assert list(table.columns) == [*FEATURES, *DESCRIPTORS]
+    assert list(table.index) == [path.id for path in paths]
+    np.testing.assert_array_equal(table[list(DESCRIPTORS)], descriptor_table(paths))
 
 
 def test_a_prediction_depends_on_its_own_path_alone(train, test_side):
