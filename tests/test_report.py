@@ -63,6 +63,7 @@ def test_how_many_training_paths_are_no_plain_hops():
 
 PAIRS = [
     ("docs/report.md", "emig-best", "bagged-boosting", "differences"),
+    ("docs/report.md", "emig-best", "descriptor-boosting", "differences"),
     ("docs/report.md", "emig-best", "bheemaguli2026-orb-v3", "on_common_paths"),
     ("docs/report.md", "devi2026-model-3", "emig-best", "differences"),
     ("baselines/alignn/README.md", "frozen-model-4", "devi2026-model-3", "differences"),
