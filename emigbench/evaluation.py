@@ -336,7 +336,7 @@ def _read_result(job: Job) -> UnitResult | None:
 def _warn_of_other_code(out: Path, model: str, kept: Mapping[str, UnitResult], earlier: _Earlier | None) -> None:
     """Say which results in `out` are not of the code that the model has now."""
     units_before = earlier.record.get("units", ()) if earlier else ()
-    code = {f"{u.get('split')}--{u.get('fold')}--seed-{u.get('seed')}": str(u.get("code", "")) for u in units_before}
+    code = {Unit(u.get("split"), u.get("fold"), u.get("seed")).name: str(u.get("code", "")) for u in units_before}
     code |= {name: result.code for name, result in kept.items()}
     now = code_of(model)
     if others := [name for name, before in code.items() if before not in ("", now)]:
@@ -360,7 +360,7 @@ def _finish(
     file = out / UNFINISHED / PREDICTIONS_FILE
     write_predictions(predictions, file)
     record = provenance.run_record(
-        dataset=data.labels.identity,
+        dataset=data.identity,
         predictions_sha256=predictions_hash(file.read_text(encoding="utf-8").splitlines()),
         ran_on=provenance.joined(result.hardware for result in results.values()),
         model=model,

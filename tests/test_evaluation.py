@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -533,6 +534,11 @@ def test_numbers_that_are_no_barriers_are_failed_paths_and_the_run_can_be_read(m
     assert list(do(f"{models}:Diverged", data, tmp_path, split_names=["material-cv"], resume=True)) == [
         "official", "material-cv",
     ]  # fmt: skip
+
+
+def test_a_run_on_changed_data_says_so(models, data, tmp_path):
+    do(f"{models}:Steady", replace(data, sha256="f" * 64), tmp_path, split_names=["official"])
+    assert json.loads((tmp_path / "run.json").read_text())["dataset"] == {**data.identity, "sha256": "f" * 64}
 
 
 def test_details_beyond_all_measure_are_left_out_and_the_run_can_be_read(models, data, tmp_path):

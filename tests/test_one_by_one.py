@@ -272,7 +272,7 @@ def wait_for(condition) -> None:
 
 def is_alive(pid) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # the latter if it ends between opening and reading
         return False
-    return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
+    return stat.split(") ")[1][0] != "Z"

@@ -75,9 +75,9 @@ class _OnBands:
         """Make sure that the band of a new path can be computed.
 
         Raises:
-            EmigbenchError: if MatterSim is not installed, or its weights are not there.
+            EmigbenchError: if MatterSim is not installed, or its weights are not there or not the table's.
         """
-        _ = _mattersim().potential  # is made when it is asked for
+        self._bands.model()
 
 
 class NebCorrected(_OnBands):

@@ -107,7 +107,7 @@ class Bands:
         """
         if (known := self.known(path)) is not None:
             return known
-        model = self._get()
+        model = self.model()
         try:
             return band_energies(path, model.result(path))
         except EmigbenchError:
@@ -116,7 +116,12 @@ class Bands:
             log.warning("%s: %s broke off (%s).", path.id, self.table.potential, in_words(error))
             return BandEnergies(path.id, "failed", ())
 
-    def _get(self) -> BandModel:
+    def model(self) -> BandModel:
+        """What runs bands that the table does not have; made once.
+
+        Raises:
+            EmigbenchError: if the potential is not there or not the table's.
+        """
         if self._model is None:
             model = self._make()
             if (model.potential.name, model.potential.fingerprint) != (self.table.potential, self.table.fingerprint):

@@ -56,6 +56,11 @@ class Dataset(Sequence[LabelledPath]):
     def __iter__(self) -> Iterator[LabelledPath]:
         return iter(self.entries)
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """What says which data it is, in records and results: name, version and content hash."""
+        return {"name": self.name, "version": self.version, "sha256": self.sha256}
+
     @cached_property
     def labels(self) -> Labels:
         """The facts about the paths, without structures."""
@@ -230,7 +235,7 @@ _ARRAYS = ("lattice", "host_frac_coords", "band_frac_coords", "final_lattice", "
 
 def description(data: Dataset) -> dict[str, Any]:
     """What stands beside a copy of the dataset for people and programs; a copy is proven by its content alone."""
-    return {"name": data.name, "version": data.version, "sha256": data.sha256, "n_paths": len(data)}
+    return {**data.identity, "n_paths": len(data)}
 
 
 def write_built(data: Dataset, folder: Path) -> None:

@@ -238,8 +238,10 @@ def _known_group(group: str) -> str:
     Raises:
         EmigbenchError: if the dataset has no such group.
     """
+    if not group:
+        return ""
     known = sorted({facts.structural_group for facts in labels.read("full")})
-    if group and group.upper() not in known:
+    if group.upper() not in known:
         raise EmigbenchError(f"There is no structural group {group!r}; there are {', '.join(known)}.")
     return group.upper()
 
