@@ -1,6 +1,6 @@
 # make evaluate   the random forest on the embedded spinels, scored beside every submission
 # make test       all tests but those of the two lines below (tests of the full structures need ../shared/upstream or EMIGBENCH_SOURCE)
-# make test-graphs  the tests of the graph models, in an environment of their own with torch
+# make test-graphs  the tests of the graph models, in an environment of their own with torch and, on Python 3.11, the original stack
 # make test-neb     the tests of the interatomic potentials, in an environment for each of CHGNet, SevenNet, MatterSim and MACE
 # make lint       ruff and mypy
 # make benchmark  the times that the project watches
@@ -47,7 +47,7 @@ install: .venv/installed
 
 .venv-graphs/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-graphs
-	.venv-graphs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[alignn,dev]'
+	.venv-graphs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[alignn,oracle,dev]'
 	@touch $@
 
 $(POTENTIALS:%=.venv-%/installed): .venv-%/installed: pyproject.toml constraints.txt

@@ -1,7 +1,6 @@
 """Models that take paths one by one: a path at a time, each kept, none lost by another."""
 
 import json
-import os
 import pickle
 import signal
 import subprocess

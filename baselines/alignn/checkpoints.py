@@ -10,6 +10,7 @@ import bz2
 import hashlib
 import io
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -40,28 +41,25 @@ AUTHORS = MappingProxyType(
         "model-4": "7fe2508e1686bf9960306c9277e349fa2ec8a279",
     }
 )
-"""Git blob ids of the authors' released files, by network."""
+"""Git blob ids of the authors' released files, by network (models.md)."""
 
 _CHUNK = 1 << 20
 _DTYPES = {"F16": np.float16, "F32": np.float32, "I64": np.int64}
 _DTYPE_NAMES = {torch.float16: "F16", torch.float32: "F32", torch.int64: "I64"}
 
 
-def load(path: Path | str, *, expected_blob: str | None = None) -> State:
+def load(path: Path | str) -> State:
     """The weights of a checkpoint, in float32.
 
     Args:
         path: a `.safetensors` file, or a torch file, plain or compressed by bzip2; of a torch file with the keys
             model, optimizer, lr_scheduler and trainer the first is taken.
-        expected_blob: git blob id that the file must have, from `AUTHORS` for a released one.
 
     Raises:
-        EmigbenchError: if the file cannot be read, is not a checkpoint, or not the expected one.
+        EmigbenchError: if the file cannot be read or is not a checkpoint.
     """
     path = Path(path)
     try:
-        if expected_blob is not None and (found := git_blob_id(path)) != expected_blob:
-            raise EmigbenchError(f"{path}: git blob {found}, expected {expected_blob}; download the file again")
         if path.suffix == ".safetensors":
             return _read_safetensors(path)
         return _full_precision(_state_of(_unpickle(_content(path), path), path))
@@ -125,6 +123,34 @@ def copy_backbone(network: nn.Module, state: Mapping[str, Tensor], source: str) 
     _check(mine, theirs, source)
     network.load_state_dict(theirs, strict=False)
     return tuple(mine)
+
+
+def of_authors(name: str) -> Path:
+    """The authors' file of a network in the folder of EMIGBENCH_AUTHORS, by its content, however deep it lies there.
+
+    Args:
+        name: one of `AUTHORS`.
+
+    Raises:
+        EmigbenchError: if it is not there.
+    """
+    folder = os.environ.get("EMIGBENCH_AUTHORS")
+    if not folder:
+        raise EmigbenchError(
+            "The authors' weights do not come with the package; set EMIGBENCH_AUTHORS to a folder that has their "
+            "files (.pt, .pt.bz2), such as a clone of their repository."
+        )
+    try:
+        files = sorted(file for file in Path(folder).rglob("*.pt*") if file.is_file())
+        for file in files:
+            if git_blob_id(file) == AUTHORS[name]:
+                return file
+    except OSError as error:
+        raise EmigbenchError(f"{folder} (EMIGBENCH_AUTHORS) cannot be searched ({in_words(error)})") from error
+    raise EmigbenchError(
+        f"Of the {len(files)} .pt files in {folder} (EMIGBENCH_AUTHORS) none is the released {name}, whose git blob id "
+        f"is {AUTHORS[name]}; without Git LFS a clone has pointers in their place."
+    )
 
 
 def git_blob_id(path: Path) -> str:

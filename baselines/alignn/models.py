@@ -25,7 +25,7 @@ from emigbench.splits import is_single_path
 from emigbench.storage import sha256_of
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import PreparedGraph, prepare
-from emigbench_baselines.alignn.checkpoints import copy_backbone, load
+from emigbench_baselines.alignn.checkpoints import copy_backbone, load, of_authors
 from emigbench_baselines.alignn.graph import crystal_graph, has_final_state
 from emigbench_baselines.alignn.graph_store import path_neighbours
 from emigbench_baselines.alignn.network import Backbone, build
@@ -40,12 +40,15 @@ WEIGHTS = Path(__file__).with_name("weights") / "mpt.safetensors"
 
 
 def pretrained_weights() -> Path:
-    """The file of pre-trained weights: EMIGBENCH_MPT (the authors' `.pt.bz2` will do), else those of the package.
+    """The file of pre-trained weights: EMIGBENCH_MPT, which may be `authors` for theirs, else those of the package.
 
     Raises:
         EmigbenchError: if there are none.
     """
-    file = Path(os.environ.get("EMIGBENCH_MPT") or WEIGHTS)
+    named = os.environ.get("EMIGBENCH_MPT")
+    if named == "authors":
+        return of_authors("mpt")
+    file = Path(named or WEIGHTS)
     if not file.is_file():
         raise EmigbenchError(
             f"There are no pre-trained weights in {file}; make them with python -m "

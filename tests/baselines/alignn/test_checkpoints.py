@@ -49,11 +49,18 @@ def test_the_blob_id_is_that_of_git(tmp_path):
     assert checkpoints.git_blob_id(tmp_path / "f") == "ce013625030ba8dba906f756967f9e9ca394464a"
 
 
-def test_another_file_than_expected_is_refused(mpt, tmp_path):
-    path = compressed({"model": mpt.state_dict()}, tmp_path / "best_model-all.pt.bz2")
-    with pytest.raises(EmigbenchError, match="expected 0c2d8d1d"):
-        checkpoints.load(path, expected_blob=checkpoints.AUTHORS["mpt"])
-    checkpoints.load(path, expected_blob=checkpoints.git_blob_id(path))
+def test_a_released_file_is_known_by_its_content(mpt, tmp_path, monkeypatch):
+    path = compressed({"model": mpt.state_dict()}, tmp_path / "renamed.pt.bz2")
+    monkeypatch.delenv("EMIGBENCH_AUTHORS", raising=False)
+    with pytest.raises(EmigbenchError, match="set EMIGBENCH_AUTHORS to a folder"):
+        checkpoints.of_authors("mpt")
+    monkeypatch.setenv("EMIGBENCH_AUTHORS", str(tmp_path))
+    with pytest.raises(EmigbenchError, match=r"Of the 1 \.pt files .* the released mpt, whose git blob id is 0c2d8d1d"):
+        checkpoints.of_authors("mpt")
+    (deep := tmp_path / "MODELS" / "MPT").mkdir(parents=True)
+    path = path.rename(deep / path.name)
+    monkeypatch.setattr(checkpoints, "AUTHORS", {"mpt": checkpoints.git_blob_id(path)})
+    assert checkpoints.of_authors("mpt") == path
 
 
 def test_bzip2_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):

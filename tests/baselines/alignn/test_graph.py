@@ -14,15 +14,11 @@ from oracle import parity
 from emigbench import EmigbenchError, MigrationPath, load
 from emigbench_baselines.alignn import elements, graph_store
 from emigbench_baselines.alignn.graph import (
-    band_graph,
     band_neighbours,
-    cosines,
     crystal_graph,
-    endpoint_graphs,
+    endpoint_neighbours,
     has_final_state,
-    image_subgraph,
-    knn_graph,
-    line_graph,
+    subgraph_neighbours,
 )
 from emigbench_baselines.alignn.neighbours import nearest
 
@@ -39,6 +35,10 @@ def spinel() -> MigrationPath:
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("EMIGBENCH_CACHE", str(tmp_path / "cache"))
+
+
+def knn_graph(lattice, numbers, coords, *, k=12, canonical, original=False):
+    return crystal_graph(nearest(lattice, numbers, coords, k=k, original=original), canonical=canonical)
 
 
 def by_brute_force(lattice, coords, k, cutoff):
@@ -76,12 +76,17 @@ def lengths(graph):
     return np.linalg.norm(graph.displacement, axis=1)
 
 
+def in_degree(graph):
+    return np.bincount(graph.destination, minlength=graph.n_atoms)
+
+
 def fingerprint(graph):
     """What must not depend on how a crystal is described: kinds and lengths of edges, and angles, as sorted arrays."""
-    z, links = graph.atomic_numbers.astype(int), line_graph(graph)
+    z, unit = graph.atomic_numbers.astype(int), graph.displacement / lengths(graph)[:, None]
     kinds = 1000 * z[graph.source] + z[graph.destination]
     bonds = np.column_stack([kinds, lengths(graph)])[np.lexsort((lengths(graph), kinds))]
-    return bonds, np.sort(cosines(graph, *links))
+    first, second = np.nonzero(graph.destination[:, None] == graph.source)
+    return bonds, np.sort((unit[first] * unit[second]).sum(axis=1))
 
 
 # by hand
@@ -92,18 +97,12 @@ def test_simple_cubic_has_shells_of_6_12_and_8(k, n_entries):
     assert len(nearest(CUBE, [84], [[0, 0, 0]], k=k)) == n_entries
 
 
-def test_simple_cubic_angles():
-    graph = knn_graph(CUBE, [84], [[0, 0, 0]], k=6, canonical=False)
-    assert (graph.n_atoms, graph.n_edges, graph.n_line_edges) == (1, 12, 144 - 12)  # no edge follows itself
-    assert Counter(cosines(graph, *line_graph(graph)).tolist()) == {1.0: 24, -1.0: 24 - 12, 0.0: 96}
-
-
 @pytest.mark.parametrize(("canonical", "n_edges"), [(False, 96), (True, 48)])
 def test_fcc_has_twelve_neighbours_at_half_a_face_diagonal(canonical, n_edges):
     graph = knn_graph(CUBE, [29] * 4, FCC, canonical=canonical)
     assert graph.n_edges == n_edges
     assert np.allclose(lengths(graph), 4 / np.sqrt(2))
-    assert set(graph.in_degree) == {n_edges // 4}
+    assert set(in_degree(graph)) == {n_edges // 4}
 
 
 @pytest.mark.parametrize("canonical", [False, True])
@@ -202,7 +201,7 @@ def test_graph_does_not_depend_on_the_description(drawn, symmetric, canonical):
 
 @settings(max_examples=25, deadline=None)
 @given(cells, st.booleans())
-def test_edges_and_line_graph_are_sorted_and_complete(drawn, canonical):
+def test_edges_are_sorted_and_go_both_ways(drawn, canonical):
     rng, n, k = drawn
     graph = knn_graph(5 * np.eye(3), [8] * n, rng.uniform(0, 1, (n, 3)), k=k, canonical=canonical)
     assert (np.diff(graph.destination) >= 0).all()
@@ -211,32 +210,19 @@ def test_edges_and_line_graph_are_sorted_and_complete(drawn, canonical):
     assert all(count == pairs[v, u] for (u, v), count in pairs.items())
     assert np.allclose(graph.displacement.sum(axis=0), 0, atol=1e-3)
 
-    lg_source, lg_destination = line_graph(graph)
-    out_degree = np.bincount(graph.source, minlength=n)
-    self_edges = (graph.source == graph.destination).sum()
-    assert len(lg_source) == graph.n_line_edges == (graph.in_degree * out_degree).sum() - self_edges
-    every = np.argwhere((graph.source[:, None] == graph.destination[None, :]) & ~np.eye(graph.n_edges, dtype=bool))
-    assert np.array_equal(np.column_stack([lg_destination, lg_source]), every)
-    cosine = cosines(graph, lg_source, lg_destination)
-    assert cosine.dtype == np.float32
-    assert np.abs(cosine).max() <= 1
-    back = np.isclose(graph.displacement[lg_source], -graph.displacement[lg_destination]).all(axis=1)
-    assert back.any()
-    assert np.allclose(cosine[back], 1)
-
 
 # paths
 
 
 def test_band_holds_the_images_first(spinel):
-    graph = band_graph(spinel, canonical=False)
+    graph = crystal_graph(band_neighbours(spinel), canonical=False)
     assert graph.n_atoms == len(spinel.host_species) + 5
     assert set(graph.atomic_numbers[:5]) == {elements.atomic_number(spinel.mobile_ion)}
     assert [elements.SYMBOLS[z - 1] for z in graph.atomic_numbers[5:]] == list(spinel.host_species)
 
 
 def test_canonical_band_has_about_half_the_edges(spinel):
-    plain, canonical = (band_graph(spinel, canonical=canonical) for canonical in (False, True))
+    plain, canonical = (crystal_graph(band_neighbours(spinel), canonical=canonical) for canonical in (False, True))
     assert 0.5 <= canonical.n_edges / plain.n_edges < 0.6
     assert {*zip(*plain_edges(plain), strict=True)} == {*zip(*plain_edges(canonical), strict=True)}
 
@@ -260,13 +246,15 @@ def test_reversed_band_is_the_same_graph(spinel):
     values = {name: getattr(spinel, name) for name in spinel.__dataclass_fields__}
     turned = MigrationPath(**values | {"band_frac_coords": spinel.band_frac_coords[::-1]})
     for one, other in zip(
-        fingerprint(band_graph(spinel, canonical=False)), fingerprint(band_graph(turned, canonical=False)), strict=True
+        fingerprint(crystal_graph(band_neighbours(spinel), canonical=False)),
+        fingerprint(crystal_graph(band_neighbours(turned), canonical=False)),
+        strict=True,
     ):
         assert np.allclose(one, other, atol=1e-5)
 
 
 def test_endpoints_hold_the_ion_first(spinel):
-    initial, final = endpoint_graphs(spinel, canonical=False)
+    initial, final = endpoint_neighbours(spinel)
     assert initial.n_atoms == final.n_atoms == spinel.n_atoms
     assert initial.atomic_numbers[0] == final.atomic_numbers[0] == elements.atomic_number(spinel.mobile_ion)
 
@@ -274,8 +262,8 @@ def test_endpoints_hold_the_ion_first(spinel):
 def test_endpoints_take_the_final_cell_where_there_is_one(spinel):
     values = {name: getattr(spinel, name) for name in spinel.__dataclass_fields__}
     own = {"final_lattice": 1.01 * spinel.lattice, "final_host_frac_coords": spinel.host_frac_coords}
-    _, approximated = endpoint_graphs(spinel, canonical=False)
-    _, final = endpoint_graphs(MigrationPath(**values | own), canonical=False)
+    _, approximated = endpoint_neighbours(spinel)
+    _, final = endpoint_neighbours(MigrationPath(**values | own))
     assert np.allclose(np.sort(lengths(final)), 1.01 * np.sort(lengths(approximated)), rtol=1e-5)
 
 
@@ -286,20 +274,20 @@ def test_final_state_from_the_band_is_told(full):
 
 
 def test_subgraph_is_what_touches_the_images(spinel):
-    graph = image_subgraph(spinel)
+    graph = crystal_graph(subgraph_neighbours(spinel), canonical=False)
     assert (np.minimum(graph.source, graph.destination) < 5).all()
     assert set(graph.atomic_numbers[:5]) == {elements.atomic_number(spinel.mobile_ion)}
-    assert (graph.in_degree > 0).all()
+    assert (in_degree(graph) > 0).all()
     assert 5 < graph.n_atoms < 40
     whole = band_neighbours(spinel, k=6)
     assert len(whole.touching(5)) == ((whole.centre < 5) | (whole.neighbour < 5)).sum()
 
 
 def test_graphs_of_all_paths(full):
-    graphs = [band_graph(entry.path, canonical=False) for entry in full]
-    assert all(np.isfinite(g.displacement).all() and (g.in_degree >= 12).all() for g in graphs)
+    graphs = [crystal_graph(band_neighbours(entry.path), canonical=False) for entry in full]
+    assert all(np.isfinite(g.displacement).all() and (in_degree(g) >= 12).all() for g in graphs)
     assert all(lengths(g).min() > 0.15 for g in graphs)
-    assert not any(g.n_self_edges for g in graphs)
+    assert not any((g.source == g.destination).any() for g in graphs)
     atoms = sum(g.n_atoms for g in graphs)
     assert sum(g.n_edges for g in graphs) / atoms == pytest.approx(24.6, abs=0.1)
 
@@ -322,7 +310,7 @@ def test_graphs_of_all_paths(full):
 )
 def test_bad_structure_is_one_sentence_with_its_name(lattice, numbers, coords, words):
     with pytest.raises(EmigbenchError, match=f"^Bad1: .*{words}"):
-        knn_graph(lattice, numbers, coords, canonical=False, name="Bad1")
+        nearest(lattice, numbers, coords, k=12, name="Bad1")
 
 
 def test_bad_path_is_one_sentence_with_its_id(spinel):
@@ -330,9 +318,9 @@ def test_bad_path_is_one_sentence_with_its_id(spinel):
     alone = MigrationPath(**values | {"host_species": (), "host_frac_coords": np.zeros((0, 3))})
     strange = MigrationPath(**values | {"mobile_ion": "Og"})
     for path, words in ((alone, "alone"), (strange, "'Og'")):
-        for build in (band_graph, endpoint_graphs):
+        for build in (band_neighbours, endpoint_neighbours, subgraph_neighbours):
             with pytest.raises(EmigbenchError, match=f"^{spinel.id}: .*{words}"):
-                build(path, canonical=False)
+                build(path)
 
 
 # elements
@@ -433,6 +421,7 @@ def test_no_torch_is_imported():
 
 @pytest.fixture(scope="module")
 def oracle() -> str:
+    pytest.importorskip("torch", reason="our line graphs are made by torch")
     python = parity.oracle_python()
     if python is None:
         pytest.skip("no alignn with DGL 1.1: point EMIGBENCH_ORACLE_PYTHON at a Python that has them")

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from emigbench import EmigbenchError  # noqa: E402
 from emigbench_baselines.alignn import batch as batches  # noqa: E402
 from emigbench_baselines.alignn import elements  # noqa: E402
 from emigbench_baselines.alignn.batch import GraphBatch, PreparedGraph, prepare  # noqa: E402
-from emigbench_baselines.alignn.graph import CrystalGraph  # noqa: E402
+from emigbench_baselines.alignn.graph import CrystalGraph, crystal_graph  # noqa: E402
 from emigbench_baselines.alignn.layers import Attention, EdgeGatedConvolution  # noqa: E402
+from emigbench_baselines.alignn.neighbours import nearest  # noqa: E402
 from emigbench_baselines.alignn.network import NETWORKS, Backbone, build  # noqa: E402
 
 COUNTS = {
@@ -266,6 +268,17 @@ def test_the_line_graph_is_that_of_the_definition(seed, n, k):
         expected += [(a + shift, b + shift) for a, b in zip(i, j, strict=True)]
         shift += graph.n_edges
     assert found == sorted(expected)
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_angles_of_a_simple_cubic_crystal(merge):
+    """Each of six bonds stands there twice; of its 24 angles of 0 degrees 12 are with itself, which no edge follows."""
+    graph = crystal_graph(nearest(4 * np.eye(3), [84], [[0, 0, 0]], k=6), canonical=False)
+    packed = GraphBatch.of([prepare(graph, merge=merge)])
+    found = Counter()
+    for cosine, count in zip(packed.cosines.tolist(), packed.angles.count.tolist(), strict=True):
+        found[round(cosine, 6)] += count
+    assert found == {1.0: 24, -1.0: 24 - 12, 0.0: 96}
 
 
 @given(st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 3))

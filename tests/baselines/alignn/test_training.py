@@ -9,7 +9,8 @@ torch = pytest.importorskip("torch", reason="the graph models need the extra ali
 from emigbench import EmigbenchError  # noqa: E402
 from emigbench_baselines.alignn import training  # noqa: E402
 from emigbench_baselines.alignn.batch import GraphBatch, prepare  # noqa: E402
-from emigbench_baselines.alignn.graph import knn_graph  # noqa: E402
+from emigbench_baselines.alignn.graph import crystal_graph  # noqa: E402
+from emigbench_baselines.alignn.neighbours import nearest  # noqa: E402
 from emigbench_baselines.alignn.network import build  # noqa: E402
 from emigbench_baselines.alignn.recipes import RECIPES, original  # noqa: E402
 from emigbench_baselines.alignn.training import Sample, epoch_batches, predict, train  # noqa: E402
@@ -21,7 +22,8 @@ def sample(seed: int, target: float) -> Sample:
     """A random cell of four atoms with a target."""
     random = np.random.default_rng(seed)
     numbers = random.choice([3, 8, 25], size=4)
-    graph = knn_graph((3 + random.random()) * np.eye(3), numbers, random.random((4, 3)), canonical=True)
+    neighbours = nearest((3 + random.random()) * np.eye(3), numbers, random.random((4, 3)), k=12)
+    graph = crystal_graph(neighbours, canonical=True)
     return Sample((prepare(graph),), np.array([target]), np.ones(1))
 
 

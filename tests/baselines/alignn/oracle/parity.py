@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emigbench import MigrationPath
-from emigbench_baselines.alignn import graph as graphs
-from emigbench_baselines.alignn.graph import CrystalGraph
+from emigbench_baselines.alignn.graph import CrystalGraph, band_neighbours, crystal_graph, subgraph_neighbours
 
 LARGE_FOR_SUBGRAPHS = 200
 """Atoms from which the original, which widens its cutoff to the longest cell vector, takes long for a sub-graph."""
@@ -69,9 +68,8 @@ class Request:
 
     def ours(self, *, original: bool = True) -> CrystalGraph:
         """The graph as the package builds it, by the original's rule of shells or by ours."""
-        if self.n_first:
-            return graphs.image_subgraph(self.path, original=original)
-        return graphs.band_graph(self.path, canonical=self.canonical, original=original)
+        neighbours = subgraph_neighbours if self.n_first else band_neighbours
+        return crystal_graph(neighbours(self.path, original=original), canonical=self.canonical)
 
 
 def subgraph_request(path: MigrationPath) -> Request:
@@ -92,7 +90,7 @@ def build_with_original(requests: Sequence[Request], python: str) -> list[Answer
     """What `build_graphs.py` makes of the bands, one answer a request; `peak` is that of them all."""
     structures = []
     for request in requests:
-        found = graphs.band_neighbours(request.path)
+        found = band_neighbours(request.path)
         options = (request.k, request.cutoff, request.canonical, request.n_first)
         structures.append((found.lattice, found.atomic_numbers, found.frac_coords, options))
     return ask(structures, python)
@@ -114,31 +112,28 @@ def ask(structures: Sequence[tuple[object, object, object, tuple[float, ...]]], 
 
 
 def difference(ours: CrystalGraph, original: Answer) -> Difference:
-    """Compare one of our graphs with the original's answer.
+    """Compare the batch that is made of one of our graphs, copies merged and counted, with the original's answer.
 
     An edge is known by its atoms and its displacement to 1e-3 Å; an angle by its two edges.
     """
+    from emigbench_baselines.alignn.batch import GraphBatch, prepare
+
+    merged = prepare(ours)
+    batch = GraphBatch.of([merged])
     u, v, r = original["u"], original["v"], original["r"]
     names = _same_names(
-        np.column_stack([ours.source, ours.destination, ours.displacement]).astype(float),
+        np.column_stack([merged.source, merged.destination, merged.displacement]).astype(float),
         np.column_stack([u, v, r]).astype(float),
     )
-    edges = _unmatched(*names)
-    lg_u, lg_v = graphs.line_graph(ours)
-    cosines = graphs.cosines(ours, lg_u, lg_v)
-    pairs = [
-        np.column_stack([n[a], n[b]])
-        for n, a, b in zip(names, (lg_u, original["lg_u"]), (lg_v, original["lg_v"]), strict=True)
-    ]
+    edges = _unmatched(*names, merged.multiplicity)
+    ends = (batch.angles.source.numpy(), batch.angles.target.numpy()), (original["lg_u"], original["lg_v"])
     size = int(max(n.max() for n in names)) + 1
-    keys = [pair[:, 0].astype(np.int64) * size + pair[:, 1] for pair in pairs]
-    angles = _unmatched(*keys)
+    keys = [name[first] * size + name[second] for name, (first, second) in zip(names, ends, strict=True)]
+    angles = _unmatched(*keys, batch.angles.count.numpy())
     if edges or angles:
         return Difference(edges, angles, None, None)
-    orders = [np.argsort(n, kind="stable") for n in names]
-    shift = np.abs(ours.displacement[orders[0]] - r[orders[1]]).max()
-    orders = [np.argsort(key, kind="stable") for key in keys]
-    turn = np.abs(cosines[orders[0]] - original["cos"][orders[1]]).max()
+    shift = np.abs(merged.displacement[_first_with(*names)] - r).max()
+    turn = np.abs(batch.cosines.numpy()[_first_with(*keys)] - original["cos"]).max()
     return Difference(0, 0, float(shift), float(turn))
 
 
@@ -153,11 +148,20 @@ def _same_names(*tables: NDArray[np.float64]) -> list[NDArray[np.int64]]:
     return np.split(names, np.cumsum([len(t) for t in tables])[:-1])
 
 
-def _unmatched(ours: NDArray[np.int64], original: NDArray[np.int64]) -> int:
-    """How many elements of two multisets have no partner."""
+def _unmatched(
+    ours: NDArray[np.int64], original: NDArray[np.int64], times: NDArray[np.int32] | NDArray[np.float32]
+) -> int:
+    """How many elements of two multisets have no partner; each of ours stands for so many."""
     values, which = np.unique(np.concatenate([ours, original]), return_inverse=True)
-    counts = [np.bincount(part, minlength=len(values)) for part in np.split(which, [len(ours)])]
-    return int(np.abs(counts[0] - counts[1]).sum())
+    of_ours, of_original = np.split(which, [len(ours)])
+    counts = np.bincount(of_ours, times, len(values)) - np.bincount(of_original, minlength=len(values))
+    return int(np.abs(counts).sum())
+
+
+def _first_with(ours: NDArray[np.int64], original: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each of the original's names the place of the first of ours that has it."""
+    names, first = np.unique(ours, return_index=True)
+    return first[np.searchsorted(names, original)]
 
 
 def choose(paths: Sequence[MigrationPath]) -> dict[str, list[MigrationPath]]:
