@@ -33,6 +33,9 @@ OFF_AXIS = 0.3
 AS_NEAR = 1e-4
 """Å; atoms whose distances from the middle differ by no more than this are equally near but for rounding."""
 
+ALIGNED = 1e-7
+"""Radians by which directions may differ from being parallel or at a right angle."""
+
 CHANNEL_UNITS = {"radius": "Å", "bond valence mismatch": "v.u.", "bond energy": "eV"}
 CHANNEL_STATISTICS = {
     "worst": "the worst point of the best way",
@@ -52,8 +55,9 @@ def channel(around: Surroundings) -> dict[str, float]:
     middle = around.line.mean(axis=0)
     near = np.linalg.norm(around.atoms - middle, axis=1) <= _length(around) / 2 + TUBE_RADIUS + REACH
     host = _only(around, near & ~around.mobile)
-    of_each = [_on_grid(host, *_tube(around, first)) for first in _directions(around)]
-    return {name: float(np.mean([found[name] for found in of_each])) for name in of_each[0]}
+    directions, counts = _distinct(_directions(around))
+    of_each = [_on_grid(host, *_tube(around, first)) for first in directions]
+    return {name: float(np.average([found[name] for found in of_each], weights=counts)) for name in of_each[0]}
 
 
 def _on_grid(host: Surroundings, points: FloatArray, axes: tuple[FloatArray, FloatArray]) -> dict[str, float]:
@@ -110,6 +114,17 @@ def _directions(around: Surroundings) -> FloatArray:
         return np.linalg.svd(along[None])[2][1:2]
     chosen = distances <= nearest + AS_NEAR
     return across[chosen] / lever[chosen, None]
+
+
+def _distinct(directions: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
+    """Those of (k, 3) unit vectors in one plane that give different grids, and how many of all have the grid of each.
+
+    A section is a square, so directions that are opposite or a right angle apart have one grid.
+    """
+    cosines = np.abs(directions @ directions.T)
+    one_grid = cosines * np.sqrt(np.maximum(1 - cosines**2, 0.0)) < ALIGNED
+    first, counts = np.unique(one_grid.argmax(axis=1), return_counts=True)
+    return directions[first], counts
 
 
 def _tube(around: Surroundings, first: FloatArray) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:

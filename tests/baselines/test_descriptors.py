@@ -222,6 +222,30 @@ def test_threshold_worked_by_hand():
     assert channels._threshold(walls, (0, 0, 0), (0, 0, 0)) == 0
 
 
+def test_directions_of_one_square_grid_are_taken_together():
+    def at(*degrees):
+        turns = np.deg2rad(degrees)
+        return np.column_stack([np.cos(turns), np.sin(turns), np.zeros(len(turns))])
+
+    octahedral, counts = channels._distinct(at(0, 90, 180, 270))
+    assert (octahedral.tolist(), counts.tolist()) == (at(0).tolist(), [4])
+    hexagonal, counts = channels._distinct(at(0, 60, 120, 180, 90, 300))
+    assert (hexagonal.tolist(), counts.tolist()) == (at(0, 60, 120).tolist(), [3, 1, 2])
+    nearly, counts = channels._distinct(at(0, 90.001))
+    assert (len(nearly), counts.tolist()) == (2, [1, 1])
+
+
+def test_the_mean_over_grids_is_that_over_all_directions(monkeypatch):
+    """The middle of this hop has three atoms equally near, two of them at a right angle."""
+    path = line_of_oxygens((1.5, 2, 0), (1.5, 0, 2), (1.5, -2 * 0.6, -2 * 0.8), (5, 5, 5))
+    assert len(channels._directions(surroundings(path))) == 3
+    assert len(channels._distinct(channels._directions(surroundings(path)))[0]) == 2
+    once = channels.channel(surroundings(path))
+    monkeypatch.setattr(channels, "_distinct", lambda directions: (directions, np.ones(len(directions))))
+    every = channels.channel(surroundings(path))
+    assert once == pytest.approx(every, rel=1e-9)
+
+
 def test_potential_of_simple_cubic_charges():
     """At the cube's centre (2.035362 - 2.837297) e/a: Madelung's caesium chloride less Wigner's lattice."""
     a = 4.2
