@@ -15,6 +15,10 @@ class EmigbenchError(Exception):
     """
 
 
+class StoppedError(EmigbenchError):
+    """A run came to an end before its time; what is finished is kept, and `resume` goes on after it."""
+
+
 @contextmanager
 def told(what: str, advice: str = "") -> Iterator[None]:
     """Make one sentence of what foreign code raises, `SystemExit` included: what failed, the error in words, advice.

@@ -17,7 +17,7 @@ from uuid import uuid4
 from emigbench import provenance, splits, units
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.store import Dataset
-from emigbench.errors import EmigbenchError, in_words, on_one_line
+from emigbench.errors import EmigbenchError, StoppedError, in_words, on_one_line
 from emigbench.model import code_of, create
 from emigbench.predictions import (
     MOST_SEEDS,
@@ -39,10 +39,6 @@ PLAN_FILE = "plan.json"
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of what was finished, how many are done, and how many there are."""
-
-
-class StoppedError(EmigbenchError):
-    """A run came to an end before its time; what is finished is kept, and `resume` goes on after it."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from emigbench.answer import cautions, nearest_known
-from emigbench.errors import EmigbenchError, in_words
+from emigbench.errors import EmigbenchError, StoppedError, in_words
 from emigbench.hops.files import Crystal, elements, read
 from emigbench.hops.paths import reduced_formula
 from emigbench.hops.percolation import percolation_barriers
@@ -152,6 +152,7 @@ def screen(
 
     Raises:
         EmigbenchError: if the folder has no files, the model is not there, or `out` holds another run.
+        StoppedError: if the model cannot be made ready, or a worker dies.
     """
     if plan.ion not in elements():
         raise EmigbenchError(f"There is no element {plan.ion!r}; --ion takes a symbol such as Li.")
@@ -160,10 +161,13 @@ def screen(
     create(plan.model)
     _start(out, plan, resume)
     done = {file: found for file in files if (found := _kept(out, folder, file)) is not None}
-    for found in _run(folder, [file for file in files if file not in done], plan, executor):
-        done[found.file] = found
-        write_text(_kept_file(out, found.file), json.dumps(asdict(found)))
-        progress(found.file, len(done), len(files))
+    try:
+        for found in _run(folder, [file for file in files if file not in done], plan, executor):
+            done[found.file] = found
+            write_text(_kept_file(out, found.file), json.dumps(asdict(found)))
+            progress(found.file, len(done), len(files))
+    except EmigbenchError as error:
+        raise StoppedError(str(error)) from error
     return ranked(done.values())
 
 
@@ -274,10 +278,7 @@ def _run(folder: Path, files: Sequence[str], plan: Plan, executor: Executor | No
         for future in as_completed(futures):
             yield future.result()
     except WorkerDiedError as error:
-        raise EmigbenchError(
-            "A worker process died, perhaps for lack of memory; finished files are kept, go on with --resume and "
-            "fewer --workers."
-        ) from error
+        raise EmigbenchError("A worker died, perhaps for lack of memory; fewer --workers need less.") from error
     finally:
         for future in futures:
             future.cancel()

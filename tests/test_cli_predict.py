@@ -29,6 +29,16 @@ class Nearest:
 
 class Fails(Nearest):
     def predict(self, paths): return [Prediction(p.id, None, status="failed") for p in paths]
+
+class Chatty(Nearest):
+    def predict(self, paths):
+        print("talk")
+        return super().predict(paths)
+
+class Lacks(Nearest):
+    def load_trained(self):
+        from emigbench import EmigbenchError
+        raise EmigbenchError("The weights of Lacks are not there; fetch them.")
 """
 
 
@@ -156,6 +166,29 @@ def test_options_that_make_no_sense(call, model, ends):
     assert "no model" in refused(call("predict", "unheard-of", *ends))
     for option, value in (("--temperature", "-3"), ("--threshold", "nan"), ("--threshold", "-1")):
         assert call("predict", model, *ends, option, value)[0] == 2
+
+
+def test_what_a_model_prints_is_no_answer(call, model, ends, tmp_path):
+    chatty = model.replace("Nearest", "Chatty")
+    code, out, err = call("predict", chatty, *ends, "--json")
+    assert (code, err) == (0, "talk\n")
+    assert json.loads(out) | {"model": model} == json.loads(call("predict", model, *ends, "--json")[1])
+    (folder := tmp_path / "in").mkdir()
+    write(A, folder / "one.vasp")
+    told = [
+        call("screen", folder, "--ion", PATH.mobile_ion, "--model", each, "--out", tmp_path / each[-4:])[1]
+        for each in (chatty, model)
+    ]
+    assert told[0] == told[1]
+
+
+def test_a_screening_that_stops_says_how_to_go_on(call, model, tmp_path):
+    (folder := tmp_path / "in").mkdir()
+    write(A, folder / "one.vasp")
+    arguments = ("screen", folder, "--ion", PATH.mobile_ion, "--model", model.replace("Nearest", "Lacks"), "--out")
+    message = refused(call(*arguments, tmp_path / "out"))
+    assert message.startswith("emigbench: The weights of Lacks are not there; fetch them. What is finished is kept in ")
+    assert message.endswith("out, go on with --resume.")
 
 
 def test_screen_writes_tables_and_a_page(call, model, tmp_path):

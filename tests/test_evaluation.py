@@ -14,7 +14,8 @@ import pytest
 from helpers import SPINELS, one_sentence, program, run
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction, evaluation, load, splits, units
-from emigbench.evaluation import StoppedError, evaluate
+from emigbench.errors import StoppedError
+from emigbench.evaluation import evaluate
 from emigbench.predictions import read_predictions
 from emigbench.submission import read_run
 

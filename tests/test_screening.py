@@ -153,7 +153,7 @@ class DeadWorkers(ThreadPoolExecutor):
 
 def test_workers_that_die_are_told(folder):
     with DeadWorkers() as executor:
-        assert "worker process died" in refused(folder, plan_of(folder), folder.parent / "out", executor=executor)
+        assert "worker died" in refused(folder, plan_of(folder), folder.parent / "out", executor=executor)
 
 
 def test_files_side_by_side_give_the_same(folder):

@@ -15,7 +15,7 @@ from helpers import one_sentence, run
 from test_one_by_one import TESTS, do, is_alive, kept, predicted, remarks, wait_for, without_times
 
 from emigbench import EmigbenchError, load, provenance, workers
-from emigbench.evaluation import StoppedError
+from emigbench.errors import StoppedError
 from emigbench.workers import WorkerDiedError, dask, processes
 
 

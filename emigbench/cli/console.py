@@ -1,9 +1,11 @@
-"""What the commands share: options, JSON on stdout."""
+"""What the commands share: options, JSON on stdout, workers, what is said when a run stops."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from emigbench.errors import EmigbenchError
+from emigbench.errors import EmigbenchError, StoppedError
 
 DatasetOption = Annotated[str, typer.Option("--dataset", help="full (619 paths) or spinels (82, in the package).")]
 SourceOption = Annotated[
@@ -71,3 +73,18 @@ def executor_of(workers: int, dask: str | None) -> Iterator[Any]:
             yield executor
     else:
         yield None
+
+
+@contextmanager
+def told_when_stopped(folder: Path) -> Iterator[None]:
+    """Say that what is finished is not lost where a run stops: by an error, Ctrl-C or the SIGTERM of a batch system."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"Stopped; what is finished is kept in {folder}, go on with --resume.", file=sys.stderr)
+        raise
+    except StoppedError as error:
+        raise EmigbenchError(f"{error} What is finished is kept in {folder}, go on with --resume.") from error
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from emigbench.cli.console import (
     check_cluster,
     executor_of,
     print_json,
+    told_when_stopped,
 )
 from emigbench.errors import EmigbenchError
 from emigbench.progress import progress_on_stderr
@@ -55,7 +57,8 @@ def predict(
     from emigbench.inference import ready_model
 
     hop = hops.read_hop(initial, final, ion=ion, site=site, group=group)
-    (prediction,) = predict_paths(ready_model(model, dataset, tell=_say), [hop.path])
+    with redirect_stdout(sys.stderr):  # what a model prints is no result
+        (prediction,) = predict_paths(ready_model(model, dataset, tell=_say), [hop.path])
     if prediction.e_m is None:
         raise EmigbenchError(f"Model {model!r} failed on this path and gives no barrier.")
     found = answers.answer(hop.path, prediction, threshold, temperature)
@@ -101,7 +104,12 @@ def screen(
     plan = screening.Plan(model, dataset, ion, max_hop)
     target = out or Path("runs") / f"screen-{folder.resolve().name}-{ion}"
     check_cluster(model, workers, dask)
-    with executor_of(workers, dask) as executor, progress_on_stderr(f"{ion} hops in {folder}") as progress:
+    with (
+        told_when_stopped(target),
+        executor_of(workers, dask) as executor,
+        progress_on_stderr(f"{ion} hops in {folder}") as progress,
+        redirect_stdout(sys.stderr),  # what a model prints is no result
+    ):
         found = screening.screen(folder, plan, target, resume=resume, executor=executor, progress=progress)
     for name, text in report.files(found, plan, threshold).items():
         write_text(target / name, text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
@@ -23,6 +22,7 @@ from emigbench.cli.console import (
     executor_of,
     load_dataset,
     print_json,
+    told_when_stopped,
 )
 from emigbench.datasets import catalogue, labels
 from emigbench.errors import EmigbenchError, in_words
@@ -101,7 +101,7 @@ def evaluate(
     with (
         redirect_stdout(sys.stderr),  # what a model prints is no result
         _result_folder(out or Path("runs") / _file_name(f"{model}-{dataset}"), smoke) as folder,
-        nullcontext() if smoke else _told_when_stopped(folder),
+        nullcontext() if smoke else told_when_stopped(folder),
         executor_of(workers, dask) as executor,
         progress_on_stderr(f"{model.rpartition('/')[2]} on {dataset}") as progress,
     ):
@@ -216,20 +216,3 @@ def _result_folder(folder: Path, temporary: bool) -> Iterator[Path]:
         return
     with TemporaryDirectory() as scratch:
         yield Path(scratch) / "smoke"
-
-
-@contextmanager
-def _told_when_stopped(folder: Path) -> Iterator[None]:
-    """Say that what is finished is not lost where a run stops: by an error, Ctrl-C or the SIGTERM of a batch system."""
-    from emigbench.evaluation import StoppedError
-
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f"Stopped; what is finished is kept in {folder}, go on with --resume.", file=sys.stderr)
-        raise
-    except StoppedError as error:
-        raise EmigbenchError(f"{error} What is finished is kept in {folder}, go on with --resume.") from error
-    finally:
-        signal.signal(signal.SIGTERM, before)
