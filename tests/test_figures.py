@@ -7,7 +7,9 @@ import pytest
 from helpers import FULL, one_sentence, run, write_submission
 
 from emigbench import EmigbenchError, scoring, splits
+from emigbench.metrics import Confusion
 from emigbench.report import figures, leaderboard
+from emigbench.report.figures import parity_plot, race_tracks, scenario_plots, style
 
 
 @pytest.fixture(autouse=True)
@@ -64,16 +66,16 @@ def test_every_figure_is_drawn_and_the_bytes_are_the_same_each_time(folder):
 
 def test_values_beyond_an_axis_are_marked(folder):
     models = {model.slug: model for model in figures.shown(leaderboard.read_entries(folder, FULL), FULL)}
-    with figures.style():
-        figure = figures.parity(models["wild"])
+    with style.style():
+        figure = parity_plot.parity(models["wild"])
     labels = [text.get_text() for axes in figure.findobj(mpl.legend.Legend) for text in axes.get_texts()]
     assert labels == ["beyond the axis (1)"]
 
 
 def test_a_parity_plot_shows_each_path_and_the_scores(folder):
     models = {model.slug: model for model in figures.shown(leaderboard.read_entries(folder, FULL), FULL)}
-    with figures.style():
-        figure = figures.parity(models["good"])
+    with style.style():
+        figure = parity_plot.parity(models["good"])
     [dots] = [c for c in figure.findobj(mpl.collections.PathCollection) if len(c.get_offsets()) == 60]
     sample = models["good"].sample("official")
     np.testing.assert_allclose(np.asarray(dots.get_offsets()), np.column_stack([sample.e_m, sample.predicted]))
@@ -82,13 +84,13 @@ def test_a_parity_plot_shows_each_path_and_the_scores(folder):
 
 
 def test_the_papers_race_tracks():
-    found = figures.tracks(FULL, "official-train")
-    assert list(found) == list(figures.RACE_TRACKS)
+    found = race_tracks.tracks(FULL, "official-train")
+    assert list(found) == list(race_tracks.RACE_TRACKS)
     assert [len(ids) for ids in found.values()] == [2, 3, 2, 3]
 
 
 def test_confusion_cells():
-    cells = figures._cells(figures.Confusion(tp=24, fp=5, fn=7, tn=24))
+    cells = scenario_plots._cells(Confusion(tp=24, fp=5, fn=7, tn=24))
     assert cells == {(0, 1): 24, (1, 1): 7, (0, 0): 5, (1, 0): 24}
 
 

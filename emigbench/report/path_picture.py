@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emigbench.records import FloatArray, MigrationPath
-from emigbench.report import figures, templating
+from emigbench.report import templating
+from emigbench.report.figures.style import style
 from emigbench.report.record import LIGANDS, Record, bond_limit, in_words
 
 REACH = 1.45
@@ -129,7 +130,7 @@ def _radius(element: str) -> float:
 
 def png(path: MigrationPath, record: Record) -> bytes:
     """The structure around the band from the side and along it, and the nearest atoms on the way."""
-    with figures.style():
+    with style():
         figure = _figure(scene(path), path, record)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
