@@ -396,4 +396,4 @@ def _too_few(n_known: int, n_train: int) -> EmigbenchError:
 
 def _energies(band: BandEnergies) -> FloatArray:
     """(2,) fourth roots of `ENERGIES`."""
-    return np.asarray([band.forward, band.span]) ** POWER
+    return np.asarray([getattr(band, energy) for energy in ENERGIES]) ** POWER
