@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
 from dataclasses import asdict, dataclass
@@ -14,10 +13,10 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 from uuid import uuid4
 
-from emigbench import provenance, splits, units
+from emigbench import provenance, splits, unfinished, units
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.store import Dataset
-from emigbench.errors import EmigbenchError, StoppedError, in_words, on_one_line
+from emigbench.errors import EmigbenchError, StoppedError, on_one_line
 from emigbench.model import code_of, create
 from emigbench.predictions import (
     MOST_SEEDS,
@@ -34,8 +33,6 @@ from emigbench.units import PathError, Unit, UnitResult
 from emigbench.workers import WorkerDiedError
 
 LOG = logging.getLogger(__name__)
-UNFINISHED = ".unfinished"
-PLAN_FILE = "plan.json"
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of what was finished, how many are done, and how many there are."""
@@ -114,8 +111,10 @@ def evaluate(
     }
     if not folds:
         raise _nothing_to_do(out, plan)
-    _start(out, plan, resume)
-    jobs = (_paths if one_by_one else _fits)(model, data, folds, out / UNFINISHED)
+    if unfinished.read_plan(out) is None:
+        _check_results(out, resume)
+    unfinished.start(out, plan, "run", resume=resume)
+    jobs = (_paths if one_by_one else _fits)(model, data, folds, out / unfinished.FOLDER)
     done = {job.name: result for job in jobs if (result := _read_result(job)) is not None}
     _warn_of_other_code(out, model, done, earlier)
     failed: dict[str, Exception] = {}
@@ -247,10 +246,9 @@ def _died(who: str) -> EmigbenchError:
 
 def _nothing_to_do(out: Path, plan: Mapping[str, Any]) -> EmigbenchError:
     """What to say where a finished run holds all that is asked for; an unfinished one of something else stays."""
-    plan_file = out / UNFINISHED / PLAN_FILE
-    kept = _read_plan(plan_file) if plan_file.is_file() else plan
+    kept = unfinished.read_plan(out) or plan
     if kept == plan:  # a run that was stopped after it had written its results
-        shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+        unfinished.forget(out)
         advice = "choose another --out."
     else:
         splits_kept, n_seeds = kept.get("splits", ()), len(kept.get("seeds", ()))
@@ -259,28 +257,14 @@ def _nothing_to_do(out: Path, plan: Mapping[str, Any]) -> EmigbenchError:
     return EmigbenchError(f"The finished run in {out} holds these splits and seeds already; {advice}")
 
 
-def _start(out: Path, plan: Mapping[str, Any], resume: bool) -> None:
-    """Make sure that `out` is empty of results, or holds those of this very plan."""
-    plan_file = out / UNFINISHED / PLAN_FILE
+def _check_results(out: Path, resume: bool) -> None:
+    """Make sure that `out` is empty of results, or holds whole ones that may be added to."""
     results = [name for name in (provenance.RUN_FILE, PREDICTIONS_FILE) if (out / name).is_file()]
-    if plan_file.is_file():
-        if not resume:
-            raise EmigbenchError(f"{out} holds an unfinished run; go on with --resume or choose another --out.")
-        found = _read_plan(plan_file)
-        changed = [key for key in plan if found.get(key) != plan[key]]
-        if changed:
-            raise EmigbenchError(
-                f"The unfinished run in {out} has another {changed[0]} ({found.get(changed[0])!r}, now "
-                f"{plan[changed[0]]!r}); choose another --out."
-            )
-    elif results and not (resume and len(results) == 2):
+    if results and not (resume and len(results) == 2):
         raise EmigbenchError(
             f"{out} holds a finished run; choose another --out, add splits or seeds with --resume or remove "
             f"{' and '.join(results)}."
         )
-    else:
-        shutil.rmtree(out / UNFINISHED, ignore_errors=True)  # units without a plan are of nobody knows what
-        write_text(plan_file, json.dumps(plan))
 
 
 class _Earlier(NamedTuple):
@@ -306,15 +290,6 @@ def _earlier(out: Path, model: str, data: Dataset) -> _Earlier | None:
             f"The finished run in {out} is of model {record.get('model')!r}, now {model!r}; choose another --out."
         )
     return _Earlier(read_predictions(out / PREDICTIONS_FILE, data.labels), record)
-
-
-def _read_plan(file: Path) -> Mapping[str, Any]:
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise EmigbenchError(
-            f"{file} is damaged ({in_words(error)}), so the run cannot go on; remove {file.parent} and start again."
-        ) from error
 
 
 def _read_result(job: Job) -> UnitResult | None:
@@ -353,7 +328,7 @@ def _finish(
             (s, seed, p) for s, seeds in earlier.predictions.items() for seed, given in seeds.items() for p in given
         ]
     predictions = grouped(rows, data.labels, f"Model {model!r}")
-    file = out / UNFINISHED / PREDICTIONS_FILE
+    file = out / unfinished.FOLDER / PREDICTIONS_FILE
     write_predictions(predictions, file)
     record = provenance.run_record(
         dataset=data.identity,
@@ -376,7 +351,7 @@ def _finish(
     )
     if earlier:
         record = provenance.added(record, earlier.record)
-    write_text(out / UNFINISHED / provenance.RUN_FILE, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    write_text(out / unfinished.FOLDER / provenance.RUN_FILE, json.dumps(record, indent=1, allow_nan=False) + "\n")
     _put_in_place(out)
     return predictions
 
@@ -386,12 +361,12 @@ def _put_in_place(out: Path) -> None:
 
     A run that is stopped between the two moves does the second when it is resumed.
     """
-    if not (out / UNFINISHED / provenance.RUN_FILE).is_file():
+    if not (out / unfinished.FOLDER / provenance.RUN_FILE).is_file():
         return
     try:
         for name in (PREDICTIONS_FILE, provenance.RUN_FILE):
-            if (out / UNFINISHED / name).is_file():
-                (out / UNFINISHED / name).replace(out / name)
+            if (out / unfinished.FOLDER / name).is_file():
+                (out / unfinished.FOLDER / name).replace(out / name)
     except OSError as error:
         raise EmigbenchError(f"Cannot write to {out}: {error.strerror}.") from error
-    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+    unfinished.forget(out)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Executor, as_completed
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emigbench import unfinished
 from emigbench.answer import cautions, nearest_known
 from emigbench.errors import EmigbenchError, StoppedError, in_words
 from emigbench.hops.files import Crystal, elements, read
@@ -26,8 +26,6 @@ from emigbench.records import FloatArray, MigrationPath, Prediction, Status
 from emigbench.storage import sha256_of, write_text
 from emigbench.workers import WorkerDiedError
 
-UNFINISHED = ".unfinished"
-PLAN_FILE = "plan.json"
 RESULTS = ("structures.csv", "hops.csv", "index.html")
 """Names of the files that a screening ends in, and that a later one takes for no structures."""
 OF_THE_CELL = frozenset({"band_leaves_cell", "band_direction_tied"})
@@ -139,7 +137,7 @@ def screen(
     The result of a file is kept in `out/.unfinished` as soon as it is there; with `resume` a run that was stopped
     goes on after them. A file that cannot be used is one of the results, with the reason. Files that begin with
     a dot are passed over, and so is what earlier screenings wrote. When all is done, `out` is the caller's to write
-    to, and `forget` drops what is kept.
+    to, and `unfinished.forget` drops what is kept.
 
     Args:
         folder: with structure files of any format that `emigbench.hops.files` reads.
@@ -159,7 +157,9 @@ def screen(
     files = _files(folder, out)
     folder = folder.resolve()
     create(plan.model)
-    _start(out, plan, resume)
+    if unfinished.read_plan(out) is None and out.is_dir() and any(out.iterdir()):
+        raise EmigbenchError(f"{out} is not empty; choose another --out.")
+    unfinished.start(out, asdict(plan), "screening", resume=resume)
     done = {file: found for file in files if (found := _kept(out, folder, file)) is not None}
     try:
         for found in _run(folder, [file for file in files if file not in done], plan, executor):
@@ -219,11 +219,6 @@ def screen_file(folder: Path, file: str, plan: Plan) -> Screened:
         ),
         percolation=percolation_barriers((e_m, edge) for e_m, edge in barriers if e_m is not None),
     )
-
-
-def forget(out: Path) -> None:
-    """Drop the results that `screen` kept, once they are written elsewhere."""
-    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
 
 
 def _last(crystals: Sequence[Crystal]) -> Crystal:
@@ -314,28 +309,8 @@ def _sha256(file: Path) -> str:
         return ""
 
 
-def _start(out: Path, plan: Plan, resume: bool) -> None:
-    """Make sure that `out` holds nothing, or results of this very plan."""
-    file = out / UNFINISHED / PLAN_FILE
-    if not file.is_file():
-        if out.is_dir() and any(out.iterdir()):
-            raise EmigbenchError(f"{out} is not empty; choose another --out.")
-        write_text(file, json.dumps(asdict(plan)))
-    elif not resume:
-        raise EmigbenchError(f"{out} holds an unfinished screening; go on with --resume or choose another --out.")
-    else:
-        try:
-            before = Plan(**json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise EmigbenchError(f"{file} is damaged ({in_words(error)}); choose another --out.") from error
-        if before != plan:
-            raise EmigbenchError(
-                f"The unfinished screening in {out} was started with other options; choose another --out."
-            )
-
-
 def _kept_file(out: Path, file: str) -> Path:
-    return out / UNFINISHED / f"{hashlib.sha256(file.encode('utf-8', 'surrogateescape')).hexdigest()}.json"
+    return out / unfinished.FOLDER / f"{hashlib.sha256(file.encode('utf-8', 'surrogateescape')).hexdigest()}.json"
 
 
 def _kept(out: Path, folder: Path, file: str) -> Screened | None:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from emigbench import unfinished
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError, in_words, quoted
@@ -32,8 +33,6 @@ from emigbench.storage import read_text, refuse_link, write_text
 
 CARD_FILE = "submission.yaml"
 FILES = (CARD_FILE, PREDICTIONS_FILE, RUN_FILE)
-UNFINISHED = ".unfinished"
-"""The folder in which a run that was stopped, or is being extended, keeps what it has."""
 LONGEST_SLUG = 60
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 _NO_FILE_NAMES = ("con", "prn", "aux", "nul", *(f"{port}{k}" for port in ("com", "lpt") for k in range(10)))  # Windows
@@ -288,11 +287,11 @@ def _check_folder(folder: Path) -> None:
         raise EmigbenchError(f"There is no submission folder {folder}.")
     for child in sorted(folder.iterdir()):
         refuse_link(child)
-        if child.name not in (*FILES, UNFINISHED):
+        if child.name not in (*FILES, unfinished.FOLDER):
             raise EmigbenchError(
                 f"{folder} holds {quoted(child.name)}, which is no part of a submission ({', '.join(FILES)})."
             )
-        if child.name == UNFINISHED and not child.is_dir():
+        if child.name == unfinished.FOLDER and not child.is_dir():
             raise EmigbenchError(f"{child} is no folder of an unfinished run; take it away.")
 
 

@@ -18,6 +18,8 @@ from emigbench.errors import StoppedError
 from emigbench.evaluation import evaluate
 from emigbench.predictions import read_predictions
 from emigbench.submission import read_run
+from emigbench.unfinished import FOLDER as UNFINISHED
+from emigbench.unfinished import PLAN_FILE
 
 MODELS = """
 import functools, math, os, time
@@ -150,7 +152,7 @@ def refused(*arguments, **options) -> str:
 
 
 def units_kept(out) -> list[str]:
-    return sorted(file.name for file in (out / evaluation.UNFINISHED).glob("*--*.json"))
+    return sorted(file.name for file in (out / UNFINISHED).glob("*--*.json"))
 
 
 # --- What a run gives
@@ -331,7 +333,7 @@ def test_another_model_does_not_resume(unfinished, models, data):
     ],
 )
 def test_a_damaged_unit_is_computed_again(unfinished, models, data, tmp_path, damage):
-    file = unfinished / evaluation.UNFINISHED / units_kept(unfinished)[0]
+    file = unfinished / UNFINISHED / units_kept(unfinished)[0]
     file.write_text(damage(file.read_text()))
     do(f"{models}:Breaks", data, unfinished, resume=True)
     assert len(fits(models)) == 2 + 1 + 4
@@ -341,13 +343,13 @@ def test_a_damaged_unit_is_computed_again(unfinished, models, data, tmp_path, da
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "7"])
 def test_a_damaged_plan_is_refused(unfinished, models, data, text):
-    plan = unfinished / evaluation.UNFINISHED / evaluation.PLAN_FILE
+    plan = unfinished / UNFINISHED / PLAN_FILE
     plan.write_text(text)
     assert str(plan) in refused(f"{models}:Breaks", data, unfinished, resume=True)
 
 
 def test_units_without_a_plan_are_not_trusted(unfinished, models, data):
-    (unfinished / evaluation.UNFINISHED / evaluation.PLAN_FILE).unlink()
+    (unfinished / UNFINISHED / PLAN_FILE).unlink()
     do(f"{models}:Steady", data, unfinished)
     assert len(fits(models)) == 3 + 5
 
@@ -450,7 +452,7 @@ def test_nothing_is_added_to_another_run(models, data, tmp_path):
     (tmp_path / "run.json").write_bytes(text)
     assert "made on another dataset" in refused(f"{models}:Steady", data, tmp_path, resume=True)
     assert (tmp_path / "predictions.csv").read_bytes() == before["predictions.csv"]
-    assert not (tmp_path / evaluation.UNFINISHED).exists()
+    assert not (tmp_path / UNFINISHED).exists()
 
 
 def test_results_of_other_code_stay_and_are_told(unfinished, models, data, tmp_path, caplog):
@@ -470,7 +472,7 @@ def test_results_of_other_code_stay_and_are_told(unfinished, models, data, tmp_p
 
 def test_results_that_do_not_say_what_code_made_them_are_taken(unfinished, models, data, caplog):
     for name in units_kept(unfinished):
-        file = unfinished / evaluation.UNFINISHED / name
+        file = unfinished / UNFINISHED / name
         content = json.loads(file.read_text())
         assert content.pop("code").startswith("sha256 ")
         file.write_text(json.dumps(content))

@@ -19,6 +19,7 @@ from emigbench.datasets.hashing import predictions_hash
 from emigbench.predictions import COLUMNS, PREDICTIONS_FILE, read_predictions
 from emigbench.report import leaderboard
 from emigbench.submission import CARD_FILE, read, read_card
+from emigbench.unfinished import FOLDER as UNFINISHED
 
 IDS = list(splits.held_out(FULL, "official"))
 SCRIPT = "<script>alert(1)</script>"
@@ -235,10 +236,10 @@ def test_a_file_that_does_not_belong(tmp_path, name):
 
 def test_what_an_unfinished_run_leaves_is_a_folder(tmp_path):
     folder = write_submission(tmp_path)
-    (folder / submission.UNFINISHED).write_text("")
+    (folder / UNFINISHED).write_text("")
     assert "no folder of an unfinished run" in refused(folder)
-    (folder / submission.UNFINISHED).unlink()
-    (folder / submission.UNFINISHED).mkdir()
+    (folder / UNFINISHED).unlink()
+    (folder / UNFINISHED).mkdir()
     assert read(folder, FULL)
 
 

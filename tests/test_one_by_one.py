@@ -19,6 +19,8 @@ from emigbench import EmigbenchError, Prediction, evaluation, load, splits, unit
 from emigbench.evaluation import evaluate
 from emigbench.predictions import read_predictions
 from emigbench.submission import read_run
+from emigbench.unfinished import FOLDER as UNFINISHED
+from emigbench.unfinished import PLAN_FILE
 from emigbench.workers import processes
 
 TESTS = Path(__file__).parent
@@ -47,7 +49,7 @@ def predicted() -> Counter[str]:
 
 
 def kept(out) -> list[str]:
-    return sorted(file.name for file in (out / evaluation.UNFINISHED).glob("path--*.json"))
+    return sorted(file.name for file in (out / UNFINISHED).glob("path--*.json"))
 
 
 def without_times(out) -> list[str]:
@@ -202,8 +204,8 @@ def test_failed_paths_are_shown_and_tried_again_by_a_resumed_run(data, tmp_path)
     assert shown[-1] == f"{toys.ODD} (failed)"
     assert len(kept(tmp_path / "out")) == len(shown) - 1
     do("Toy", data, tmp_path / "plain")
-    (tmp_path / "out" / evaluation.UNFINISHED / evaluation.PLAN_FILE).write_text(
-        (tmp_path / "out" / evaluation.UNFINISHED / evaluation.PLAN_FILE).read_text().replace("Spoiled", "Toy")
+    (tmp_path / "out" / UNFINISHED / PLAN_FILE).write_text(
+        (tmp_path / "out" / UNFINISHED / PLAN_FILE).read_text().replace("Spoiled", "Toy")
     )
     seen = predicted()
     do("Toy", data, tmp_path / "out", resume=True)

@@ -14,9 +14,11 @@ from helpers import one_sentence
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
-from emigbench import EmigbenchError, load, screening
+from emigbench import EmigbenchError, load
 from emigbench.report import screening as report
 from emigbench.screening import Plan, Screened, screen
+from emigbench.unfinished import FOLDER as UNFINISHED
+from emigbench.unfinished import PLAN_FILE, forget
 from emigbench.workers import WorkerDiedError, processes
 
 MODEL = """
@@ -121,7 +123,7 @@ def test_a_run_that_was_stopped_goes_on(folder, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         screen(folder, plan_of(folder), out, progress=stop)
     assert "--resume" in refused(folder, plan_of(folder), out)
-    assert "other options" in refused(folder, plan_of(folder, max_hop=5.0), out, resume=True)
+    assert "another max_hop (4.0, now 5.0)" in refused(folder, plan_of(folder, max_hop=5.0), out, resume=True)
     again = []
     found = screen(folder, plan_of(folder), out, resume=True, progress=lambda name, *_: again.append(name))
     assert found == whole
@@ -131,15 +133,15 @@ def test_a_run_that_was_stopped_goes_on(folder, monkeypatch):
     again.clear()
     assert screen(folder, plan_of(folder), out, resume=True, progress=lambda name, *_: again.append(name)) != whole
     assert again == ["b.cif"]
-    (out / screening.UNFINISHED / screening.PLAN_FILE).write_text("{")
+    (out / UNFINISHED / PLAN_FILE).write_text("{")
     assert "is damaged" in refused(folder, plan_of(folder), out, resume=True)
 
 
 def test_a_damaged_result_is_made_again(folder):
     out = folder.parent / "out"
     whole = screen(folder, plan_of(folder), out)
-    for file in (out / screening.UNFINISHED).glob("*.json"):
-        if file.name != screening.PLAN_FILE:
+    for file in (out / UNFINISHED).glob("*.json"):
+        if file.name != PLAN_FILE:
             file.write_text(file.read_text()[:40])
     assert screen(folder, plan_of(folder), out, resume=True) == whole
 
@@ -257,7 +259,7 @@ def test_what_an_earlier_screening_wrote_is_no_structure(folder):
     found = screen(folder, plan, folder / "runs" / "one")
     for name, text in report.files(found, plan, 0.65).items():
         (folder / "runs" / "one" / name).write_text(text)
-    screening.forget(folder / "runs" / "one")
+    forget(folder / "runs" / "one")
     (folder / "hops.csv").write_text("no result: it stands alone")
     assert len(screen(folder, plan, folder / "runs" / "two")) == len(found) + 1
 
@@ -322,7 +324,7 @@ def test_a_file_name_that_is_no_text_can_be_written(folder):
 def test_kept_results_are_plain_json(folder):
     out = folder.parent / "out"
     found = screen(folder, plan_of(folder), out)
-    kept = [json.loads(file.read_text()) for file in (out / screening.UNFINISHED).glob("*.json")]
+    kept = [json.loads(file.read_text()) for file in (out / UNFINISHED).glob("*.json")]
     assert {content["file"] for content in kept if "file" in content} == {each.file for each in found}
-    screening.forget(out)
-    assert not (out / screening.UNFINISHED).exists()
+    forget(out)
+    assert not (out / UNFINISHED).exists()

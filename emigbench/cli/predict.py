@@ -97,7 +97,7 @@ def screen(
 
         emigbench screen structures --ion Na --max-hop 4 --model my_model.py:MyModel
     """
-    from emigbench import screening
+    from emigbench import screening, unfinished
     from emigbench.report import screening as report
     from emigbench.storage import write_text
 
@@ -113,7 +113,7 @@ def screen(
         found = screening.screen(folder, plan, target, resume=resume, executor=executor, progress=progress)
     for name, text in report.files(found, plan, threshold).items():
         write_text(target / name, text)
-    screening.forget(target)
+    unfinished.forget(target)
     print(report.table(found), end="")
     unusable = sum(bool(each.error) for each in found)
     if unusable == len(found):

@@ -1,0 +1,67 @@
+"""What is kept of a run that has not come to its end: the plan of it, and its results so far, in a folder of its own.
+
+A run that is resumed has to be the one that was stopped, so what it is to do is written down first.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from emigbench.errors import EmigbenchError, in_words
+from emigbench.storage import write_text
+
+FOLDER = ".unfinished"
+PLAN_FILE = "plan.json"
+
+
+def start(out: Path, plan: Mapping[str, Any], what: str, *, resume: bool) -> None:
+    """Write down what a run is to do, or make sure that the one that was stopped there was to do the same.
+
+    Args:
+        out: the run's folder.
+        plan: name -> value of everything that the results depend on, as JSON has it.
+        what: what to call the run.
+        resume: go on with the one that was stopped.
+
+    Raises:
+        EmigbenchError: if there is an unfinished run, and it is not to be resumed or had another plan.
+    """
+    before = read_plan(out)
+    if before is None:
+        forget(out)  # results without a plan are of nobody knows what
+        write_text(out / FOLDER / PLAN_FILE, json.dumps(plan))
+        return
+    if not resume:
+        raise EmigbenchError(f"{out} holds an unfinished {what}; go on with --resume or choose another --out.")
+    for name, value in plan.items():
+        if before.get(name) != value:
+            raise EmigbenchError(
+                f"The unfinished {what} in {out} has another {name} ({before.get(name)!r}, now {value!r}); choose "
+                f"another --out."
+            )
+
+
+def read_plan(out: Path) -> Mapping[str, Any] | None:
+    """The plan of the unfinished run in a folder, None if there is none.
+
+    Raises:
+        EmigbenchError: if it is damaged.
+    """
+    file = out / FOLDER / PLAN_FILE
+    if not file.is_file():
+        return None
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise EmigbenchError(
+            f"{file} is damaged ({in_words(error)}), so the run cannot go on; remove {file.parent} and start again."
+        ) from error
+
+
+def forget(out: Path) -> None:
+    """Drop what is kept, once it is written elsewhere."""
+    shutil.rmtree(out / FOLDER, ignore_errors=True)
