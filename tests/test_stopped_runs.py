@@ -1,0 +1,266 @@
+"""Runs that are stopped, go on, and are added to."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from fitted import MODELS, do, fits, refused, units_kept
+from helpers import SPINELS, one_sentence, program, run
+
+from emigbench import load
+from emigbench.errors import StoppedError
+from emigbench.predictions import read_predictions
+from emigbench.submission import read_run
+from emigbench.unfinished import FOLDER as UNFINISHED
+from emigbench.unfinished import PLAN_FILE
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load("spinels")
+
+
+@pytest.fixture
+def models(tmp_path):
+    file = tmp_path / "models.py"
+    file.write_text(MODELS)
+    return file
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes_without_repeating_itself(models, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    arguments = ["evaluate", f"{models}:Slow", "--dataset", "spinels", "--split", "material-cv", "--seeds", "2"]
+    assert run(*arguments, "--out", whole).returncode == 0
+    models.with_name("log").unlink()
+
+    process = subprocess.Popen(
+        [*program(), *arguments, "--out", str(killed)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while len(units_kept(killed)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept, before = len(units_kept(killed)), fits(models)
+    assert 3 <= kept < 10
+    assert not (killed / "predictions.csv").exists()
+
+    again = run(*arguments, "--out", killed)
+    assert again.returncode == 2
+    assert "--resume" in again.stderr
+    resumed = run(*arguments, "--out", killed, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert (killed / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    assert len(fits(models)) == len(before) + 10 - kept  # what was finished is not computed again
+    assert len(before) - kept in (0, 1)  # only the unit that was killed was lost
+    assert sorted(file.name for file in killed.iterdir()) == ["predictions.csv", "run.json"]
+
+
+@pytest.fixture
+def unfinished(models, data, tmp_path):
+    """The folder of a run whose model failed in its third unit of five."""
+    out = tmp_path / "unfinished"
+    with pytest.raises(StoppedError) as error:
+        do(f"{models}:Breaks", data, out)
+    assert "failed on material-cv--2--seed-0: RuntimeError: out of memory (--debug" in one_sentence(error)
+    assert len(units_kept(out)) == 2
+    models.with_name("mended").touch()
+    return out
+
+
+def test_a_model_that_raises_leaves_what_was_finished(unfinished, models, data):
+    do(f"{models}:Breaks", data, unfinished, resume=True)
+    assert len(fits(models)) == 2 + 1 + 3
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seeds": (0, 1)}, {"split_names": ("official",)}, {"split_names": ("material-cv", "official")}]
+)
+def test_other_settings_do_not_resume(unfinished, models, data, changes):
+    message = refused(f"{models}:Breaks", data, unfinished, resume=True, **changes)
+    assert str(unfinished) in message
+    assert next(iter(changes)).removesuffix("_names") in message
+    assert len(units_kept(unfinished)) == 2
+
+
+def test_another_model_does_not_resume(unfinished, models, data):
+    assert "another model" in refused(f"{models}:Steady", data, unfinished, resume=True)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: text[: len(text) // 2],
+        lambda text: "[]",
+        lambda text: text.replace('"e_m": 0', '"e_m": "x', 1),
+        lambda text: text.replace('"id": "', '"id": "other-', 1),
+        lambda text: text.replace('"fit_seconds"', '"another_key"'),
+        lambda text: json.dumps(json.loads(text) | {"predictions": []}),
+    ],
+)
+def test_a_damaged_unit_is_computed_again(unfinished, models, data, tmp_path, damage):
+    file = unfinished / UNFINISHED / units_kept(unfinished)[0]
+    file.write_text(damage(file.read_text()))
+    do(f"{models}:Breaks", data, unfinished, resume=True)
+    assert len(fits(models)) == 2 + 1 + 4
+    do(f"{models}:Breaks", data, tmp_path / "whole")
+    assert (unfinished / "predictions.csv").read_bytes() == (tmp_path / "whole" / "predictions.csv").read_bytes()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "7"])
+def test_a_damaged_plan_is_refused(unfinished, models, data, text):
+    plan = unfinished / UNFINISHED / PLAN_FILE
+    plan.write_text(text)
+    assert str(plan) in refused(f"{models}:Breaks", data, unfinished, resume=True)
+
+
+def test_units_without_a_plan_are_not_trusted(unfinished, models, data):
+    (unfinished / UNFINISHED / PLAN_FILE).unlink()
+    do(f"{models}:Steady", data, unfinished)
+    assert len(fits(models)) == 3 + 5
+
+
+def test_a_finished_folder_is_left_alone(models, data, tmp_path):
+    out = tmp_path / "out"
+    do(f"{models}:Steady", data, out)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    for resume in (False, True):
+        message = refused(f"{models}:Steady", data, out, resume=resume)
+        assert str(out) in message
+    (out / "run.json").unlink()  # predictions alone may be a person's own
+    assert "predictions.csv" in refused(f"{models}:Steady", data, out)
+    assert (out / "predictions.csv").read_bytes() == before["predictions.csv"]
+
+
+def test_splits_are_added_to_a_finished_run(models, data, tmp_path):
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    do(f"{models}:Steady", data, out, seeds=(0, 1))
+    first = json.loads((out / "run.json").read_text())
+    found = do(f"{models}:Steady", data, out, split_names=["official"], resume=True)
+    assert {split: list(seeds) for split, seeds in found.items()} == {"official": [0], "material-cv": [0, 1]}
+    assert list(read_predictions(out / "predictions.csv", SPINELS)) == list(found)
+    record = read_run(out, SPINELS)
+    assert record["units"][:10] == first["units"]
+    assert [unit["split"] for unit in record["units"][10:]] == ["official"]
+    assert record["command"] == f"{first['command']} && {first['command']}"
+    assert record["versions"] == first["versions"]
+    assert sorted(file.name for file in out.iterdir()) == ["predictions.csv", "run.json"]
+    assert len(fits(models)) == 11
+    do(f"{models}:Steady", data, whole)
+    assert set((whole / "predictions.csv").read_text().split()) < set((out / "predictions.csv").read_text().split())
+
+
+def test_seeds_are_added_to_a_finished_run(models, data, tmp_path):
+    do(f"{models}:Steady", data, tmp_path / "whole", split_names=["official", "material-cv"], seeds=(0, 1, 2))
+    models.with_name("log").unlink()
+    out = tmp_path / "out"
+    do(f"{models}:Steady", data, out, split_names=["official"], seeds=[1])
+    do(f"{models}:Steady", data, out, split_names=["official", "material-cv"], seeds=(0, 1, 2), resume=True)
+    assert (out / "predictions.csv").read_bytes() == (tmp_path / "whole" / "predictions.csv").read_bytes()
+    assert len(fits(models)) == 3 + 15
+    units = [(unit["split"], unit["seed"]) for unit in read_run(out, SPINELS)["units"]]
+    assert units[:3] == [("official", 1), ("official", 0), ("official", 2)]
+
+
+def test_adding_splits_can_be_stopped_and_loses_nothing(models, data, tmp_path):
+    out = tmp_path / "out"
+    do(f"{models}:Breaks", data, out, split_names=["official"])
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    assert "out of memory" in refused(f"{models}:Breaks", data, out, resume=True)
+    assert {name: (out / name).read_bytes() for name in before} == before
+    models.with_name("mended").touch()
+    assert list(do(f"{models}:Breaks", data, out, resume=True)) == ["official", "material-cv"]
+    assert len(fits(models)) == 1 + 2 + 4
+
+
+@pytest.mark.parametrize("n_moved", [0, 1])
+def test_a_run_that_is_stopped_while_it_writes_its_result_loses_nothing(models, data, tmp_path, monkeypatch, n_moved):
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    do(f"{models}:Steady", data, out, split_names=["official"])
+    moves = []
+
+    def stopped(source, target):
+        if len(moves) == n_moved:
+            raise KeyboardInterrupt
+        moves.append(source.name)
+        return os.rename(source, target)  # noqa: PTH104
+
+    monkeypatch.setattr(Path, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        do(f"{models}:Steady", data, out, split_names=["material-cv"], resume=True)
+    monkeypatch.undo()
+    n_fits = len(fits(models))
+    assert "already" in refused(f"{models}:Steady", data, out, split_names=["material-cv"], resume=True)
+    assert len(fits(models)) == n_fits
+    assert sorted(file.name for file in out.iterdir()) == ["predictions.csv", "run.json"]
+    do(f"{models}:Steady", data, whole, split_names=["official", "material-cv"])
+    assert (out / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    assert len(read_run(out, SPINELS)["units"]) == 6
+
+
+def test_asking_for_what_is_finished_leaves_what_was_stopped(models, data, tmp_path):
+    do(f"{models}:Breaks", data, tmp_path, split_names=["official"])
+    refused(f"{models}:Breaks", data, tmp_path, resume=True)
+    before = units_kept(tmp_path)
+    message = refused(f"{models}:Breaks", data, tmp_path, split_names=["official"], resume=True)
+    assert "by --split material-cv --seeds 1 --resume" in message
+    assert units_kept(tmp_path) == before != []
+
+
+def test_nothing_is_added_to_another_run(models, data, tmp_path):
+    do(f"{models}:Steady", data, tmp_path, split_names=["official"])
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
+    assert "is of model" in refused(f"{models}:Single", data, tmp_path, resume=True)
+    assert "splits and seeds already" in refused(
+        f"{models}:Steady", data, tmp_path, split_names=["official"], resume=True
+    )
+    text = before["run.json"].replace(data.sha256.encode(), b"0" * 64)
+    (tmp_path / "run.json").write_bytes(text)
+    assert "made on another dataset" in refused(f"{models}:Steady", data, tmp_path, resume=True)
+    assert (tmp_path / "predictions.csv").read_bytes() == before["predictions.csv"]
+    assert not (tmp_path / UNFINISHED).exists()
+
+
+def test_results_of_other_code_stay_and_are_told(unfinished, models, data, tmp_path, caplog):
+    models.write_text(MODELS + "\n")
+    do(f"{models}:Breaks", data, unfinished, resume=True)
+    (told,) = caplog.messages
+    before, after = (f"sha256 {hashlib.sha256(text.encode()).hexdigest()[:12]}" for text in (MODELS, MODELS + "\n"))
+    part = f"since 2 of the results in {unfinished} were made (the first is material-cv--0--seed-0, of {before} and not"
+    assert part in one_sentence(told)
+    assert [unit["code"] for unit in read_run(unfinished, SPINELS)["units"]] == [before] * 2 + [after] * 3
+    do(f"{models}:Breaks", data, unfinished, seeds=(0, 1), resume=True)  # the same of a finished run
+    assert part in caplog.messages[1]
+    do(f"{models}:Breaks", data, tmp_path / "anew", split_names=["official"])
+    do(f"{models}:Breaks", data, tmp_path / "anew", resume=True)
+    assert len(caplog.messages) == 2
+
+
+def test_results_that_do_not_say_what_code_made_them_are_taken(unfinished, models, data, caplog):
+    for name in units_kept(unfinished):
+        file = unfinished / UNFINISHED / name
+        content = json.loads(file.read_text())
+        assert content.pop("code").startswith("sha256 ")
+        file.write_text(json.dumps(content))
+    do(f"{models}:Breaks", data, unfinished, resume=True)
+    assert len(fits(models)) == 2 + 1 + 3
+    assert ["code" in unit for unit in read_run(unfinished, SPINELS)["units"]] == [False] * 2 + [True] * 3
+    assert not caplog.messages
+
+
+def test_resume_starts_where_nothing_was_started(models, data, tmp_path):
+    do(f"{models}:Steady", data, tmp_path / "out", resume=True)
+    assert (tmp_path / "out" / "run.json").is_file()
+
+
+def test_a_card_that_lies_in_the_folder_is_kept(models, data, tmp_path):
+    (tmp_path / "submission.yaml").write_text("name: mine\n")
+    do(f"{models}:Steady", data, tmp_path)
+    assert (tmp_path / "submission.yaml").read_text() == "name: mine\n"
