@@ -30,7 +30,7 @@ from emigbench.records import Prediction
 from emigbench.splits import Fold
 from emigbench.storage import write_text
 from emigbench.units import PathError, Unit, UnitResult
-from emigbench.workers import WorkerDiedError
+from emigbench.workers import WorkerDiedError, died
 
 LOG = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def evaluate(
     }
     if not folds:
         raise _nothing_to_do(out, plan)
-    if unfinished.read_plan(out) is None:
+    if not unfinished.is_in(out):
         _check_results(out, resume)
     unfinished.start(out, plan, "run", resume=resume)
     jobs = (_paths if one_by_one else _fits)(model, data, folds, out / unfinished.FOLDER)
@@ -126,7 +126,7 @@ def evaluate(
             elif one_by_one:
                 failed[job.name] = outcome  # not kept: a resumed run tries it again
             else:
-                raise _died(f"The worker of {job.name}") from outcome
+                raise died(f"The worker of {job.name}") from outcome
             name = f"{job.name} (failed)" if job.name in failed else job.name
             progress(name, len(done) + len(failed), len(jobs))
         if one_by_one:
@@ -230,7 +230,7 @@ def _side_by_side(jobs: Sequence[Job], executor: Executor) -> Iterator[tuple[Job
     finally:
         _cancel(futures)
     if isinstance(failure, BrokenExecutor):
-        raise _died("A worker process") from failure
+        raise died("A worker process") from failure
     if failure is not None:
         raise failure
 
@@ -238,10 +238,6 @@ def _side_by_side(jobs: Sequence[Job], executor: Executor) -> Iterator[tuple[Job
 def _cancel(futures: Iterable[Future[UnitResult]]) -> None:
     for future in futures:
         future.cancel()
-
-
-def _died(who: str) -> EmigbenchError:
-    return EmigbenchError(f"{who} died, perhaps for lack of memory; try fewer --workers.")
 
 
 def _nothing_to_do(out: Path, plan: Mapping[str, Any]) -> EmigbenchError:

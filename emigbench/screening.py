@@ -24,7 +24,7 @@ from emigbench.inference import predict, ready_model
 from emigbench.model import create
 from emigbench.records import FloatArray, MigrationPath, Prediction, Status
 from emigbench.storage import sha256_of, write_text
-from emigbench.workers import WorkerDiedError
+from emigbench.workers import WorkerDiedError, died
 
 RESULTS = ("structures.csv", "hops.csv", "index.html")
 """Names of the files that a screening ends in, and that a later one takes for no structures."""
@@ -157,7 +157,7 @@ def screen(
     files = _files(folder, out)
     folder = folder.resolve()
     create(plan.model)
-    if unfinished.read_plan(out) is None and out.is_dir() and any(out.iterdir()):
+    if not unfinished.is_in(out) and out.is_dir() and any(out.iterdir()):
         raise EmigbenchError(f"{out} is not empty; choose another --out.")
     unfinished.start(out, asdict(plan), "screening", resume=resume)
     done = {file: found for file in files if (found := _kept(out, folder, file)) is not None}
@@ -273,7 +273,7 @@ def _run(folder: Path, files: Sequence[str], plan: Plan, executor: Executor | No
         for future in as_completed(futures):
             yield future.result()
     except WorkerDiedError as error:
-        raise EmigbenchError("A worker died, perhaps for lack of memory; fewer --workers need less.") from error
+        raise died("A worker") from error
     finally:
         for future in futures:
             future.cancel()

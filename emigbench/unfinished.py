@@ -33,7 +33,7 @@ def start(out: Path, plan: Mapping[str, Any], what: str, *, resume: bool) -> Non
     before = read_plan(out)
     if before is None:
         forget(out)  # results without a plan are of nobody knows what
-        write_text(out / FOLDER / PLAN_FILE, json.dumps(plan))
+        write_text(_plan_file(out), json.dumps(plan))
         return
     if not resume:
         raise EmigbenchError(f"{out} holds an unfinished {what}; go on with --resume or choose another --out.")
@@ -45,15 +45,20 @@ def start(out: Path, plan: Mapping[str, Any], what: str, *, resume: bool) -> Non
             )
 
 
+def is_in(out: Path) -> bool:
+    """Whether a folder holds an unfinished run."""
+    return _plan_file(out).is_file()
+
+
 def read_plan(out: Path) -> Mapping[str, Any] | None:
     """The plan of the unfinished run in a folder, None if there is none.
 
     Raises:
         EmigbenchError: if it is damaged.
     """
-    file = out / FOLDER / PLAN_FILE
-    if not file.is_file():
+    if not is_in(out):
         return None
+    file = _plan_file(out)
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
@@ -65,3 +70,7 @@ def read_plan(out: Path) -> Mapping[str, Any] | None:
 def forget(out: Path) -> None:
     """Drop what is kept, once it is written elsewhere."""
     shutil.rmtree(out / FOLDER, ignore_errors=True)
+
+
+def _plan_file(out: Path) -> Path:
+    return out / FOLDER / PLAN_FILE

@@ -32,6 +32,11 @@ class WorkerDiedError(Exception):
     """The worker that a task was given to died; another task that it had may be to blame."""
 
 
+def died(who: str) -> EmigbenchError:
+    """What a user is told of a death that ends a run."""
+    return EmigbenchError(f"{who} died, perhaps for lack of memory; try fewer --workers.")
+
+
 @contextmanager
 def processes(number: int) -> Iterator[Executor]:
     """Worker processes of this machine. One that dies is replaced, and none outlives this process.

@@ -4,13 +4,15 @@ import os
 import sys
 from pathlib import Path
 
+import fitted
 import pandas as pd
 import pytest
 from hypothesis import settings
 
-from emigbench import cli
+from emigbench import cli, load
 from emigbench.datasets.curation import curate
 from emigbench.datasets.sources import read
+from emigbench.datasets.store import Dataset
 from emigbench.records import LabelledPath
 
 settings.register_profile("emigbench", deadline=None)  # the machine may be busy
@@ -33,6 +35,20 @@ def source_dir() -> Path:
 def full(source_dir: Path) -> tuple[LabelledPath, ...]:
     """All 619 records, curated once from the source files."""
     return curate(read(source_dir))
+
+
+@pytest.fixture(scope="session")
+def data() -> Dataset:
+    """The spinels, which are part of the package."""
+    return load("spinels")
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A file of the models in `fitted`, by whose side they note their fits."""
+    file = tmp_path / "models.py"
+    file.write_text(fitted.MODELS)
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -5,25 +5,12 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from fitted import MODELS, do, fits, refused, units_kept
+from fitted import do, fits, refused, units_kept
 from helpers import SPINELS
 
-from emigbench import LabelledPath, MigrationPath, Prediction, evaluation, load, splits, units
+from emigbench import LabelledPath, MigrationPath, Prediction, evaluation, splits, units
 from emigbench.predictions import read_predictions
 from emigbench.submission import read_run
-
-
-@pytest.fixture(scope="module")
-def data():
-    return load("spinels")
-
-
-@pytest.fixture
-def models(tmp_path):
-    file = tmp_path / "models.py"
-    file.write_text(MODELS)
-    return file
-
 
 # --- What a run gives
 

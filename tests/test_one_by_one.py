@@ -15,7 +15,7 @@ import pytest
 import toys
 from helpers import SPINELS, one_sentence, program, run
 
-from emigbench import EmigbenchError, Prediction, evaluation, load, splits, units
+from emigbench import EmigbenchError, Prediction, evaluation, splits, units
 from emigbench.evaluation import evaluate
 from emigbench.predictions import read_predictions
 from emigbench.submission import read_run
@@ -24,11 +24,6 @@ from emigbench.unfinished import PLAN_FILE
 from emigbench.workers import processes
 
 TESTS = Path(__file__).parent
-
-
-@pytest.fixture(scope="module")
-def data():
-    return load("spinels")
 
 
 @pytest.fixture(autouse=True)

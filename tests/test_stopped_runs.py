@@ -12,24 +12,11 @@ import pytest
 from fitted import MODELS, do, fits, refused, units_kept
 from helpers import SPINELS, one_sentence, program, run
 
-from emigbench import load
 from emigbench.errors import StoppedError
 from emigbench.predictions import read_predictions
 from emigbench.submission import read_run
 from emigbench.unfinished import FOLDER as UNFINISHED
 from emigbench.unfinished import PLAN_FILE
-
-
-@pytest.fixture(scope="module")
-def data():
-    return load("spinels")
-
-
-@pytest.fixture
-def models(tmp_path):
-    file = tmp_path / "models.py"
-    file.write_text(MODELS)
-    return file
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes_without_repeating_itself(models, tmp_path):

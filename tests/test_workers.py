@@ -14,18 +14,13 @@ import toys
 from helpers import one_sentence, run
 from test_one_by_one import TESTS, do, is_alive, kept, predicted, remarks, wait_for, without_times
 
-from emigbench import EmigbenchError, load, provenance, workers
+from emigbench import EmigbenchError, provenance, workers
 from emigbench.errors import StoppedError
 from emigbench.workers import WorkerDiedError, dask, processes
 
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.fixture(scope="module")
-def data():
-    return load("spinels")
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,7 @@
 """Neighbour lists on disk: a cache by content, and archives that carry many of them to another machine.
 
-What is stored is the neighbour list, not the graph: it is a fifth of the size, without loss, and both edge lists and
-the line graph follow from it in a millisecond with numpy alone (`graph.crystal_graph`, `batch.prepare`). Files are
-.npz without pickle, written whole or not at all.
+What is stored is the neighbour list, not the graph: it is a fifth of the size, without loss, and both edge lists
+follow from it in a millisecond (`graph.crystal_graph`). Files are .npz without pickle, written whole or not at all.
 """
 
 from __future__ import annotations

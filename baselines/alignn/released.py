@@ -17,7 +17,7 @@ from emigbench_baselines.alignn.recipes import RECIPES, original
 LOWEST, HIGHEST, MEAN = 0.0035, 8.77, 0.8441084078711987
 """Barriers in eV of the 559 training paths, as the authors scaled them (models.md 3)."""
 STRETCH = (559 / 558) ** 0.5
-"""Their way back divides by the sample's standard deviation instead of the population's."""
+"""Their way back multiplies by the sample's standard deviation, where the way there divided by the population's."""
 SCALE = (MEAN + STRETCH * (LOWEST - MEAN), STRETCH * (HIGHEST - LOWEST))
 """What they take -1 for, and the width from there to 1, in eV."""
 NAMES = tuple(name for name in AUTHORS if name in RECIPES)

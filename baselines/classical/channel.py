@@ -32,7 +32,6 @@ OFF_AXIS = 0.3
 """Å; an atom nearer to the line than this cannot give it a direction."""
 AS_NEAR = 1e-4
 """Å; atoms whose distances from the middle differ by no more than this are equally near but for rounding."""
-
 ALIGNED = 1e-7
 """Radians by which directions may differ from being parallel or at a right angle."""
 

@@ -19,7 +19,7 @@ from emigbench.report.figures.score_bars import scores
 from emigbench.report.figures.style import Drawing, rendered, write
 from emigbench.report.figures.submissions import CV, TEST, TRAIN, Shown, shown
 
-__all__ = ["Shown", "drawings", "rendered", "shown", "write"]
+__all__ = ["drawings", "rendered", "shown", "write"]
 
 
 def drawings(models: Sequence[Shown], labels: Labels) -> dict[str, Drawing]:
