@@ -169,8 +169,8 @@ def cautions(path: MigrationPath, prediction: Prediction, known: Sequence[KnownP
         if k.host_difference < SAME_HOST and k.hop_difference < SAME_HOP_A:
             narrow = "" if prediction.low is None else ", and its interval is too narrow"
             said.append(
-                f"{k.facts.id} of the dataset is the same hop or one much like it; a model that was fitted to it knows "
-                f"the answer{narrow}"
+                f"{k.facts.id} of the dataset has a host of this formula and a hop of this length; if it is the same "
+                f"hop, a model that was fitted to it knows the answer{narrow}"
             )
     return tuple(f"{text[:1].upper()}{text[1:].removesuffix('.')}." for text in said)
 

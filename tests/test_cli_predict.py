@@ -133,7 +133,7 @@ def test_bad_input_is_one_sentence(call, model, ends, tmp_path):
     a, b = ends
     two = B.frac_coords.copy()
     second = B.species.index(PATH.mobile_ion, 1)
-    two[second] += [0.11, 0.07, 0.03]
+    two[second] += [0.24, 0.12, 0.06]
     other = ["Cs", *B.species[1:]]
     overlap = B.frac_coords.copy()
     overlap[3] = overlap[2] + 0.001

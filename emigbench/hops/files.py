@@ -31,6 +31,10 @@ MOST_CIF_SITES = 5_000
 """pymatgen compares all sites of a CIF with each other, so that more would take minutes."""
 LARGEST_FILE = 20_000_000
 """Bytes; a POSCAR of the largest cell has 2 MB, but a CIF or a trajectory says more."""
+FULL = 0.999
+"""Occupancy from which a site is full."""
+SAME_SITE = 0.005
+"""Of a cell vector; images of a site in a CIF that are nearer are one, written with three decimals."""
 OVERLAP_A = 0.5
 """Atoms nearer than this are one atom written twice, or a wrong cell."""
 NOT_TEXT = {
@@ -92,19 +96,36 @@ def read(file: Path) -> list[Crystal]:
     return found
 
 
+def in_memory(source: Any, name: str) -> Crystal:
+    """A pymatgen Structure or ASE Atoms as a crystal.
+
+    Raises:
+        EmigbenchError: if it is neither, or no whole, ordered, periodic crystal.
+    """
+    if hasattr(source, "get_chemical_symbols"):
+        return _from_atoms(source, name)
+    if not hasattr(source, "frac_coords") or not hasattr(source, "lattice"):
+        raise EmigbenchError(
+            f"An object of type {type(source).__name__} is no structure; give a file, a pymatgen Structure or ASE "
+            f"Atoms."
+        )
+    return from_structure(source, name)
+
+
 def from_structure(structure: Structure, name: str) -> Crystal:
     """A pymatgen Structure as a crystal.
 
     Raises:
         EmigbenchError: if a site is partly occupied, or the crystal is none, see `crystal`.
     """
-    if not structure.is_ordered:
-        site = next(site for site in structure if not site.is_ordered)
+    partly = [site for site in structure if len(site.species) != 1 or site.species.num_atoms < FULL]
+    if partly:
         raise EmigbenchError(
-            f"{name} has partly occupied sites ({quoted(site.species_string)}); order it first, so that each site "
+            f"{name} has partly occupied sites ({quoted(partly[0].species_string)}); order it first, so that each site "
             f"has one atom or none."
         )
-    species = [getattr(site.specie, "element", site.specie) for site in structure]  # without an oxidation state
+    species = [next(iter(site.species)) for site in structure]
+    species = [getattr(each, "element", each) for each in species]  # without an oxidation state
     symbols = [getattr(each, "name", str(each)) for each in species]  # the symbol of deuterium is that of hydrogen
     return crystal(name, structure.lattice.matrix, symbols, structure.frac_coords)
 
@@ -205,7 +226,8 @@ _TRAJECTORY = re.compile(r"^\s*Direct configuration=", re.MULTILINE)
 def _parse_cif(file: Path, text: str) -> list[Crystal]:
     from pymatgen.io.cif import CifFile, CifParser
 
-    blocks = CifFile.from_str(text).data.values()
+    cif = CifFile.from_str(text)
+    blocks = cif.data.values()
     listed = max((len(block.data.get("_atom_site_fract_x", [])) for block in blocks), default=0)
     if listed == 0:
         raise EmigbenchError(f"{file} cannot be read as a CIF: no data block lists atoms (_atom_site_fract_x).")
@@ -214,13 +236,27 @@ def _parse_cif(file: Path, text: str) -> list[Crystal]:
             f"{file} lists {listed:,} sites, more than the {MOST_CIF_SITES:,} that are read from a CIF; write it as "
             f"POSCAR."
         )
-    structures = CifParser.from_str(text).parse_structures(primitive=False)
+    for block in blocks:
+        occupancies = block.data.get("_atom_site_occupancy", [])
+        if "." in occupancies:  # the default, which is 1; pymatgen leaves such an atom out
+            block.data["_atom_site_occupancy"] = ["1" if given == "." else given for given in occupancies]
+            text = str(cif)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            structures = CifParser.from_str(text, site_tolerance=SAME_SITE).parse_structures(primitive=False)
+        except ValueError as error:
+            reasons = [str(each.message) for each in said if str(each.message).startswith("No structure parsed")]
+            reason = (reasons or [str(error)])[0].splitlines()[-1]
+            raise EmigbenchError(f"{file} cannot be read as a CIF ({reason.rstrip('.')}).") from error
     return [from_structure(structure, str(file)) for structure in structures]
 
 
 def _parse_json(file: Path, text: str) -> Crystal:
     content = json.loads(text)  # read here: pymatgen would build any class that the file names
-    content = content.get("structure", content)  # of a ComputedStructureEntry
+    content = content.get("structure", content) if isinstance(content, dict) else {}  # of a ComputedStructureEntry
+    if not {"sites", "lattice"} <= content.keys():
+        raise EmigbenchError(f"{file} holds no pymatgen structure, which has sites and a lattice.")
     sites = content["sites"]
     check_size(str(file), len(sites))
     if any(len(site["species"]) != 1 or site["species"][0].get("occu", 1) != 1 for site in sites):
@@ -248,10 +284,10 @@ def _parse_with_ase(file: Path, kind: str = "") -> list[Crystal]:
             f"{file} is of a format that is not read here; write it as POSCAR, CIF or extended XYZ (name.extxyz)."
         )
     frames = read_atoms(str(file), index=":", format=kind, do_not_split_by_at_sign=True)
-    for atoms in frames:
-        if atoms.cell.rank < 3 or not atoms.pbc.all():
-            raise EmigbenchError(f"{file} has no periodic cell; a hop needs the three cell vectors of a crystal.")
-    return [
-        crystal(str(file), atoms.cell.array, atoms.get_chemical_symbols(), atoms.get_scaled_positions(wrap=False))
-        for atoms in frames
-    ]
+    return [_from_atoms(atoms, str(file)) for atoms in frames]
+
+
+def _from_atoms(atoms: Any, name: str) -> Crystal:
+    if atoms.cell.rank < 3 or not atoms.pbc.all():
+        raise EmigbenchError(f"{name} has no periodic cell; a hop needs the three cell vectors of a crystal.")
+    return crystal(name, atoms.cell.array, atoms.get_chemical_symbols(), atoms.get_scaled_positions(wrap=False))

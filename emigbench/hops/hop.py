@@ -6,18 +6,24 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from emigbench.datasets import labels
 from emigbench.errors import EmigbenchError
 from emigbench.hops import images
-from emigbench.hops.files import Crystal, near_pairs, read
+from emigbench.hops.files import Crystal, in_memory, near_pairs, read
 from emigbench.hops.matching import ION_MOVES_A, Match, match, stretch
 from emigbench.hops.paths import new_path
 from emigbench.records import FloatArray, MigrationPath
 
+if TYPE_CHECKING:
+    from ase import Atoms
+    from pymatgen.core.structure import Structure
+
+Source: TypeAlias = "str | Path | Structure | Atoms"
+"""Where a structure comes from: a file, or an object in memory."""
 SAME_A = 1e-3
 """Cells and atoms that differ by less are the same."""
 TIE_A = 0.01
@@ -25,6 +31,8 @@ TIE_A = 0.01
 REACH_A = 3.0
 SHIFT_A = 0.05
 """A shift of the origin, or of a relaxation, that is worth a word."""
+HOSTS_DIFFER_A = 0.2
+"""Hosts of two states that differ by more are worth a word."""
 SAME_STRAIN = 1e-3
 MOST_CONCERTED, FARTHEST_CONCERTED_A = 4, 4.5
 """Of a concerted hop: ions at the most, and how far each may move (or as far as the whole hop). Where more atoms or
@@ -76,21 +84,21 @@ class Hop:
 
 
 def read_path(
-    initial: str | Path,
-    final: str | Path | None = None,
+    initial: Source,
+    final: Source | None = None,
     *,
     ion: str | None = None,
     site: int | None = None,
     group: str = "",
     id: str = "",
 ) -> MigrationPath:
-    """The path of the one ion that hops between two structure files; see `read_hop`."""
+    """The path of the one ion that hops between two structures, files or in memory; see `read_hop`."""
     return read_hop(initial, final, ion=ion, site=site, group=group, id=id).path
 
 
 def read_hop(
-    initial: str | Path,
-    final: str | Path | None = None,
+    initial: Source,
+    final: Source | None = None,
     *,
     ion: str | None = None,
     site: int | None = None,
@@ -99,12 +107,13 @@ def read_hop(
 ) -> Hop:
     """Read a hop from two structure files (POSCAR, CIF, pymatgen JSON, and with ASE extended XYZ and others).
 
-    Of a file with several frames the last is taken, as of a relaxation.
+    Of a file with several frames the last is taken, as of a relaxation. A pymatgen Structure or ASE Atoms may stand
+    for a file.
 
     Args:
-        initial: file of the initial state.
-        final: file of the final state; if not given, `initial` has several frames, and its first and last are
-            the two states.
+        initial: the initial state.
+        final: the final state; if not given, `initial` is a file of several frames, and its first and last are the
+            two states.
         ion: element of the moving ion, where it is not clear.
         site: number of the moving ion in the initial structure, counted from 1, where it is not clear.
         group: one of the 27 structural groups of the dataset, in any case, for models that use it.
@@ -114,18 +123,28 @@ def read_hop(
         EmigbenchError: if a file cannot be read, not exactly one ion hops, or there is no such group.
     """
     group = _known_group(group)
-    first = read(Path(initial))
+    if site is not None and not isinstance(site, int | np.integer):
+        raise EmigbenchError(f"A site is given by its whole number, counted from 1, not {site!r}.")
+    first = _frames(initial, "the initial structure")
     if final is None and len(first) < 2:
-        raise EmigbenchError(f"{initial} holds one structure; name a second file with the final state.")
-    a, b = (first[0], first[-1]) if final is None else (first[-1], read(Path(final))[-1])
-    return hop_between(
+        raise EmigbenchError(f"{first[0].name} is one structure; name a second one with the final state.")
+    a, b = (first[0], first[-1]) if final is None else (first[-1], _frames(final, "the final structure")[-1])
+    hop = hop_between(
         a,
         b,
-        path_id=id or _name(Path(initial), None if final is None else Path(final)),
+        path_id=id or _name(*(source for source in (initial, final) if isinstance(source, str | Path))),
         ion=ion,
-        site=None if site is None else site - 1,
+        site=None if site is None else int(site) - 1,
         group=group,
     )
+    if final is None and len(first) > 2:
+        note = f"Of {len(first)} frames the first and the last are read; the band between them is taken as straight."
+        hop = replace(hop, notes=(*hop.notes, note))
+    return hop
+
+
+def _frames(source: Source, name: str) -> list[Crystal]:
+    return read(Path(source)) if isinstance(source, str | Path) else [in_memory(source, name)]
 
 
 def hop_between(
@@ -206,6 +225,11 @@ def _notes(a: Crystal, b: Crystal, found: Match, path: MigrationPath, n_ties: in
         yield "The ion leaves the cell: its final site is that of a neighbouring cell."
     if n_ties > 1:
         yield f"{n_ties} images of the final site are equally near; the line farthest from the host is taken."
+    if np.delete(found.lengths, found.moving).max() > HOSTS_DIFFER_A:
+        yield (
+            "Models that read one host take that of the initial structure; the two structures swapped may get another "
+            "answer."
+        )
     strain = float(np.abs(np.linalg.eigvalsh(stretch(a.lattice, b.lattice))).max())
     if strain > SAME_STRAIN:
         yield f"The cells differ by up to {strain:.1%} in a direction; each state keeps its own."
@@ -220,8 +244,8 @@ def _order_notes(a: Crystal, b: Crystal, found: Match, path: MigrationPath) -> I
     elif len(moved) > 1:
         ions = ", ".join(f"{a.species[i]} {i + 1} by {length:.2f} Å" for i, length in moved.items())
         yield (
-            f"In the files' own order {len(moved)} ions move ({ions}), as in a concerted hop; like atoms cannot be "
-            f"told apart, so it is read as one hop of {path.hop_length:.2f} Å."
+            f"In the files' own order {len(moved)} ions move ({ions}): a concerted hop, or the ion stands elsewhere in "
+            f"the list; like atoms cannot be told apart, so it is read as one hop of {path.hop_length:.2f} Å."
         )
 
 
@@ -246,12 +270,10 @@ def _known_group(group: str) -> str:
     return group.upper()
 
 
-def _name(initial: Path, final: Path | None) -> str:
+def _name(*sources: str | Path) -> str:
     """An id from the names of the files, with their folders where the names are equal."""
-    if final is None:
-        names = [initial.stem]
-    elif initial.name == final.name:
-        names = [f"{file.parent.name}-{file.stem}".strip("-.") for file in (initial, final)]
-    else:
-        names = [initial.stem, final.stem]
+    files = [Path(source) for source in sources]
+    names = [file.stem for file in files] or ["hop"]
+    if len({file.name for file in files}) < len(files):
+        names = [f"{file.parent.name}-{file.stem}".strip("-.") for file in files]
     return re.sub(r"[^\w.+-]+", "-", "--".join(names))

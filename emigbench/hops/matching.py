@@ -67,8 +67,9 @@ def match(a: Crystal, b: Crystal, ion: str | None = None, site: int | None = Non
     `CLEARLY_FARTHER` times as far as any other. With `ion`, it is sought among the atoms of this element alone,
     with `site`, it is this atom. What all atoms have in common (the median displacement) is a shift of the
     origin; which atoms are partners may depend on it, so of several such shifts the one of the least displacements
-    is taken. If the cells do not fit at the origin that they are given at, others are tried; where several fit
-    equally well (in hosts with internal translations), the one of the shortest hop is taken.
+    is taken. If the cells do not fit at the origin that they are given at, the one at which all atoms but one are
+    partners in the files' own order is taken, if there is one, and else others are tried; where several fit equally
+    well (in hosts with internal translations), the one of the shortest hop is taken.
 
     Args:
         a: the initial cell.
@@ -84,7 +85,7 @@ def match(a: Crystal, b: Crystal, ion: str | None = None, site: int | None = Non
     movers = _movers(a, found, ion, site)
     drift = float(np.linalg.norm(images.shortest(found.shift[None], a.lattice) @ a.lattice))
     misfit = len(movers) > max(1, len(a) // 20) or drift > MOST_DRIFT_A
-    if misfit and (better := _at_other_origins(a, b, ion, site)):
+    if misfit and (better := _in_own_order(a, b, ion, site) or _at_other_origins(a, b, ion, site)):
         return better
     return _with_moving_ion(a, b, found, ion, site)
 
@@ -221,6 +222,9 @@ def _with_moving_ion(a: Crystal, b: Crystal, found: _Assignment, ion: str | None
     if len(movers) > 1 and site is not None:
         unnamed = _movers(a, _assign(a, b, found.shift, None), None, None)
         movers = movers if unnamed in ([], [site]) else unnamed
+    elif len(movers) > 1:
+        alone = [i for i in movers if found.partner[i] < 0]
+        movers = alone if len(alone) == 1 else movers  # the others relax, if it is clear that this one hops
     if len(movers) == 1 and (site not in (None, movers[0]) or ion not in (None, a.species[movers[0]])):
         named = ion if site is None else _atom(a, site)
         raise EmigbenchError(
@@ -281,11 +285,29 @@ def _several_move(a: Crystal, b: Crystal, movers: list[int]) -> str:
             f"nearby ({named}); describe both in the same cell, with the vectors in the same order{origin}."
         )
     return (
-        f"{len(movers)} ions move from {a.name} to {b.name} ({named}), and a path has one; describe one hop at a time."
+        f"{len(movers)} ions move from {a.name} to {b.name} ({named}), and a path has one; describe one hop at a time, "
+        f"or where all but one relax, name that one with --ion or --site."
     )
 
 
 # --- Another origin
+
+
+def _in_own_order(a: Crystal, b: Crystal, ion: str | None, site: int | None) -> Match | None:
+    """The match at the origin at which all atoms but one are partners in the files' own order, None without one."""
+    if a.species != b.species:
+        return None
+    for reference in (0, len(a) // 2):
+        moved = images.shortest(b.frac_coords - a.frac_coords, a.lattice)
+        common = moved[reference] + np.median(images.shortest(moved - moved[reference], a.lattice), axis=0)
+        found = _assign(a, b, common, site)
+        movers = _movers(a, found, ion, site)
+        if len(movers) == 1 and (np.delete(found.partner - np.arange(len(a)), movers) == 0).all():
+            try:
+                return _with_moving_ion(a, b, found, ion, site)
+            except EmigbenchError:  # it is not clear which ion hops
+                return None
+    return None
 
 
 def _at_other_origins(a: Crystal, b: Crystal, ion: str | None, site: int | None) -> Match | None:

@@ -29,6 +29,27 @@ Direct
 0.5 0.5 0.5
 """
 
+LAYERED = """data_LiCoO2
+_cell_length_a 2.816
+_cell_length_b 2.816
+_cell_length_c 14.05
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 120
+_symmetry_space_group_name_H-M 'R -3 m'
+_symmetry_Int_Tables_number 166
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+Li1 Li 0 0 0.5 1
+Co1 Co 0 0 0 1
+O1 O 0 0 0.760 1
+"""
+
 
 def refused(file):
     with pytest.raises(EmigbenchError) as error:
@@ -92,6 +113,23 @@ def test_charges_of_a_cif_are_no_part_of_the_element(tmp_path):
     assert set(read(tmp_path / "x.cif")[0].species) == {"Na", "Cl"}
 
 
+@pytest.mark.parametrize(
+    ("row", "other"),
+    [
+        ("0 0 0.760 1", "0 0 0.760 ."),
+        ("0 0 0.760 1", "0 0 0.760 ?"),
+        ("0 0 0.760 1", "0 0 0.760 0.9999"),
+        ("0 0 0.5 1", "0.333 0.667 0.167 1"),
+    ],
+)
+def test_default_occupancies_and_three_decimals_lose_no_atom_of_a_cif_and_double_none(tmp_path, row, other):
+    (found,) = read(written(tmp_path, LAYERED.replace(row, other), "x.cif"))
+    (expected,) = read(written(tmp_path, LAYERED, "y.cif"))
+    assert sorted(found.species) == sorted(expected.species) == ["Co"] * 3 + ["Li"] * 3 + ["O"] * 6
+    for i in range(12):
+        assert distances(found.frac_coords[i], np.delete(found.frac_coords, i, 0), found.lattice).min() > 1.9
+
+
 def test_without_ase_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ase.io", None)
     assert "emigbench[ase]" in refused(written(tmp_path, "2\n\n", "x.extxyz"))
@@ -105,7 +143,10 @@ def test_without_ase_the_extra_is_named(tmp_path, monkeypatch):
         ("no structure at all", "x.vasp", "cannot be read"),
         ("data_x\n_cell_length_a 5\n", "x.cif", "no data block lists atoms"),
         ("hello world", "x.cif", "no data block lists atoms"),
-        ("{}", "x.json", "cannot be read"),
+        ("{}", "x.json", "holds no pymatgen structure"),
+        ("[1]", "x.json", "holds no pymatgen structure"),
+        (LAYERED.replace("0.760 1", "0.760 1.02"), "x.cif", "cannot be read as a CIF (Occupancy 1.02 exceeded"),
+        (LAYERED.replace("0.760 1", "0.760 0.98"), "x.cif", "has partly occupied sites"),
         (b"\x1f\x8b\x08", "x.vasp.gz", "is compressed; unpack it"),
         (b"\xff\xfe\x00", "x.vasp", "not UTF-8"),
         (POSCAR.replace("Li O", "X O"), "x.vasp", "unknown element, 'X'"),

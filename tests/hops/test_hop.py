@@ -130,7 +130,7 @@ def test_a_concerted_hop_in_the_files_own_order_is_told():
     a = crystal("a", np.eye(3) * 10, species, [[0, 0, 0], [0.25, 0, 0], *host])
     b = crystal("b", np.eye(3) * 10, species, [[0.25, 0, 0], [0.5, 0, 0], *host])
     hop = hop_between(a, b, path_id="p")
-    assert hop.notes[0].startswith("In the files' own order 2 ions move (Li 1 by 2.50 Å, Li 2 by 2.50 Å), as in a conc")
+    assert hop.notes[0].startswith("In the files' own order 2 ions move (Li 1 by 2.50 Å, Li 2 by 2.50 Å): a concerted")
     assert hop.notes[0].endswith("read as one hop of 5.00 Å.")
     apart = crystal("a", a.lattice, species, [[0, 0, 0], [0.5, 0, 0], *host])
     exchanged = crystal("b", a.lattice, species, [[0.5, 0, 0], [0.2, 0, 0], *host])
@@ -197,12 +197,54 @@ def test_first_and_last_frame_of_one_file(ends, tmp_path):
     path = read_path(tmp_path / "band.extxyz")
     assert path.id == "band"
     assert path.hop_length == pytest.approx(SPINELS[0].path.hop_length, abs=1e-4)
+    assert read_hop(tmp_path / "band.extxyz").notes[-1].startswith("Of 3 frames the first and the last are read")
+
+
+def test_structures_in_memory_are_as_good_as_files(ends, tmp_path):
+    pytest.importorskip("ase")
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    for structure, name in zip(ends, ("a.vasp", "b.vasp"), strict=True):
+        structure.to(tmp_path / name)
+    expected = read_path(tmp_path / "a.vasp", tmp_path / "b.vasp", id="hop")
+    atoms = [AseAtomsAdaptor.get_atoms(structure, msonable=False) for structure in ends]
+    for both in (ends, atoms, (ends[0], atoms[1]), (tmp_path / "a.vasp", ends[1])):
+        path = read_path(*both, id="hop")
+        assert path.hop_length == pytest.approx(expected.hop_length, abs=1e-6)
+        assert (path.composition, path.mobile_ion) == (expected.composition, expected.mobile_ion)
+    assert read_path(*ends).id == "hop"
+
+
+@pytest.mark.parametrize(
+    ("pick", "options", "says"),
+    [
+        (lambda a, b: (a,), {}, "the initial structure is one structure; name a second one"),
+        (
+            lambda a, b: (a, 3),
+            {},
+            "An object of type int is no structure; give a file, a pymatgen Structure or ASE Atoms",
+        ),
+        (lambda a, b: (a, b), {"site": 1.0}, "whole number, counted from 1, not 1.0"),
+    ],
+)
+def test_what_is_no_structure_and_no_site_is_told(ends, pick, options, says):
+    with pytest.raises(EmigbenchError) as error:
+        read_path(*pick(*ends), **options)
+    assert says in one_sentence(error)
 
 
 def test_one_structure_is_no_path(ends, tmp_path):
     ends[0].to(tmp_path / "one.vasp")
-    with pytest.raises(EmigbenchError, match="second file"):
+    with pytest.raises(EmigbenchError, match="name a second one"):
         read_hop(tmp_path / "one.vasp")
+
+
+@pytest.mark.parametrize(("relaxed", "told"), [(0.1, False), (0.5, True)])
+def test_hosts_that_differ_are_told(relaxed, told):
+    species, lattice = ["Li", "O", "O", "P"], np.eye(3) * 8
+    a = crystal("a", lattice, species, [[0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0.5, 0.5, 0.5]])
+    b = crystal("b", lattice, species, [[0, 0, 0.4], [0.5 + relaxed / 8, 0, 0], [0, 0.5, 0], [0.5, 0.5, 0.5]])
+    assert any("models that read one host" in note.lower() for note in hop_between(a, b, path_id="p").notes) == told
 
 
 def test_a_hop_needs_a_host():

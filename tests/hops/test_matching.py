@@ -142,9 +142,11 @@ def test_cells_that_do_not_fit_each_other_are_refused():
 
 def test_a_cell_too_large_for_other_origins_is_refused_for_that(monkeypatch):
     a, b = random_hop(1)
-    elsewhere = translated(b, (0.31, 0.17, 0.44))
+    in_order = translated(b, (0.31, 0.17, 0.44))
+    elsewhere = reordered(in_order, np.random.default_rng(1))
     assert match(a, elsewhere).moving == 0
     monkeypatch.setattr(matching, "MOST_TRIES", 10)
+    assert match(a, in_order).moving == 0
     assert "at the same origin (others are not tried" in refused(a, elsewhere)
 
 
@@ -166,9 +168,32 @@ def test_several_origins_that_fit_are_told():
     b = crystal("b", lattice, species, [*host, *ions[[0, 2, 3, 4, 5, 6, 7]]])
     assert not match(a, b).other_origins
     assert match(a, b).lengths.max() == pytest.approx(4.5)
-    found = match(a, translated(b, [0.17, 0.31, 0.22]))
+    found = match(a, reordered(translated(b, [0.17, 0.31, 0.22]), np.random.default_rng(0)))
     assert found.lengths.max() == pytest.approx(4.5)
     assert found.other_origins
+
+
+@pytest.mark.parametrize("shift", [(0, 0, 0), (0.03, 0.04, 0.05), (0.07, 0, 0), (0.17, 0.31, 0.22)])
+def test_the_files_own_order_tells_the_origin(shift):
+    """Of the same host: a hop across the face is meant, and at another origin one along the edge would fit as well."""
+    host = [[x, y, z] for x in (0, 0.5) for y in (0, 0.5) for z in (0, 0.5)]
+    ions, species, lattice = np.array(host) + 0.25, ["O"] * 8 + ["Li"] * 7, np.eye(3) * 9.0
+    a = crystal("a", lattice, species, [*host, *ions[1:]])
+    b = crystal("b", lattice, species, [*host, *ions[[1, 2, 0, 4, 5, 6, 7]]])
+    found = match(a, translated(b, shift))
+    assert (found.moving, found.other_origins) == (10, False)
+    assert found.lengths[10] == pytest.approx(4.5 * 2**0.5)
+    assert np.delete(found.lengths, 10).max() < 1e-9
+    unordered = match(a, reordered(translated(b, shift), np.random.default_rng(0)))
+    assert unordered.lengths.max() == pytest.approx(4.5 if np.linalg.norm(shift) * 9 > 0.5 else 4.5 * 2**0.5, abs=1e-6)
+
+
+def test_other_ions_may_relax_far_if_one_clearly_hops():
+    relaxed = moved(0, (0, 0, 3.0), also=[(2, (1.2, 0, 0))])
+    assert match(A, relaxed).moving == 0
+    assert "not clear which ion hops" in refused(A, moved(0, (0, 0, 2.5), also=[(2, (1.9, 0, 0))]))
+    assert match(A, moved(0, (0, 0, 2.5), also=[(2, (1.9, 0, 0))]), ion="Li").moving == 0
+    assert "name that one with --ion or --site" in refused(A, moved(0, (0, 0, 2.5), also=[(2, (2.2, 0, 0))]))
 
 
 @given(seed=SEEDS)
