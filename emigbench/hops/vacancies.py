@@ -16,6 +16,8 @@ from emigbench.hops.paths import new_path
 from emigbench.records import MigrationPath
 
 SHORTEST_HOP_A = 1.0
+CROWDED_A = 1.8
+"""Two metal ions are never nearer; such sites belong to one ion that is now here, now there."""
 SMALLEST_CELL_A = 7.0
 """A cell with lattice planes nearer than this is repeated, so that the ion does not meet its own image."""
 ROUNDING_A = 1e-6
@@ -70,13 +72,17 @@ def vacancy_hops(crystal: Crystal, ion: str, max_hop: float) -> list[VacancyHop]
         max_hop: longest hop in Å.
 
     Raises:
-        EmigbenchError: if there is no such ion, no two of its sites are so near, or an atom is on every way.
+        EmigbenchError: if there is no such ion, no two of its sites are so near, two are so near that they cannot
+            both be occupied, or an atom is on every way.
     """
     if ion not in crystal.species:
         raise EmigbenchError(f"{crystal.name} has no {ion}; it has {', '.join(sorted(set(crystal.species)))}.")
     lengths = _edges(crystal, ion, max_hop)
     if not lengths:
-        raise EmigbenchError(f"{crystal.name} has no two sites of {ion} within {max_hop:g} Å of each other.")
+        farther = _edges(crystal, ion, 3 * max_hop).values()
+        nearest = f"; the nearest are {min(farther):.2f} Å apart, see --max-hop" if farther else ""
+        raise EmigbenchError(f"{crystal.name} has no two sites of {ion} within {max_hop:g} Å of each other{nearest}.")
+    _check_room(crystal, ion)
     operations = _operations(crystal)
     distinct: list[VacancyHop] = []
     left = dict.fromkeys(sorted(lengths, key=lambda edge: (round(lengths[edge], 3), edge)))
@@ -127,18 +133,35 @@ def vacancy_path(crystal: Crystal, hop: VacancyHop, path_id: str, group: str = "
     )
 
 
+def _check_room(crystal: Crystal, ion: str) -> None:
+    """Refuse a crystal that fills all sites of a split position, as in a CIF of a garnet made fully occupied."""
+    from pymatgen.core.periodic_table import Element
+
+    nearest = min(_distances(crystal, ion, CROWDED_A).values(), default=CROWDED_A)
+    if nearest < CROWDED_A and Element(ion).is_metal:
+        raise EmigbenchError(
+            f"{crystal.name} has two {ion} only {nearest:.2f} Å apart, sites that cannot both be occupied; give an "
+            f"ordered structure in which one of them is empty."
+        )
+
+
 def _edges(crystal: Crystal, ion: str, max_hop: float) -> dict[Edge, float]:
+    """Pairs of sites of an ion that are a hop apart, and their distance in Å."""
+    return {edge: length for edge, length in _distances(crystal, ion, max_hop).items() if length > SHORTEST_HOP_A}
+
+
+def _distances(crystal: Crystal, ion: str, cutoff: float) -> dict[Edge, float]:
     """Pairs of sites of an ion and their distance in Å; of a hop and its reverse the one that sorts first."""
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     sites = np.flatnonzero(np.array(crystal.species) == ion)
     cell = np.ascontiguousarray(crystal.lattice)
     points = np.ascontiguousarray(crystal.frac_coords[sites] @ cell)
-    found = find_points_in_spheres(points, points, max_hop, np.ones(3, dtype=np.int64), cell)
+    found = find_points_in_spheres(points, points, cutoff, np.ones(3, dtype=np.int64), cell)
     return {
         _undirected((int(sites[i]), int(sites[j]), tuple(int(c) for c in cells))): float(length)  # type: ignore[arg-type]
         for i, j, cells, length in zip(*found, strict=True)
-        if length > SHORTEST_HOP_A
+        if length > ROUNDING_A
     }
 
 

@@ -123,11 +123,22 @@ def test_a_small_cell_is_repeated_and_has_one_vacancy():
 CHAIN = crystal("chain", np.diag([4.0, 9.0, 9.0]), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0, 0]])
 
 
+SPLIT = crystal(
+    "split", np.diag([8.0, 8.0, 8.0]), ["Li", "Li", "O", "O"], [[0, 0, 0], [0.2, 0, 0], [0.5, 0.5, 0], [0.7, 0.5, 0]]
+)
+
+
+def test_near_anions_are_a_molecule_and_no_split_site():
+    assert vacancy_hops(SPLIT, "O", 5)[0].length == pytest.approx(1.6)
+
+
 @pytest.mark.parametrize(
     ("host", "ion", "reach", "says"),
     [
         (CSCL, "Li", 5, "has no Li"),
-        (CSCL, "Cs", 2, "no two sites of Cs within 2 Å"),
+        (CSCL, "Cs", 2, "no two sites of Cs within 2 Å of each other; the nearest are 4.00 Å apart, see --max-hop"),
+        (CSCL, "Cs", 1, "no two sites of Cs within 1 Å of each other."),
+        (SPLIT, "Li", 5, "two Li only 1.60 Å apart, sites that cannot both be occupied"),
         (CHAIN, "Cs", 5, "no hop of Cs up to 5 Å: the line between any two sites so near passes through an atom"),
     ],
 )
