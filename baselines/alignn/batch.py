@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SAME_BOND = 1e-4
 """Å; edges between the same two atoms closer than this are copies of one (distinct images are a cell vector apart)."""
-CHUNK_ROWS = {"cpu": 4096, "cuda": 131072}
+CHUNK_ROWS = {"cpu": 2048, "cuda": 131072}
 """Rows of the line graph worked on at a time: on a CPU they stay in the cache, on a GPU they fill the device."""
 _DIRECTION = np.array([0.6180339887, 0.7548776662, 0.2187008])
 """Edges of one pair are sorted along it; no lattice direction, so that copies come to lie side by side."""
@@ -99,6 +99,11 @@ def _check(graph: CrystalGraph) -> None:
         raise EmigbenchError("a graph holds an edge without length or with one that is not a number")
 
 
+def chunk_rows(device: torch.device) -> int:
+    """How many rows are worked on at a time."""
+    return CHUNK_ROWS.get(device.type, CHUNK_ROWS["cuda"])
+
+
 T = TypeVar("T", "Links", "GraphBatch")
 B = TypeVar("B", "GraphBatch", "HalfwayBatch")
 
@@ -146,8 +151,7 @@ class Links:
     def chunks(self) -> Iterator[Chunk]:
         """Whole blocks, together about as many rows as suit the device."""
         rows = self.borders[:, 0]
-        size = CHUNK_ROWS.get(self.source.device.type, CHUNK_ROWS["cuda"])
-        cuts = np.searchsorted(rows, np.arange(0, rows[-1], size))
+        cuts = np.searchsorted(rows, np.arange(0, rows[-1], chunk_rows(self.source.device)))
         bounds = self.borders[np.unique([*cuts, len(rows) - 1])].tolist()
         for begin, end in itertools.pairwise(bounds):
             yield Chunk(*(slice(a, b) for a, b in zip(begin, end, strict=True)))

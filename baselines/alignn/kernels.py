@@ -8,59 +8,18 @@ input and the inputs of its gates.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
-from emigbench_baselines.alignn.batch import CHUNK_ROWS, Chunk, Links
+from emigbench_baselines.alignn import passes
+from emigbench_baselines.alignn.batch import Chunk, Links, chunk_rows
 
 GATE_EPSILON = 1e-6
 """Added to the sum of the gates."""
-
-
-class _Norm(NamedTuple):
-    """What a batch normalisation with SiLU needs: everything (width,), and the rows of the batch in training."""
-
-    mean: Tensor
-    rstd: Tensor
-    weight: Tensor
-    bias: Tensor
-    total: Tensor | None
-
-    def add_silu(self, x: Tensor, residual: Tensor | None, out: Tensor) -> None:
-        """Write residual + SiLU(BN(x)) into `out`."""
-        scale = self.weight * self.rstd
-        shift = self.bias - self.mean * scale
-        if residual is not None:
-            torch.add(residual, F.silu(torch.addcmul(shift, x, scale), inplace=True), out=out)
-        elif out.dtype == scale.dtype:
-            F.silu(torch.addcmul(shift, x, scale, out=out), inplace=True)
-        else:
-            out.copy_(F.silu(torch.addcmul(shift, x, scale), inplace=True))
-
-    def unit_and_gradient(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """The normalised x and the gradient before SiLU, from the one behind it."""
-        unit = (x - self.mean).mul_(self.rstd)
-        return unit, torch.ops.aten.silu_backward(gradient.to(unit.dtype), torch.addcmul(self.bias, unit, self.weight))
-
-    def parameter_gradients(self, x: Tensor, gradient: Tensor, rows: Sequence[slice]) -> tuple[Tensor, Tensor]:
-        """Gradients of weight and bias, (width,) each."""
-        of_weight, of_bias = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
-        for part in rows:
-            unit, inner = self.unit_and_gradient(x[part], gradient[part])
-            of_bias += inner.sum(0)
-            of_weight += unit.mul_(inner).sum(0)
-        return of_weight, of_bias
-
-    def input_gradient(self, x: Tensor, gradient: Tensor, count: Tensor, of_weight: Tensor, of_bias: Tensor) -> Tensor:
-        """Gradient of some rows x. In training each row also moves the mean and the variance of all."""
-        unit, inner = self.unit_and_gradient(x, gradient)
-        if self.total is not None:
-            inner -= torch.addcmul(of_bias, unit, of_weight).mul_((count / self.total)[:, None])
-        return inner.mul_(self.weight * self.rstd)
 
 
 def _norm(
@@ -72,12 +31,12 @@ def _norm(
     mean: Tensor | None,
     var: Tensor | None,
     eps: float,
-) -> tuple[_Norm, Tensor, Tensor]:
+) -> tuple[passes.Norm, Tensor, Tensor]:
     """The normalisation, its mean and its variance: those given, or those of the rows x."""
     total = None
     if mean is None or var is None:
         mean, var, total = _moments(x, count.to(weight.dtype), rows)
-    return _Norm(mean, torch.rsqrt(var + eps), weight, bias, total), mean, var
+    return passes.Norm(mean, torch.rsqrt(var + eps), weight, bias, total), mean, var
 
 
 def _moments(x: Tensor, count: Tensor, rows: Sequence[slice]) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,20 +44,27 @@ def _moments(x: Tensor, count: Tensor, rows: Sequence[slice]) -> tuple[Tensor, T
 
     Each chunk is centred on its own mean, and the chunks are put together afterwards (Chan et al. 1983).
     """
-    parts = []
-    for part in rows:
-        some, times = x[part].to(count.dtype), count[part]
-        n = times.sum().clamp(min=1)
-        centre = (times @ some) / n
-        parts.append((n, centre, times @ (some - centre).square_()))
+    parts = [passes.moments(x[part], count[part]) for part in rows]
     n, centre, square = (torch.stack(values) for values in zip(*parts, strict=True))
     total = n.sum()
     mean = (n @ centre) / total
     return mean, (square.sum(0) + n @ (centre - mean).square()) / total, total
 
 
+def _parameter_gradients(
+    norm: passes.Norm, x: Tensor, gradient: Tensor, rows: Sequence[slice]
+) -> tuple[Tensor, Tensor]:
+    """Gradients of weight and bias, (width,) each."""
+    of_weight, of_bias = torch.zeros_like(norm.weight), torch.zeros_like(norm.bias)
+    for part in rows:
+        more_of_weight, more_of_bias = passes.parameter_gradients(norm, x[part], gradient[part])
+        of_weight += more_of_weight
+        of_bias += more_of_bias
+    return of_weight, of_bias
+
+
 def _row_slices(x: Tensor) -> list[slice]:
-    size = CHUNK_ROWS.get(x.device.type, CHUNK_ROWS["cuda"])
+    size = chunk_rows(x.device)
     return [slice(begin, min(begin + size, len(x))) for begin in range(0, len(x), size)]
 
 
@@ -127,7 +93,7 @@ class NormSilu(torch.autograd.Function):
             norm, mean, var = _norm(x, count, rows, weight, bias, mean, var, eps)
             y = torch.empty_like(x if residual is None else residual)
             for part in rows:
-                norm.add_silu(x[part], None if residual is None else residual[part], out=y[part])
+                y[part] = passes.add_silu(norm, x[part], None if residual is None else residual[part])
         ctx.save_for_backward(x, count, *norm)
         ctx.has_residual = residual is not None
         ctx.mark_non_differentiable(mean, var)
@@ -138,11 +104,11 @@ class NormSilu(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, the residual, weight and bias from that of the result."""
         x, count, *norm = ctx.saved_tensors
-        norm, rows = _Norm(*norm), _row_slices(x)
-        of_weight, of_bias = norm.parameter_gradients(x, gradient, rows)
+        norm, rows = passes.Norm(*norm), _row_slices(x)
+        of_weight, of_bias = _parameter_gradients(norm, x, gradient, rows)
         of_x = torch.empty_like(x)
         for part in rows:
-            of_x[part] = norm.input_gradient(x[part], gradient[part], count[part], of_weight, of_bias)
+            of_x[part] = passes.input_gradient(norm, x[part], gradient[part], count[part], of_weight, of_bias)
         return of_x, gradient if ctx.has_residual else None, None, of_weight, of_bias, None, None, None
 
 
@@ -189,22 +155,21 @@ class GatedConvolution(torch.autograd.Function):
             for chunk in chunks:
                 part = chunk.rows
                 source, target = links.source[part], links.target[part]
-                m = torch.empty_like(edges[part]) if gates is None else gates[part]
-                torch.add(_product(edges[part], weight, bias), source_gate.index_select(0, source), out=m)
-                m += target_gate.index_select(0, target)
-                gate = torch.sigmoid(m)
+                of_edges = _product(edges[part], weight, bias)
+                m, gate, carried = passes.gates(of_edges, source_gate, target_gate, message, source, target)
+                if gates is not None:
+                    gates[part] = m
                 total = _sum_at_targets(gate, links, chunk, weighted=True)
-                gate *= message.index_select(0, source)
-                mean_message = _sum_at_targets(gate, links, chunk, weighted=True).div_(total + GATE_EPSILON)
+                mean_message = _sum_at_targets(carried, links, chunk, weighted=True).div_(total + GATE_EPSILON)
                 nodes = links.target_node[chunk.targets]
                 x[nodes], gate_sum[nodes] = mean_message, total
                 if new_edges is not None:
-                    norm.add_silu(m, edges[part], out=new_edges[part])
+                    new_edges[part] = passes.add_silu(norm, m, edges[part])
             if norm_weight is not None and gates is not None:
                 norm, mean, var = _norm(gates, links.count, rows, norm_weight, norm_bias, mean, var, eps)
                 new_edges = torch.empty_like(edges)
                 for part in rows:
-                    norm.add_silu(gates[part], edges[part], out=new_edges[part])
+                    new_edges[part] = passes.add_silu(norm, gates[part], edges[part])
         ctx.links, ctx.has_norm = links, norm is not None
         if keep:
             ctx.save_for_backward(message, edges, weight, x, gate_sum, gates, *(norm or ()))
@@ -220,10 +185,10 @@ class GatedConvolution(torch.autograd.Function):
         message, edges, weight, x, gate_sum, gates, *norm = ctx.saved_tensors
         links: Links = ctx.links
         chunks = list(links.chunks())
-        norm = _Norm(*norm) if ctx.has_norm else None
+        norm = passes.Norm(*norm) if ctx.has_norm else None
         of_norm: tuple[Tensor, Tensor] | tuple[None, None] = (None, None)
         if norm is not None:
-            of_norm = norm.parameter_gradients(gates, of_new_edges, [chunk.rows for chunk in chunks])
+            of_norm = _parameter_gradients(norm, gates, of_new_edges, [chunk.rows for chunk in chunks])
         q = of_x / (gate_sum + GATE_EPSILON)
         qx = q * x
         of_source, of_target, of_message = (torch.zeros_like(message) for _ in range(3))
@@ -231,22 +196,18 @@ class GatedConvolution(torch.autograd.Function):
         for chunk in chunks:
             part = chunk.rows
             source, target = links.source[part], links.target[part]
-            times = links.weight[part, None].to(edges.dtype)
-            m, gate = gates[part], torch.sigmoid(gates[part])
-            q_rows = q.index_select(0, target).mul_(times)
-            of_gate = message.index_select(0, source).mul_(q_rows)
-            of_gate -= qx.index_select(0, target).mul_(times)
-            of_m = torch.ops.aten.sigmoid_backward(of_gate, gate)
-            of_message[chunk.sources] = _sum_at_sources(gate.mul_(q_rows), links, chunk)
-            if norm is not None:
-                of_m += norm.input_gradient(m, of_new_edges[part], links.count[part], *of_norm)
+            rows = gates[part], message, q, qx, source, target, links.weight[part]
+            if norm is None:
+                of_m, of_carried = passes.gate_gradients(*rows)
+            else:
+                of_edge = of_new_edges[part], links.count[part], *of_norm
+                of_m, of_carried = passes.gate_gradients_with_edges(*rows, norm, *of_edge)
+            of_message[chunk.sources] = _sum_at_sources(of_carried, links, chunk)
             of_source[chunk.sources] = _sum_at_sources(of_m, links, chunk)
             of_target[links.target_node[chunk.targets]] = _sum_at_targets(of_m, links, chunk, weighted=False)
             of_weight += _product(of_m.t(), edges[part].t())
             of_edges = _product(of_m, weight.t())
-            if norm is not None:
-                of_edges += of_new_edges[part]
-            m.copy_(of_edges)
+            gates[part] = of_edges if norm is None else of_edges.add_(of_new_edges[part])
         of_bias = of_target.sum(0)
         gradients = (of_source, of_target, of_message, gates, of_weight.to(weight.dtype), of_bias, *of_norm)
         return None, *gradients, None, None, None, None

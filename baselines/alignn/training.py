@@ -9,6 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from emigbench import EmigbenchError
 from emigbench.errors import in_words
+from emigbench_baselines.alignn import passes
 from emigbench_baselines.alignn.batch import GraphBatch, HalfwayBatch, HalfwayGraph, PreparedGraph
 from emigbench_baselines.alignn.network import Backbone
 from emigbench_baselines.alignn.recipes import Recipe
@@ -32,6 +34,8 @@ SAVE_SECONDS = 60.0
 """How often a run is kept at most."""
 LARGEST_PASS = {"cpu": 400_000, "cuda": 6_000_000}
 """Rows in one pass; a larger batch is cut and its gradients are added up."""
+COMPILED_FROM_ROWS = 5_000_000
+"""Rows of all epochs from which on a CPU saves more time by compiled passes than it takes to compile them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +113,7 @@ def train(
         The figures of every epoch.
 
     Raises:
-        EmigbenchError: if the loss is no longer a number, or the checkpoint cannot be read.
+        EmigbenchError: if the loss or the validation error is no longer a number, or the checkpoint cannot be read.
     """
     network.to(device)
     optimizer = torch.optim.AdamW(_parameter_groups(network, recipe), lr=recipe.max_learning_rate)
@@ -120,23 +124,27 @@ def train(
     progress, best, saved = _Progress(), _copy_of(network), time.monotonic()
     if checkpoint is not None and checkpoint.is_file():
         progress, best = _resume(checkpoint, network, optimizer, schedule)
-    for number in range(len(progress.epochs) + 1, recipe.epochs + 1):
-        if recipe.patience is not None and number - 1 - progress.best_epoch >= recipe.patience and validation:
-            break
-        started = time.monotonic()
-        torch.manual_seed(_epoch_seed(seed, number))
-        batches = epoch_batches(len(samples), recipe, seed, number, weights)
-        loss = _train_epoch(network, samples, batches, recipe, optimizer, schedule, device)
-        mae = mean_absolute_error(network, validation, device)
-        if not math.isfinite(loss):
-            raise EmigbenchError(f"The loss of epoch {number} is {loss}: lower the learning rate of the recipe.")
-        if not validation or recipe.keep == "last" or mae < progress.best_mae:
-            progress.best_mae, progress.best_epoch, best = mae, number, _copy_of(network)
-        progress.epochs.append(Epoch(number, loss, mae, time.monotonic() - started))
-        if checkpoint is not None and time.monotonic() - saved > SAVE_SECONDS:
-            saved = time.monotonic()
-            _save(checkpoint, network, optimizer, schedule, progress, best)
-        log(progress.epochs[-1], recipe.epochs)
+    with passes.compiled() if _compiling_pays(samples, recipe, device) else nullcontext():
+        for number in range(len(progress.epochs) + 1, recipe.epochs + 1):
+            if recipe.patience is not None and number - 1 - progress.best_epoch >= recipe.patience and validation:
+                break
+            started = time.monotonic()
+            torch.manual_seed(_epoch_seed(seed, number))
+            batches = epoch_batches(len(samples), recipe, seed, number, weights)
+            loss = _train_epoch(network, samples, batches, recipe, optimizer, schedule, device)
+            mae = mean_absolute_error(network, validation, device)
+            if not math.isfinite(loss) or (validation and not math.isfinite(mae)):
+                raise EmigbenchError(
+                    f"The loss of epoch {number} is {loss}, its validation error {mae}: lower the learning rate of the "
+                    f"recipe."
+                )
+            if not validation or recipe.keep == "last" or mae < progress.best_mae:
+                progress.best_mae, progress.best_epoch, best = mae, number, _copy_of(network)
+            progress.epochs.append(Epoch(number, loss, mae, time.monotonic() - started))
+            if checkpoint is not None and time.monotonic() - saved > SAVE_SECONDS:
+                saved = time.monotonic()
+                _save(checkpoint, network, optimizer, schedule, progress, best)
+            log(progress.epochs[-1], recipe.epochs)
     network.load_state_dict(best)
     return progress.epochs
 
@@ -208,6 +216,11 @@ def _train_epoch(
         optimizer.step()
         schedule.step()
     return float(total) / len(batches)
+
+
+def _compiling_pays(samples: Sequence[Sample], recipe: Recipe, device: str) -> bool:
+    """The same for a run that goes on as for one from its start; how much a GPU saves has not been tried."""
+    return device == "cpu" and recipe.epochs * sum(sample.n_rows for sample in samples) >= COMPILED_FROM_ROWS
 
 
 def _forward(network: nn.Module, samples: Sequence[Sample], device: str) -> Tensor:

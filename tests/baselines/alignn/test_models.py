@@ -162,6 +162,8 @@ def test_layers_that_were_never_trained_are_not_frozen(name):
 def test_other_recipes_of_a_model_by_prefix():
     short, published = models.shortened("model-4"), models.published("model-4")
     assert (short.recipe.network, short.recipe.epochs, short.recipe.shuffle) == ("model-4", 25, True)
+    two_cells = models.shortened("scratch-cc").recipe
+    assert (two_cells.epochs, two_cells.max_learning_rate, two_cells.loss) == (10, 1e-3, "mse")
     assert (published.recipe.network, published.recipe.epochs, published.recipe.shuffle) == (
         "model-4-apart",
         500,

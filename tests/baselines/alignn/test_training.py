@@ -86,6 +86,12 @@ def test_a_damaged_checkpoint_is_refused_in_one_sentence(tmp_path, content):
         fitted(tmp_path)
 
 
+@pytest.mark.parametrize("target", [math.nan, math.inf])
+def test_a_validation_error_that_is_no_number_stops_the_run(target):
+    with pytest.raises(EmigbenchError, match=r"validation error (nan|inf): lower the learning rate"):
+        fitted(validation=[sample(9, target)])
+
+
 def test_it_learns():
     """Five samples are learnt by heart."""
     recipe = dataclasses.replace(RECIPE, epochs=60, batch_size=5)
