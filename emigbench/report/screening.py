@@ -28,9 +28,9 @@ def files(found: Sequence[Screened], plan: Plan, threshold: float) -> dict[str, 
 
 
 def structures_csv(found: Iterable[Screened]) -> str:
-    """One row a structure, in the order given."""
-    header = ["rank", "file", "formula", "n_atoms", "n_hops", "n_failed", "percolation_1d_ev", "percolation_2d_ev"]
-    header += ["percolation_3d_ev", "lowest_barrier_ev", "error"]
+    """One row a structure, in the order given; the interval is that of the hop that limits the endless path in 1D."""
+    header = ["rank", "file", "formula", "n_atoms", "n_hops", "n_failed", "n_with_cautions", "percolation_1d_ev"]
+    header += ["low_1d_ev", "high_1d_ev", "percolation_2d_ev", "percolation_3d_ev", "lowest_barrier_ev", "error"]
     rows = [
         [
             "" if each.error else rank,
@@ -39,7 +39,10 @@ def structures_csv(found: Iterable[Screened]) -> str:
             each.n_atoms or "",
             len(each.hops),
             each.n_failed,
-            *(_number(barrier) for barrier in each.percolation),
+            _n_doubted(each),
+            _number(each.percolation[0]),
+            *map(_number, _interval(each)),
+            *map(_number, each.percolation[1:]),
             _number(each.lowest),
             each.error,
         ]
@@ -96,10 +99,20 @@ def table(found: Sequence[Screened], most: int = 20) -> str:
 
     good = [each for each in found if not each.error]
     rows = [
-        [rank, on_one_line(each.file), each.formula, _n_hops(each), *map(_ev, (*each.percolation, each.lowest))]
+        [
+            rank,
+            on_one_line(each.file),
+            each.formula,
+            _n_hops(each),
+            _n_doubted(each) or "",
+            _ev(each.percolation[0]),
+            " to ".join(map(_ev, _interval(each))) if None not in _interval(each) else "–",
+            *map(_ev, (*each.percolation[1:], each.lowest)),
+        ]
         for rank, each in enumerate(good[:most], start=1)
     ]
-    headers = ["", "structure", "formula", "hops", "1D (eV)", "2D (eV)", "3D (eV)", "lowest (eV)"]
+    headers = ["", "structure", "formula", "hops", "doubtful", "1D (eV)", "its 90% interval", "2D (eV)", "3D (eV)"]
+    headers.append("lowest (eV)")
     rest = f"… and {len(good) - most} more.\n" if len(good) > most else ""
     failed = f"Where hops failed, {WITHOUT_FAILED}.\n" if any(each.n_failed for each in good) else ""
     return f"{tabulate(rows, headers=headers, disable_numparse=True, stralign='right')}\n{rest}{failed}" if rows else ""
@@ -107,6 +120,14 @@ def table(found: Sequence[Screened], most: int = 20) -> str:
 
 def _n_hops(each: Screened) -> str:
     return f"{len(each.hops)}{f' ({each.n_failed} failed)' if each.n_failed else ''}"
+
+
+def _n_doubted(each: Screened) -> int:
+    return sum(bool(hop.cautions) for hop in each.hops)
+
+
+def _interval(each: Screened) -> tuple[float | None, float | None]:
+    return (None, None) if each.limiting is None else (each.limiting.low, each.limiting.high)
 
 
 def _doubts(each: Screened) -> list[str]:
