@@ -113,6 +113,11 @@ class Screened:
         return sum(hop.status == "failed" for hop in self.hops)
 
     @property
+    def doubted(self) -> tuple[HopBarrier, ...]:
+        """The hops with cautions."""
+        return tuple(hop for hop in self.hops if hop.cautions)
+
+    @property
     def lowest(self) -> float | None:
         """The lowest barrier of all hops in eV, None without one."""
         return min((hop.e_m for hop in self.hops if hop.e_m is not None), default=None)

@@ -44,7 +44,7 @@ def _moments(x: Tensor, count: Tensor, rows: Sequence[slice]) -> tuple[Tensor, T
 
     Each chunk is centred on its own mean, and the chunks are put together afterwards (Chan et al. 1983).
     """
-    parts = [passes.moments(x[part], count[part]) for part in rows]
+    parts = [passes.run(passes.moments, x[part], count[part]) for part in rows]
     n, centre, square = (torch.stack(values) for values in zip(*parts, strict=True))
     total = n.sum()
     mean = (n @ centre) / total
@@ -57,7 +57,7 @@ def _parameter_gradients(
     """Gradients of weight and bias, (width,) each."""
     of_weight, of_bias = torch.zeros_like(norm.weight), torch.zeros_like(norm.bias)
     for part in rows:
-        more_of_weight, more_of_bias = passes.parameter_gradients(norm, x[part], gradient[part])
+        more_of_weight, more_of_bias = passes.run(passes.parameter_gradients, norm, x[part], gradient[part])
         of_weight += more_of_weight
         of_bias += more_of_bias
     return of_weight, of_bias
@@ -93,7 +93,7 @@ class NormSilu(torch.autograd.Function):
             norm, mean, var = _norm(x, count, rows, weight, bias, mean, var, eps)
             y = torch.empty_like(x if residual is None else residual)
             for part in rows:
-                y[part] = passes.add_silu(norm, x[part], None if residual is None else residual[part])
+                y[part] = passes.run(passes.add_silu, norm, x[part], None if residual is None else residual[part])
         ctx.save_for_backward(x, count, *norm)
         ctx.has_residual = residual is not None
         ctx.mark_non_differentiable(mean, var)
@@ -108,7 +108,9 @@ class NormSilu(torch.autograd.Function):
         of_weight, of_bias = _parameter_gradients(norm, x, gradient, rows)
         of_x = torch.empty_like(x)
         for part in rows:
-            of_x[part] = passes.input_gradient(norm, x[part], gradient[part], count[part], of_weight, of_bias)
+            of_x[part] = passes.run(
+                passes.input_gradient, norm, x[part], gradient[part], count[part], of_weight, of_bias
+            )
         return of_x, gradient if ctx.has_residual else None, None, of_weight, of_bias, None, None, None
 
 
@@ -156,7 +158,7 @@ class GatedConvolution(torch.autograd.Function):
                 part = chunk.rows
                 source, target = links.source[part], links.target[part]
                 of_edges = _product(edges[part], weight, bias)
-                m, gate, carried = passes.gates(of_edges, source_gate, target_gate, message, source, target)
+                m, gate, carried = passes.run(passes.gates, of_edges, source_gate, target_gate, message, source, target)
                 if gates is not None:
                     gates[part] = m
                 total = _sum_at_targets(gate, links, chunk, weighted=True)
@@ -164,12 +166,12 @@ class GatedConvolution(torch.autograd.Function):
                 nodes = links.target_node[chunk.targets]
                 x[nodes], gate_sum[nodes] = mean_message, total
                 if new_edges is not None:
-                    new_edges[part] = passes.add_silu(norm, m, edges[part])
+                    new_edges[part] = passes.run(passes.add_silu, norm, m, edges[part])
             if norm_weight is not None and gates is not None:
                 norm, mean, var = _norm(gates, links.count, rows, norm_weight, norm_bias, mean, var, eps)
                 new_edges = torch.empty_like(edges)
                 for part in rows:
-                    new_edges[part] = passes.add_silu(norm, gates[part], edges[part])
+                    new_edges[part] = passes.run(passes.add_silu, norm, gates[part], edges[part])
         ctx.links, ctx.has_norm = links, norm is not None
         if keep:
             ctx.save_for_backward(message, edges, weight, x, gate_sum, gates, *(norm or ()))
@@ -198,10 +200,10 @@ class GatedConvolution(torch.autograd.Function):
             source, target = links.source[part], links.target[part]
             rows = gates[part], message, q, qx, source, target, links.weight[part]
             if norm is None:
-                of_m, of_carried = passes.gate_gradients(*rows)
+                of_m, of_carried = passes.run(passes.gate_gradients, *rows)
             else:
                 of_edge = of_new_edges[part], links.count[part], *of_norm
-                of_m, of_carried = passes.gate_gradients_with_edges(*rows, norm, *of_edge)
+                of_m, of_carried = passes.run(passes.gate_gradients_with_edges, *rows, norm, *of_edge)
             of_message[chunk.sources] = _sum_at_sources(of_carried, links, chunk)
             of_source[chunk.sources] = _sum_at_sources(of_m, links, chunk)
             of_target[links.target_node[chunk.targets]] = _sum_at_targets(of_m, links, chunk, weighted=False)

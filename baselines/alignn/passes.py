@@ -14,30 +14,26 @@ import functools
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-P = TypeVar("P", bound=Callable[..., Any])
-
-_line_by_line: list[Callable[..., Any]] = []
-_in_one_loop: dict[Callable[..., Any], Callable[..., Any]] = {}
+_compiled: dict[Callable[..., Any], Callable[..., Any]] | None = None
+"""The compiled form of each pass that was called inside `compiled`, None outside of it."""
 
 
-def _one_pass(function: P) -> P:
-    """Call the compiled form of a function while there is one."""
-    _line_by_line.append(function)
-
-    @functools.wraps(function)
-    def call(*args: Any) -> Any:
-        compiled = _in_one_loop.get(function)
-        return function(*args) if compiled is None else compiled(*map(_detached, args))
-
-    return call  # type: ignore[return-value]
+def run(function: Callable[..., T], *args: Any) -> T:
+    """What a pass returns, by its compiled form inside `compiled`."""
+    if _compiled is None:
+        return function(*args)
+    if function not in _compiled:
+        _compiled[function] = torch.compile(function, dynamic=True)
+    return cast("T", _compiled[function](*map(_detached, args)))
 
 
 def _detached(value: Any) -> Any:
@@ -56,14 +52,14 @@ def compiled() -> Iterator[bool]:
     Yields:
         Whether passes are compiled: they stay as they are where torch finds no C++ compiler that works.
     """
+    global _compiled
     works = _compiler_works()
     with _settings() if works else nullcontext():
-        if works:
-            _in_one_loop.update({function: torch.compile(function, dynamic=True) for function in _line_by_line})
+        _compiled = {} if works else None
         try:
             yield works
         finally:
-            _in_one_loop.clear()
+            _compiled = None
 
 
 @contextmanager
@@ -101,7 +97,6 @@ class Norm(NamedTuple):
     total: Tensor | None
 
 
-@_one_pass
 def moments(x: Tensor, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of rows that count several times: the sum of counts, the mean (width,), the sum of squares around it."""
     some = x.to(times.dtype)
@@ -110,7 +105,6 @@ def moments(x: Tensor, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return n, centre, times @ (some - centre).square_()
 
 
-@_one_pass
 def add_silu(norm: Norm, x: Tensor, residual: Tensor | None) -> Tensor:
     """The residual and SiLU(BN(x)), in the precision of the residual, or of x without one."""
     scale = norm.weight * norm.rstd
@@ -119,22 +113,22 @@ def add_silu(norm: Norm, x: Tensor, residual: Tensor | None) -> Tensor:
     return y.to(x.dtype) if residual is None else y.add_(residual).to(residual.dtype)
 
 
-@_one_pass
 def parameter_gradients(norm: Norm, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """What some rows x bring to the gradients of weight and bias, (width,) each."""
     unit, inner = _unit_and_gradient(norm, x, gradient)
     return unit.mul_(inner).sum(0), inner.sum(0)
 
 
-@_one_pass
 def input_gradient(
     norm: Norm, x: Tensor, gradient: Tensor, count: Tensor, of_weight: Tensor, of_bias: Tensor
 ) -> Tensor:
     """Gradient of some rows x. In training each row also moves the mean and the variance of all."""
-    return _input_gradient(norm, x, gradient, count, of_weight, of_bias)
+    unit, inner = _unit_and_gradient(norm, x, gradient)
+    if norm.total is not None:
+        inner -= torch.addcmul(of_bias, unit, of_weight).mul_((count / norm.total)[:, None])
+    return inner.mul_(norm.weight * norm.rstd)
 
 
-@_one_pass
 def gates(
     of_edges: Tensor, source_gate: Tensor, target_gate: Tensor, message: Tensor, source: Tensor, target: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -145,15 +139,19 @@ def gates(
     return m, gate, gate * message.index_select(0, source)
 
 
-@_one_pass
 def gate_gradients(
     m: Tensor, message: Tensor, q: Tensor, qx: Tensor, source: Tensor, target: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients of what enters the gates of some rows, m, and of their messages; see `kernels.GatedConvolution`."""
-    return _gate_gradients(m, message, q, qx, source, target, weight)
+    times = weight[:, None].to(m.dtype)
+    gate = torch.sigmoid(m)
+    q_rows = q.index_select(0, target).mul_(times)
+    of_gate = message.index_select(0, source).mul_(q_rows)
+    of_gate -= qx.index_select(0, target).mul_(times)
+    of_m = torch.ops.aten.sigmoid_backward(of_gate, gate)
+    return of_m, gate.mul_(q_rows)
 
 
-@_one_pass
 def gate_gradients_with_edges(
     m: Tensor,
     message: Tensor,
@@ -169,30 +167,9 @@ def gate_gradients_with_edges(
     of_norm_bias: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """The same where new edges are made from m as well, by the normalisation `norm`."""
-    of_m, of_carried = _gate_gradients(m, message, q, qx, source, target, weight)
-    of_m += _input_gradient(norm, m, of_new_edges, count, of_norm_weight, of_norm_bias)
+    of_m, of_carried = gate_gradients(m, message, q, qx, source, target, weight)
+    of_m += input_gradient(norm, m, of_new_edges, count, of_norm_weight, of_norm_bias)
     return of_m, of_carried
-
-
-def _gate_gradients(
-    m: Tensor, message: Tensor, q: Tensor, qx: Tensor, source: Tensor, target: Tensor, weight: Tensor
-) -> tuple[Tensor, Tensor]:
-    times = weight[:, None].to(m.dtype)
-    gate = torch.sigmoid(m)
-    q_rows = q.index_select(0, target).mul_(times)
-    of_gate = message.index_select(0, source).mul_(q_rows)
-    of_gate -= qx.index_select(0, target).mul_(times)
-    of_m = torch.ops.aten.sigmoid_backward(of_gate, gate)
-    return of_m, gate.mul_(q_rows)
-
-
-def _input_gradient(
-    norm: Norm, x: Tensor, gradient: Tensor, count: Tensor, of_weight: Tensor, of_bias: Tensor
-) -> Tensor:
-    unit, inner = _unit_and_gradient(norm, x, gradient)
-    if norm.total is not None:
-        inner -= torch.addcmul(of_bias, unit, of_weight).mul_((count / norm.total)[:, None])
-    return inner.mul_(norm.weight * norm.rstd)
 
 
 def _unit_and_gradient(norm: Norm, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:

@@ -297,8 +297,8 @@ def _in_own_order(a: Crystal, b: Crystal, ion: str | None, site: int | None) -> 
     """The match at the origin at which all atoms but one are partners in the files' own order, None without one."""
     if a.species != b.species:
         return None
+    moved = images.shortest(b.frac_coords - a.frac_coords, a.lattice)
     for reference in (0, len(a) // 2):
-        moved = images.shortest(b.frac_coords - a.frac_coords, a.lattice)
         common = moved[reference] + np.median(images.shortest(moved - moved[reference], a.lattice), axis=0)
         found = _assign(a, b, common, site)
         movers = _movers(a, found, ion, site)

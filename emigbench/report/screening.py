@@ -39,7 +39,7 @@ def structures_csv(found: Iterable[Screened]) -> str:
             each.n_atoms or "",
             len(each.hops),
             each.n_failed,
-            _n_doubted(each),
+            len(each.doubted),
             _number(each.percolation[0]),
             *map(_number, _interval(each)),
             *map(_number, each.percolation[1:]),
@@ -104,9 +104,9 @@ def table(found: Sequence[Screened], most: int = 20) -> str:
             on_one_line(each.file),
             each.formula,
             _n_hops(each),
-            _n_doubted(each) or "",
+            len(each.doubted) or "",
             _ev(each.percolation[0]),
-            " to ".join(map(_ev, _interval(each))) if None not in _interval(each) else "–",
+            " to ".join(_ev(end) for end in _interval(each) if end is not None) or "–",
             *map(_ev, (*each.percolation[1:], each.lowest)),
         ]
         for rank, each in enumerate(good[:most], start=1)
@@ -122,11 +122,8 @@ def _n_hops(each: Screened) -> str:
     return f"{len(each.hops)}{f' ({each.n_failed} failed)' if each.n_failed else ''}"
 
 
-def _n_doubted(each: Screened) -> int:
-    return sum(bool(hop.cautions) for hop in each.hops)
-
-
 def _interval(each: Screened) -> tuple[float | None, float | None]:
+    """The 90% interval in eV of the hop that limits the endless path."""
     return (None, None) if each.limiting is None else (each.limiting.low, each.limiting.high)
 
 
@@ -135,8 +132,8 @@ def _doubts(each: Screened) -> list[str]:
     found = []
     if each.n_failed:
         found.append(f"{each.n_failed} of {len(each.hops)} hops failed: {WITHOUT_FAILED}.")
-    if doubted := [hop for hop in each.hops if hop.cautions]:
-        found.append(f"{len(doubted)} of {len(each.hops)} hops, such as: {doubted[0].cautions[0]}")
+    if each.doubted:
+        found.append(f"{len(each.doubted)} of {len(each.hops)} hops, such as: {each.doubted[0].cautions[0]}")
     return found
 
 
