@@ -3,11 +3,12 @@
 `python -m benchmarks.coverage [--trials N]`. Wanted: 92 to 97%. `benchmarks/coverage.txt` keeps the last table.
 
 Paths come in materials: 20 of three paths, or as many and as large as in the official test set (60 paths, nearly all of
-a material of their own) or in `material-cv` (619 paths in 439 materials). Labels are lognormal, and those of one
-material alike. The error of a path is the sum of an effect of its material and one of its own (`within` is the
-correlation of two paths of one material), drawn from a distribution of some shape; where they are `uneven`, each
-material also has a scale of its own (lognormal), which makes |errors| as skewed as those of real models. The truth is
-the score of 400,000 paths, each of a material of its own, by SciPy and scikit-learn.
+a material of their own) or in `material-cv` (619 paths in 439 materials), or in the 27 structural groups or 9 ions that
+are held out one at a time, of very uneven size. Labels are lognormal, and those of one material alike. The error of a
+path is the sum of an effect of its material and one of its own (`within` is the correlation of two paths of one
+material), drawn from a distribution of some shape; where they are `uneven`, each material also has a scale of its own
+(lognormal), which makes |errors| as skewed as those of real models. The truth is the score of 400,000 paths, each of a
+material of its own, by SciPy and scikit-learn.
 
 The rows "real" draw whole materials, with replacement, from the errors of two committed submissions: there the truth is
 the score on all of their paths. Real errors have a long tail (barriers up to 8.8 eV, a few times missed by several eV)
@@ -84,16 +85,16 @@ SHAPES: dict[str, Shape] = {
 }
 
 
-def materials(split: str) -> NDArray[np.int64]:
-    """(n,) the number of each held-out path's material."""
-    names = [LABELS.by_id[path_id].material_id for path_id in splits.held_out(LABELS, split)]
+def clusters(split: str) -> NDArray[np.int64]:
+    """(n,) the number of each held-out path's material, structural group or ion, whichever the split resamples."""
+    name = splits.CLUSTERS[splits.cluster(split)]
+    names = [name(LABELS.by_id[path_id]) for path_id in splits.held_out(LABELS, split)]
     return np.unique(names, return_inverse=True)[1]
 
 
 SIZES = {
     "20 x 3": np.arange(60) % 20,
-    "official": materials("official"),
-    "material-cv": materials("material-cv"),
+    **{split: clusters(split) for split in splits.SPLITS},
 }
 
 
@@ -209,6 +210,10 @@ def cases(part: str) -> dict[str, tuple[Draw, dict[str, float]]]:
             ("material-cv", "Gaussian", 0.0, 0.0),
             ("material-cv", "Laplace", 0.9, 0.0),
             ("material-cv", "Student 5", 0.5, 0.4),
+            ("leave-group-out", "Laplace", 0.2, 0.3),
+            ("leave-group-out", "Student 5", 0.5, 0.4),
+            ("leave-ion-out", "Laplace", 0.2, 0.3),
+            ("leave-ion-out", "Student 5", 0.5, 0.4),
         ]
         drawn = [
             ("gradient-boosting", "group-median", 59),

@@ -37,7 +37,7 @@ class Figure:
 
     Attributes:
         value: mean over seeds.
-        low, high: 95% interval of the value over the choice of materials.
+        low, high: 95% interval of the value over the choice of clusters (materials, but see `splits.CLUSTERS`).
         unit: "eV" or "".
         seed_sd: standard deviation over seeds, None for a single one.
         of_mean_prediction: the score of the prediction averaged over seeds, None for a single one.
@@ -120,7 +120,7 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
     rows = ((split, seed, as_scored(p)) for seed, of_seed in by_seed.items() for p in of_seed)
     seeds = grouped(rows, labels, "The predictions")[split]
     samples = list(samples_of(seeds, labels, split).values())
-    weights = resampling(samples[0].material)
+    weights = resampling(samples[0].cluster)
 
     def figures(needs: tuple[str, ...], threshold: float | None = None) -> dict[str, Figure]:
         return {m.name: figure(m, samples, weights, threshold) for m in METRICS if m.needs in needs}
@@ -152,8 +152,10 @@ def samples_of(seeds: Seeds, labels: Labels, split: str) -> dict[int, Sample]:
     ids = list(folds)
     train_of = {fold.name: fold.train for fold in folds.values()}
     fallback = cache(lambda fold: _median_and_deviation(labels, train_of[fold]))
-    e_m = np.array([labels.by_id[path_id].e_m_ev for path_id in ids])
-    material = np.array([labels.by_id[path_id].material_id for path_id in ids])
+    facts = [labels.by_id[path_id] for path_id in ids]
+    e_m = np.array([each.e_m_ev for each in facts])
+    material = np.array([each.material_id for each in facts])
+    cluster = np.array([splits.CLUSTERS[splits.cluster(split)](each) for each in facts])
 
     def sample(given: Sequence[Prediction]) -> Sample:
         values, stds = [], []
@@ -163,7 +165,7 @@ def samples_of(seeds: Seeds, labels: Labels, split: str) -> dict[int, Sample]:
             stds.append(std)
         told = [as_written(std) for std in stds if std is not None]
         has_std = len(told) == len(given) and any(p.std is not None for p in given)
-        return Sample(e_m, np.array(values), material, np.array(told) if has_std else None)
+        return Sample(e_m, np.array(values), material, np.array(told) if has_std else None, cluster)
 
     return {seed: sample(given) for seed, given in seeds.items()}
 
@@ -174,14 +176,14 @@ def _median_and_deviation(labels: Labels, ids: Sequence[str]) -> tuple[float, fl
     return median(barriers), pstdev(barriers)
 
 
-def resampling(materials: NDArray[np.str_]) -> FloatArray:
-    """(10000, n) counts of the bootstrap over materials that every interval uses; read-only, made once for each."""
-    return _resampling(tuple(materials.tolist()), RESAMPLES)
+def resampling(clusters: NDArray[np.str_]) -> FloatArray:
+    """(10000, n) counts of the bootstrap over clusters that every interval uses; read-only, made once for each."""
+    return _resampling(tuple(clusters.tolist()), RESAMPLES)
 
 
 @lru_cache(maxsize=16)
-def _resampling(materials: tuple[str, ...], resamples: int) -> FloatArray:
-    weights = statistics.bootstrap_weights(np.array(materials, dtype=np.str_), resamples, RESAMPLING_SEED)
+def _resampling(clusters: tuple[str, ...], resamples: int) -> FloatArray:
+    weights = statistics.bootstrap_weights(np.array(clusters, dtype=np.str_), resamples, RESAMPLING_SEED)
     weights.setflags(write=False)
     return weights
 
@@ -207,13 +209,13 @@ def mean_sample(samples: Sequence[Sample]) -> Sample:
     stds = [sample.std for sample in samples if sample.std is not None]
     std = np.sqrt(np.mean(np.square(stds), axis=0) + values.var(axis=0)) if len(stds) == len(samples) else None
     predicted = values.mean(axis=0)
-    return Sample(samples[0].e_m, predicted, samples[0].material, std)
+    return Sample(samples[0].e_m, predicted, samples[0].material, std, samples[0].cluster)
 
 
 def part_of(sample: Sample, chosen: Sequence[int]) -> Sample:
     """The rows of a sample at some positions."""
     std = None if sample.std is None else sample.std[chosen]
-    return Sample(sample.e_m[chosen], sample.predicted[chosen], sample.material[chosen], std)
+    return Sample(sample.e_m[chosen], sample.predicted[chosen], sample.material[chosen], std, sample.cluster[chosen])
 
 
 def _parts(seeds: Seeds, labels: Labels, split: str) -> dict[str, list[int]]:
@@ -233,7 +235,7 @@ def _subset_figures(
     scores = {}
     for name, positions in parts.items():
         of_part = [part_of(sample, positions) for sample in samples]
-        weights = resampling(of_part[0].material)
+        weights = resampling(of_part[0].cluster)
         scores[name] = (len(positions), {m.name: figure(m, of_part, weights, None) for m in chosen})
     return scores
 

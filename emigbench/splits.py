@@ -46,6 +46,8 @@ SHARED: dict[str, Callable[[Facts], str | None]] = {
     "duplicate band": lambda facts: facts.duplicate_of or None,
     "framework cluster": lambda facts: facts.framework_cluster,
     "framework formula": lambda facts: facts.framework,
+    "prototype": lambda facts: f"{facts.structural_group} {_ratio(facts.framework)}",
+    "prototype and ion": lambda facts: f"{facts.mobile_ion} in {facts.structural_group} {_ratio(facts.framework)}",
     "composition": compound,
 }
 """What two sides of a split may share: name -> key of a path, None where it has none."""
@@ -61,13 +63,22 @@ class Split:
         held_out_by: facts -> name of the fold that holds the path out, or None.
         never_shared: names in `SHARED` of what is never on both sides of a fold: paths that would bring it to the
             training side are left out of the fold.
+        cluster: name in `CLUSTERS` of what the held-out paths are a sample of, which intervals are over.
     """
 
     name: str
     description: str
     held_out_by: Callable[[Facts], str | None]
     never_shared: tuple[str, ...] = ()
+    cluster: str = "material"
 
+
+CLUSTERS: dict[str, Callable[[Facts], str]] = {
+    "material": lambda facts: facts.material_id,
+    "structural group": lambda facts: facts.structural_group,
+    "mobile ion": lambda facts: facts.mobile_ion,
+}
+"""What resampling may draw as a whole: a score on unseen ions holds for another ion only as far as nine ions tell."""
 
 SPLITS = {
     split.name: split
@@ -89,6 +100,7 @@ SPLITS = {
             "framework cluster with it are on neither side",
             lambda facts: facts.structural_group,
             ("material", "duplicate band", "framework cluster"),
+            "structural group",
         ),
         Split(
             "leave-ion-out",
@@ -96,6 +108,7 @@ SPLITS = {
             "may host another ion in train",
             lambda facts: facts.mobile_ion,
             ("material", "duplicate band"),
+            "mobile ion",
         ),
     )
 }
@@ -160,6 +173,11 @@ def _first_materials(labels: Labels, fold: Fold, size: int) -> tuple[str, ...]:
             break
         chosen.update(members[material])
     return tuple(path_id for path_id in fold.train if path_id in chosen)
+
+
+def cluster(split: str) -> str:
+    """Name in `CLUSTERS` of what intervals of scores on a split are over."""
+    return SPLITS[split].cluster if split in SPLITS else "material"
 
 
 def held_out(labels: Labels, split: str) -> dict[str, Fold]:
@@ -234,6 +252,10 @@ def prototype(framework: str) -> tuple[float, ...]:
     """The stoichiometry of a framework formula without its elements: Cr2S4 and O4V2 are alike."""
     counts = re.findall(r"[A-Z][a-z]?([\d.]*)", framework)
     return tuple(sorted(float(count or 1) for count in counts))
+
+
+def _ratio(framework: str) -> str:
+    return ":".join(f"{count:g}" for count in prototype(framework))
 
 
 def subsets(labels: Labels, split: str) -> dict[str, tuple[str, ...]]:

@@ -1,6 +1,7 @@
-"""Scores over resamples of whole groups: how far they can be trusted, given which materials happen to be in the test.
+"""Scores over resamples of whole groups: how far they can be trusted, given which ones happen to be in the test.
 
-Paths of one material are not independent, so resampling draws whole groups (the cluster bootstrap: Davison & Hinkley
+Paths of one material are not independent, and of a structural group that was held out as a whole all share its being
+new, so resampling draws whole groups (the cluster bootstrap: Davison & Hinkley
 1997, section 3.8); `emigbench.intervals` makes intervals of the resamples. The spread over seeds is a different thing,
 and `seed_spread` reports it apart.
 """
@@ -103,7 +104,7 @@ def estimate(
     Args:
         metric: row of `emigbench.metrics.METRICS`.
         samples: one a seed, with the same n paths in the same order.
-        weights: (B, n) from `bootstrap_weights` of the samples' materials.
+        weights: (B, n) from `bootstrap_weights` of the samples' clusters.
         threshold: eV, for the metrics that need one.
 
     Raises:
@@ -113,7 +114,7 @@ def estimate(
     value = float(_by_seed(metric, samples, threshold).mean())
     if metric.interval == "none" or math.isnan(value) or (weights == weights[:1]).all():
         return Estimate(value, math.nan, math.nan, metric.unit)
-    groups = samples[0].material_code
+    groups = samples[0].cluster_code
     values, n_groups = resampled(metric, samples, weights, threshold), len(np.unique(groups))
     if metric.interval == "wilson":
         trials = float(np.mean([metric.trials(s, threshold) for s in samples])) if metric.counts else n_groups

@@ -424,6 +424,7 @@ def test_material_codes_are_equal_where_names_are():
         ({"predicted": [0.1]}, "predicted has shape"),
         ({"material": ["a"]}, "e_m has shape"),
         ({"std": [0.1, 0.1, 0.1]}, "std has shape"),
+        ({"cluster": ["a"]}, "cluster has shape"),
         ({"e_m": [0.1, np.nan]}, "e_m holds a value that is not finite"),
         ({"predicted": [0.1, np.inf]}, "predicted holds a value that is not finite"),
         ({"std": [0.1, -0.1]}, "std holds a negative value"),

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from helpers import FULL, SPINELS, constant, one_sentence
 
-from emigbench import EmigbenchError, Labels, Prediction, score, splits
+from emigbench import EmigbenchError, Labels, Prediction, comparison, score, splits
 from emigbench.metrics import METRICS
-from emigbench.predictions import read_predictions, write_predictions
+from emigbench.predictions import grouped, read_predictions, write_predictions
 from emigbench.scoring import COVERED, THRESHOLDS_EV
 
 TRAIN = {"t1": 0.1, "t2": 0.3, "t3": 1.1}  # median 0.3
@@ -250,6 +250,32 @@ def test_a_subset_is_scored_on_its_paths():
     for name, ids in splits.subsets(FULL, "official").items():
         mae = np.mean([abs(values[i] - FULL.by_id[i].e_m_ev) for i in ids])
         assert found.subsets[name][1]["mae"].value == pytest.approx(mae)
+
+
+@pytest.mark.parametrize(("split", "fact"), [("leave-group-out", "structural_group"), ("leave-ion-out", "mobile_ion")])
+def test_what_is_held_out_as_a_whole_is_resampled_as_a_whole(split, fact):
+    """Against a bootstrap of whole groups or ions by sums, for an error that is the same all over each of them."""
+    rng = np.random.default_rng(7)
+    of_cluster = {name: rng.uniform(0.05, 1) for name in sorted({getattr(facts, fact) for facts in FULL})}
+    errors = {facts.id: of_cluster[getattr(facts, fact)] for facts in FULL}
+    given = [Prediction(i, FULL.by_id[i].e_m_ev + error) for i, error in errors.items()]
+    sizes = {name: sum(getattr(facts, fact) == name for facts in FULL) for name in of_cluster}
+    drawn = rng.choice(list(of_cluster), size=(20_000, len(of_cluster)))
+    size, error = np.vectorize(sizes.get)(drawn), np.vectorize(of_cluster.get)(drawn)
+    expected = ((size * error).sum(axis=1) / size.sum(axis=1)).std()
+    floor = [Prediction(i, FULL.by_id[i].e_m_ev) for i in errors]
+    a, b = (comparison.contender(name, grouped_as(split, p), FULL, split) for name, p in [("a", given), ("b", floor)])
+    assert comparison.paired_difference(comparison.MAE, a, b).sd == pytest.approx(expected, rel=0.03)
+    found = score(given, FULL, split)
+    by_material = score(given, FULL, "material-cv")
+    assert found.metrics["mae"].value == pytest.approx(by_material.metrics["mae"].value)
+    width, narrow = (each.metrics["mae"].high - each.metrics["mae"].low for each in (found, by_material))
+    assert width > 1.5 * narrow
+    assert found.n_pairs == by_material.n_pairs  # paths are paired by material on every split
+
+
+def grouped_as(split, predictions):
+    return grouped(((split, 0, p) for p in predictions), FULL, "The predictions")[split]
 
 
 def test_json_has_the_documented_schema():

@@ -26,7 +26,7 @@ class Spread:
     """Two kinds of uncertainty of a mean over seeds, side by side, in the metric's unit.
 
     Attributes:
-        sampling_sd: standard deviation over the choice of materials; more paths lower it.
+        sampling_sd: standard deviation over the choice of clusters; more of them lower it.
         seed_sd: standard deviation over seeds; None for a single one.
         seed_sd_of_mean: seed_sd / sqrt(seeds); more seeds lower it. None for a single one.
     """
@@ -95,7 +95,7 @@ def compare_all(models: Sequence[Contender], groups: Sequence[str], metric: Metr
     sign = -1 if metric.better == "higher" else 1
     by_slug = {model.slug: value_of(metric, model) for model in models}
     models = sorted(models, key=lambda m: (math.isnan(by_slug[m.slug]), sign * by_slug[m.slug], m.slug))
-    weights = scoring.resampling(models[0].samples[0].material)
+    weights = scoring.resampling(models[0].samples[0].cluster)
     drawn = resampled(metric, models, weights)
     pairs = list(combinations(range(len(models)), 2))
     differences = corrected(paired_differences(metric, models, pairs, weights))

@@ -1,6 +1,6 @@
 """Paired differences between two models, and whether they are real.
 
-Models are compared on the same paths under the same resamples of the materials, so what is hard for all of them
+Models are compared on the same paths under the same resamples of the clusters, so what is hard for all of them
 cancels (paired cluster bootstrap: Efron & Tibshirani 1993, chapter 16; Davison & Hinkley 1997, section 3.8).
 Differences are `metric(a) - metric(b)`: negative means that a has the lower value.
 """
@@ -33,8 +33,8 @@ class Difference:
         a, b: slugs.
         n: number of paths.
         value: the difference of the means over seeds.
-        low, high: 95% interval over the choice of materials; NaN if undefined.
-        sd: standard deviation of the difference over the choice of materials.
+        low, high: 95% interval over the choice of clusters; NaN if undefined.
+        sd: standard deviation of the difference over the choice of clusters.
         p: two-sided bootstrap p-value for no difference; never 0.
         p_holm: p corrected for all pairs of a board, None outside one.
     """
@@ -65,7 +65,7 @@ class Difference:
 
 
 def paired_difference(metric: Metric, a: Contender, b: Contender, weights: FloatArray | None = None) -> Difference:
-    """metric(a) - metric(b), both under the same resamples of the materials.
+    """metric(a) - metric(b), both under the same resamples of the clusters.
 
     On all paths, failures count with the train median; for the paths that both have, compare what
     `on_common_ids` gives.
@@ -80,7 +80,7 @@ def paired_difference(metric: Metric, a: Contender, b: Contender, weights: Float
         ValueError: if the two are not on the same paths.
     """
     check_same_ids(a, b)
-    weights = scoring.resampling(a.samples[0].material) if weights is None else weights
+    weights = scoring.resampling(a.samples[0].cluster) if weights is None else weights
     return paired_differences(metric, [a, b], [(0, 1)], weights)[0]
 
 
@@ -95,7 +95,7 @@ def paired_differences(
         pairs: numbers of the two models of each difference.
         weights: (B, n) from `bootstrap_weights`.
     """
-    n, n_groups = len(models[0]), len(np.unique(models[0].samples[0].material))
+    n, n_groups = len(models[0]), len(np.unique(models[0].samples[0].cluster_code))
     values = [value_of(metric, model) for model in models]
     drawn = resampled(metric, models, weights)
     return [
@@ -131,7 +131,7 @@ def detectable_difference(sd: float) -> float:
     the correction for many pairs needs a larger one.
 
     Args:
-        sd: standard deviation of the paired difference over the choice of materials, in any unit.
+        sd: standard deviation of the paired difference over the choice of clusters, in any unit.
     """
     normal = NormalDist()
     return (normal.inv_cdf(1 - LEVEL / 2) + normal.inv_cdf(POWER)) * sd

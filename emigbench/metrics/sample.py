@@ -22,7 +22,8 @@ class Sample:
         predicted: (n,) eV.
         material: (n,) names of the paths' materials.
         std: (n,) eV, predicted standard deviations, or None for a model that gives none.
-        material_code: (n,) whole numbers, equal where the materials are.
+        cluster: (n,) names of what resampling draws as a whole; the materials if not given.
+        material_code, cluster_code: (n,) whole numbers, equal where the materials or clusters are.
 
     Raises:
         ValueError: if the lengths differ, a number is not finite or a std is negative.
@@ -32,12 +33,16 @@ class Sample:
     predicted: FloatArray
     material: NDArray[np.str_]
     std: FloatArray | None = None
+    cluster: NDArray[np.str_] = None  # type: ignore[assignment]  # an array as soon as there is a sample
     material_code: IntArray = field(init=False, repr=False)
+    cluster_code: IntArray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         material = np.array(self.material, dtype=np.str_)
-        self._freeze("material", material, (material.size,))
-        self._freeze("material_code", np.unique(material, return_inverse=True)[1], material.shape)
+        cluster = material if self.cluster is None else np.array(self.cluster, dtype=np.str_)
+        for name, names in (("material", material), ("cluster", cluster)):
+            self._freeze(name, names, (material.size,))
+            self._freeze(f"{name}_code", np.unique(names, return_inverse=True)[1], material.shape)
         for name in ("e_m", "predicted", "std"):
             if getattr(self, name) is not None:
                 self._freeze(name, np.array(getattr(self, name), dtype=np.float64), material.shape)

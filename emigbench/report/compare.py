@@ -147,7 +147,7 @@ def read_pair(given: Sequence[str], submissions: Path, labels: Labels, split: st
 
 def compare(a: Contender, b: Contender, labels: Labels, split: str, metric: Metric = comparison.MAE) -> Duel:
     """Everything that `emigbench compare` says about two models."""
-    both, weights = a.has_value & b.has_value, scoring.resampling(a.samples[0].material)
+    both, weights = a.has_value & b.has_value, scoring.resampling(a.samples[0].cluster)
     common = None
     if both.any() and not both.all():
         common = _meeting(metric, *comparison.on_common_ids(a, b), np.ascontiguousarray(weights[:, both]))
@@ -225,7 +225,7 @@ def _verdict(metric: Metric, pair: Difference) -> str:
 
 
 def _meeting(metric: Metric, a: Contender, b: Contender, weights: FloatArray) -> Meeting:
-    """On some paths, under resamples of the materials of all paths, as the leaderboard has it."""
+    """On some paths, under the resamples of all paths, as the leaderboard has it."""
     first, second = (statistics.estimate(metric, model.samples, weights) for model in (a, b))
     return Meeting(first, second, comparison.paired_difference(metric, a, b, weights))
 

@@ -236,7 +236,8 @@ def to_markdown(found: Boards, labels: Labels) -> str:
     parts = [
         "# Leaderboard",
         f"Dataset `{labels.name}` {labels.version} ({len(labels)} paths, content {labels.sha256[:12]}). Brackets "
-        f"hold 95% intervals by bootstrap over materials ({scoring.RESAMPLES:,} resamples). "
+        f"hold 95% intervals by bootstrap over materials ({scoring.RESAMPLES:,} resamples), or over structural groups "
+        f"or mobile ions where these are held out one at a time. "
         f"*Ranks* are those that a row holds in 95% of the resamples. *Tied*: rows that share a letter are not told "
         f"apart by these paths (paired difference of MAE, 5% after Holm's correction for all pairs). A failed path is "
         f"scored with the median of its training side and lowers the coverage. "
@@ -264,9 +265,11 @@ _INTRODUCTIONS = {
     "official": "The paper's test set, {n} paths. Many share their framework with a training path.",
     "material-cv": "All {n} paths, each predicted by a model that saw no path of its framework, material or band.",
     "leave-group-out": "All {n} paths, each predicted by a model that saw no path of its structural group, framework "
-    "cluster or material: how far a model carries to another family of structures.",
+    "cluster or material: how far a model carries to another family of structures. Intervals and tests are over the "
+    "groups, since the question is about one more group; they are wide, since there are few.",
     "leave-ion-out": "All {n} paths, each predicted by a model that saw no path of its mobile ion; the same framework "
-    "may have hosted another ion in train.",
+    "may have hosted another ion in train. Intervals and tests are over the ions, of which there are so few that "
+    "little is told apart.",
     splits.FITTED: "The {n} training paths themselves: how well models fit them, which is not a test.",
 }
 _SUBSET_NOTE = (

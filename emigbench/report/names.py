@@ -27,7 +27,9 @@ SPLIT_LABELS = {
 SPLIT_NOTES = {
     "official": "The paper’s test set. Many of its paths share their framework with a training path.",
     "material-cv": "Every path, each predicted by a model that saw no path of its framework, material or band.",
-    "leave-group-out": "Every path, each predicted by a model that saw none of its structural group.",
-    "leave-ion-out": "Every path, each predicted by a model that saw none of its mobile ion, but maybe its framework.",
+    "leave-group-out": "Every path, each predicted by a model that saw none of its structural group. Intervals are "
+    "over the groups.",
+    "leave-ion-out": "Every path, each predicted by a model that saw none of its mobile ion, but maybe its framework. "
+    "Intervals are over the ions.",
     splits.FITTED: "How well models fit the training paths, which is not a test: nobody ranks here.",
 }

@@ -53,7 +53,7 @@ def shown(entries: Sequence[Entry], labels: Labels, slugs: Sequence[str] = ()) -
         mae, r2 = {}, {}
         for split, model in on.items():
             if split not in weights:
-                weights[split] = scoring.resampling(model.samples[0].material)
+                weights[split] = scoring.resampling(model.samples[0].cluster)
             mae[split] = scoring.figure(BY_NAME["mae"], model.samples, weights[split], None)
             r2[split] = scoring.figure(BY_NAME["r2"], model.samples, weights[split], None)
         found.append(Shown(entry.card.slug, entry.card.name, on, mae, r2))
