@@ -149,7 +149,7 @@ class Standing:
         score: its scores.
         ranks: best and worst rank that it may hold; None on a split that ranks nobody.
         n_rows: rows of that board, this one among them.
-        tied: names of the rows that it is not told apart from.
+        tied: names of the rows that it is not told apart from, of all comparisons of this one row with others.
         resolution: smallest difference that this board tells apart, in eV (median over pairs).
     """
 
@@ -195,7 +195,8 @@ def _standing(own: Submission, others: Sequence[Submission], labels: Labels, spl
     found = _compared([own, *rivals], labels, split)
     slug = own.card.slug
     names = {rival.card.slug: rival.card.name for rival in rivals}
-    tied = tuple(names[s] for s in found.slugs if s != slug and not found.difference(slug, s).told_apart)
+    own_pairs = comparison.corrected(found.difference(slug, other) for other in found.slugs if other != slug)
+    tied = tuple(names[other] for (_, other), difference in own_pairs.items() if not difference.told_apart)
     return Standing(score, found.ranks[slug], len(found.slugs), tied, found.detectable)
 
 

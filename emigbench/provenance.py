@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shlex
@@ -92,6 +93,14 @@ def run_record(
         **of_the_run,
         "versions": versions(),
         "hardware": dict(ran_on),
+    }
+
+
+def remarks(folder: Path) -> dict[str, str]:
+    """What a finished run says of single paths, such as why they failed: id -> remark."""
+    record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    return {
+        path_id: remark for unit in record["units"] for path_id, remark in unit["details"].get("remarks", {}).items()
     }
 
 

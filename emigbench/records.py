@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,7 +187,7 @@ class Prediction:
     def __post_init__(self) -> None:
         for name in ("e_m", "std", "seconds", "low", "high"):  # plain floats, whatever a model computes with
             if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, float(value))
+                object.__setattr__(self, name, self._number(name, value))
         object.__setattr__(self, "cautions", tuple(str(caution) for caution in self.cautions))
         if self.status not in get_args(Status):
             raise ValueError(f"{self.id}: unknown status {self.status!r}, expected one of {get_args(Status)}.")
@@ -195,12 +195,23 @@ class Prediction:
             if self.e_m is not None:
                 raise ValueError(f"{self.id}: a failed prediction carries no barrier, got {self.e_m}.")
         elif self.e_m is None or not math.isfinite(self.e_m):
-            raise ValueError(f"{self.id}: the predicted barrier is {self.e_m}, expected a finite number in eV.")
+            raise ValueError(
+                f"{self.id}: the predicted barrier is {self.e_m}, expected a finite number in eV; where there is none, "
+                f"give e_m=None and status='failed'."
+            )
         if self.std is not None and not (math.isfinite(self.std) and self.std >= 0):
             raise ValueError(f"{self.id}: the predicted std is {self.std}, expected a finite number >= 0 in eV.")
         self._check_interval()
         if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds >= 0):
             raise ValueError(f"{self.id}: the time is {self.seconds}, expected a finite number >= 0 in seconds.")
+
+    def _number(self, name: str, value: Any) -> float:
+        """A plain float; arrays and tensors of one number count as that number."""
+        try:
+            return float(value.item() if hasattr(value, "item") else value)
+        except Exception as error:  # each library refuses in its own way
+            shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+            raise ValueError(f"{self.id}: {name} is a {type(value).__name__}{shape}, expected one number.") from error
 
     def _check_interval(self) -> None:
         if self.low is None and self.high is None:

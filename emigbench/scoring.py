@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from statistics import median, pstdev
@@ -114,7 +114,8 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
         EmigbenchError: if an id is unknown, given twice or missing, or there is no such split.
     """
     labels = data if isinstance(data, Labels) else data.labels
-    by_seed = predictions if isinstance(predictions, Mapping) else {0: predictions}
+    given = predictions if isinstance(predictions, Mapping) else {0: predictions}
+    by_seed = {seed: _listed(of_seed) for seed, of_seed in given.items()}
     if empty := [seed for seed, of_seed in by_seed.items() if not of_seed]:
         raise EmigbenchError(f"There are no predictions for seed {empty[0]}.")
     rows = ((split, seed, as_scored(p)) for seed, of_seed in by_seed.items() for p in of_seed)
@@ -140,6 +141,17 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
         confusion={threshold: _mean_confusion(samples, threshold) for threshold in THRESHOLDS_EV},
         subsets=_subset_figures(samples, _parts(seeds, labels, split)),
     )
+
+
+def _listed(given: Iterable[Prediction]) -> list[Prediction]:
+    """The predictions of one seed; anything else, such as numbers, is refused in words."""
+    found = list(given) if isinstance(given, Iterable) else [given]
+    if others := [p for p in found if not isinstance(p, Prediction)]:
+        raise EmigbenchError(
+            f"A prediction is a {type(others[0]).__name__}; give one emigbench.Prediction(id, e_m) for each path, or "
+            f"{{seed: predictions}} for several seeds."
+        )
+    return found
 
 
 def samples_of(seeds: Seeds, labels: Labels, split: str) -> dict[int, Sample]:

@@ -158,6 +158,17 @@ def test_evaluate_writes_where_it_says(call, model, tmp_path, monkeypatch):
     assert "holds a finished run" in refused(call("evaluate", "mine.py:Half", "--dataset", "spinels"))
 
 
+def test_evaluate_says_how_many_paths_failed_and_why(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "units.py").write_text(MODEL.replace("0.5", "500.0"))
+    code, out, err = call("evaluate", "units.py:Half", "--dataset", "spinels")
+    assert code == 0
+    assert "11 of 11 predictions on official failed and are scored with the training median (the first is " in err
+    assert "the model gave a barrier of 500 eV, beyond the plausible 100 eV" in err
+    assert "No path of official has a value" in err
+    assert "Paths without a value are scored with the median barrier of their training side." in out
+
+
 def test_the_default_folder_of_an_absolute_path_stays_below_runs(call, model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert call("evaluate", model, "--dataset", "spinels")[0] == 0
@@ -285,7 +296,7 @@ def test_score_prints_a_table(call, spinels_csv):
     assert out.startswith("spinels 1.")
     assert "nan" not in out
     assert "SD over seeds" not in out  # there is one seed
-    for part in ("MAE", "95% interval", "E_m <= 0.65 eV is good", "undefined", "single-path (11 paths)"):
+    for part in ("MAE", "95% interval", "E_m <= 0.65 eV is good", "undefined", "single-path: one path a material (11 paths)"):
         assert part in out
 
 
@@ -327,7 +338,8 @@ def test_score_says_that_some_standard_deviations_are_missing(call, spinels_csv)
     failed = "id,e_m_ev,std_ev,status"  # one without a value needs none
     lines = [f"{first.partition(',')[0]},,,failed", *(f"{line},0.2,ok" for line in others)]
     spinels_csv.write_text("\n".join([failed, *lines]))
-    assert call("score", spinels_csv, "--dataset", "spinels")[2] == ""
+    (said,) = call("score", spinels_csv, "--dataset", "spinels")[2].splitlines()
+    assert said.startswith("1 of 11 predictions on official failed")
 
 
 def test_score_of_a_split_that_the_file_lacks(call, tmp_path):

@@ -436,15 +436,35 @@ def test_in_words():
 @pytest.mark.parametrize("metric", report.CHOICES)
 def test_every_choice_of_metric_is_strict_json(metric, few_resamples):
     pair = [published(s) for s in ("devi2026-mace-relax", "devi2026-model-3")]
-    duel = report.compare(*pair, FULL, "official", report.metric_named(metric))
+    duel = report.compare(*pair, FULL, "official", report.metric_named(metric, 0.65))
     content = json.loads(json.dumps(duel.to_json(), allow_nan=False))
     assert content["all_paths"]["difference"]["n"] == 60
     assert report.in_words(duel).endswith("\n")
 
 
+def test_models_are_compared_as_classifiers_at_a_threshold():
+    """Of four paths, a calls three right at 0.5 eV and b one; at 2 eV all are good for both."""
+    e_m, material = [0.2, 0.4, 0.6, 0.8], list("wxyz")
+    a, b = (
+        Contender(name, tuple(material), (Sample(e_m, predicted, material),), np.ones(4, dtype=bool))
+        for name, predicted in [("a", [0.3, 0.7, 0.9, 0.9]), ("b", [0.7, 0.7, 0.4, 0.9])]
+    )
+    by_half, by_two = (report.metric_named("accuracy", threshold) for threshold in (0.5, 2.0))
+    assert paired_difference(by_half, a, b).value == pytest.approx(3 / 4 - 1 / 4)
+    assert paired_difference(by_two, a, b).value == 0
+    assert by_half.label == "Accuracy at 0.5 eV"
+    assert BY_NAME["mae"].at(0.5) is BY_NAME["mae"]
+
+
+@pytest.mark.parametrize("threshold", [0.0, -1.0, math.inf, math.nan])
+def test_a_threshold_is_a_barrier(threshold):
+    with pytest.raises(EmigbenchError, match="A threshold is a barrier"):
+        report.metric_named("accuracy", threshold)
+
+
 def test_a_largest_error_decides_between_no_two_models():
     with pytest.raises(EmigbenchError, match="no metric 'max_abs_error' to compare by"):
-        report.metric_named("max_abs_error")
+        report.metric_named("max_abs_error", 0.65)
 
 
 def test_finding_a_model(tmp_path):
@@ -458,7 +478,7 @@ def test_finding_a_model(tmp_path):
             report.find(name, tmp_path)
         one_sentence(error)
     with pytest.raises(EmigbenchError) as error:
-        report.metric_named("accuracy")
+        report.metric_named("crps", 0.65)
     assert "accuracy" in one_sentence(error)
     a, b = report.read_pair([str(folder), "a-model"], tmp_path, FULL, "official")
     assert a.slug != b.slug

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from helpers import CARD, FULL, SPINELS, one_sentence, run, write_submission
 
-from emigbench import EmigbenchError, contribution, splits, submission
+from emigbench import EmigbenchError, Prediction, contribution, splits, submission
 from emigbench.submission import Card, read, read_card
 
 ROOT = Path(__file__).parents[1]
@@ -174,6 +174,48 @@ def test_labels_in_place_of_predictions_are_asked_about(tmp_path, command):
     expected = "all: 60 of 60 predictions on official equal the label; is it the right column?"
     assert asked_about("all", 60) == [expected]
     assert asked_about("few", 29) == []
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        (1.0, []),
+        (5.0, []),
+        (23.06, ["kcal: Half of the predictions on official are beyond 13.8, where the labels' median is 0.63"]),
+        (0.0104, ["kcal: Half of the predictions on official are beyond 0.00624, where the labels' median is 0.63"]),
+    ],
+)
+def test_another_unit_is_asked_about(tmp_path, factor, said):
+    done = run("submit", write_submission(tmp_path, 0.6 * factor, card={"slug": "kcal"}))
+    assert done.returncode == 0, done.stderr
+    found = [line for line in done.stderr.splitlines() if line.startswith("kcal: ")]
+    assert len(found) == len(said)
+    assert all(line.startswith(start) for line, start in zip(found, said, strict=True))
+
+
+def test_no_value_at_all_is_asked_about():
+    nothing = [Prediction(i, None, status="failed") for i in splits.held_out(FULL, "official")]
+    (said,) = submission.doubts({"official": {0: nothing}}, FULL)
+    assert said == "No path of official has a value, so that this is the score of the training median."
+
+
+def test_a_name_that_another_has_is_not_valid(board):
+    folder = write_submission(board, 0.7, card={"slug": "late", "name": "model  LOW"})
+    assert "late and low have the same name" in refused(run("validate", folder))
+
+
+def test_a_row_is_told_apart_by_its_own_comparisons(board, tmp_path):
+    """More rows that are alike do not hide that the new one differs: their pairs are not its own."""
+    for k in range(12):
+        write_submission(board, 0.6 + k / 1000, card={"slug": f"copy-{k}", "name": f"Copy {k}"})
+    labels = FULL
+    own = submission.read(board / "silly", labels)
+    others, _ = contribution.siblings(board, "silly", labels)
+    (found,) = contribution.standings(own, others, labels).values()
+    on_board = contribution._compared([own, *others], labels, "official")
+    for other in others:
+        pair = on_board.difference("silly", other.card.slug)
+        assert (other.card.name in found.tied) == (pair.p * len(others) >= 0.05)  # Holm's first step; all are alike
 
 
 def test_points_of_a_learning_curve_are_no_row(tmp_path):

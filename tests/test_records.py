@@ -178,6 +178,10 @@ def test_paths_travel_to_other_processes(travel, path):
         ({"e_m": 0.3, "std": -0.1}, "std is -0.1"),
         ({"e_m": 0.3, "std": float("nan")}, "std is nan"),
         ({"e_m": 0.3, "seconds": -1.0}, "time is -1.0"),
+        ({"e_m": None}, "e_m=None and status='failed'"),
+        ({"e_m": np.zeros((2, 1))}, r"e_m is a ndarray of shape \(2, 1\), expected one number"),
+        ({"e_m": "fast"}, "e_m is a str, expected one number"),
+        ({"e_m": 0.3, "std": [0.1]}, "std is a list, expected one number"),
     ],
 )
 def test_predictions_that_make_no_sense_are_refused(values, reason):
@@ -189,6 +193,7 @@ def test_predictions_that_make_no_sense_are_refused(values, reason):
 def test_any_finite_prediction_is_taken(e_m, std, status):
     assert Prediction("X_1", e_m, std, status).e_m == e_m
     assert Prediction("X_1", np.float32(0.5), np.array(0.25)) == Prediction("X_1", 0.5, 0.25)
+    assert Prediction("X_1", np.array([[0.5]])) == Prediction("X_1", 0.5)  # a row of a model's output
 
 
 def test_a_failure_carries_no_barrier():

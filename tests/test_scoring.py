@@ -83,6 +83,13 @@ def test_a_failed_path_gets_the_median_of_its_own_fold():
     assert found.coverage == 0
 
 
+@pytest.mark.parametrize("given", [[0.5] * 4, {"a": 0.5}, {0: [0.5] * 4}, 0.5])
+def test_numbers_are_no_predictions(given):
+    with pytest.raises(EmigbenchError) as error:
+        score(given, TOY)
+    assert "A prediction is a float; give one emigbench.Prediction" in one_sentence(error)
+
+
 def test_failures_of_one_seed_count_for_that_seed():
     found = score({0: ONE_FAILED, 1: predicted(TEST)}, TOY)
     assert found.coverage == pytest.approx(7 / 8)

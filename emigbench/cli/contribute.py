@@ -23,12 +23,14 @@ def validate(
     """Check a submission folder: its card, its predictions, its run record."""
     from emigbench import submission
 
-    found = submission.read(folder, labels.read(dataset))
+    of_dataset = labels.read(dataset)
+    found = submission.read(folder, of_dataset)
+    submission.check_name(found.card, submission.cards_beside(folder))
     for split, seeds in found.predictions.items():
         n = len(next(iter(seeds.values())))
         print(f"{found.card.slug}: {split}, {n} paths, {len(seeds)} seed(s): valid")
-    for sentence in submission.doubts(found, labels.read(dataset)):
-        print(sentence, file=sys.stderr)
+    for sentence in submission.doubts(found.predictions, of_dataset):
+        print(f"{found.card.slug}: {sentence}", file=sys.stderr)
 
 
 @app.command("init-submission")
@@ -106,7 +108,8 @@ def submit(
     beside = submissions or folder.resolve().parent
     others, wrong = contribution.siblings(beside, slug, of_dataset)
     submission.check_name(own.card, [other.card for other in others])
-    for sentence in [*(f"Left out: {each}" for each in wrong), *submission.doubts(own, of_dataset)]:
+    doubts = [f"{slug}: {sentence}" for sentence in submission.doubts(own.predictions, of_dataset)]
+    for sentence in [*(f"Left out: {each}" for each in wrong), *doubts]:
         print(on_one_line(sentence), file=sys.stderr)
     if not others and not wrong:
         print(f"There is no other row in {beside}; say where they are with --submissions.", file=sys.stderr)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import Annotated
 
 import typer
 
-from emigbench import splits
+from emigbench import provenance, splits
 from emigbench.cli.console import (
     DaskOption,
     DatasetOption,
@@ -26,7 +27,10 @@ from emigbench.cli.console import (
 )
 from emigbench.datasets import catalogue, labels
 from emigbench.errors import EmigbenchError, in_words
+from emigbench.predictions import PredictionSet
 from emigbench.progress import progress_on_stderr
+from emigbench.records import Prediction
+from emigbench.scoring import THRESHOLDS_EV
 
 app = typer.Typer()
 
@@ -115,9 +119,10 @@ def evaluate(
             executor=executor,
             progress=progress,
         )
+        remarks = provenance.remarks(folder)
     kept = "This was a smoke run: nothing was kept." if smoke else f"Predictions and run record are in {folder}."
     print(kept, file=sys.stderr)
-    _print_scores({name: predictions[name] for name in names}, data.labels, as_json)
+    _print_scores({name: predictions[name] for name in names}, data.labels, as_json, remarks)
 
 
 @app.command()
@@ -154,7 +159,10 @@ def compare(
     a: Annotated[str, typer.Argument(help="A submission folder, a predictions CSV or the slug of a submission.")],
     b: Annotated[str, typer.Argument(help="The other one.")],
     split: Annotated[str, typer.Option(help="On which split.")] = "official",
-    metric: Annotated[str, typer.Option(help="By which metric: mae, rmse, r2, spearman, …")] = "mae",
+    metric: Annotated[str, typer.Option(help="By which metric: mae, rmse, r2, spearman, accuracy, mcc, …")] = "mae",
+    threshold: Annotated[float, typer.Option(help="Barrier in eV that a good conductor has at most.")] = THRESHOLDS_EV[
+        0
+    ],
     submissions: Annotated[Path, typer.Option(help="Where slugs are looked up.")] = Path("submissions"),
     dataset: DatasetOption = "full",
     as_json: JsonOption = False,
@@ -165,10 +173,12 @@ def compare(
         emigbench compare devi2026-model-3 devi2026-mace-relax
 
         emigbench compare predictions.csv submissions/random-forest --split material-cv --metric rmse
+
+        emigbench compare emig-best path-forest --split material-cv --metric accuracy --threshold 0.5
     """
     from emigbench.report import compare as report
 
-    of_dataset, by = labels.read(dataset), report.metric_named(metric)
+    of_dataset, by = labels.read(dataset), report.metric_named(metric, threshold)
     splits.folds(of_dataset, split)
     first, second = report.read_pair((a, b), submissions, of_dataset, split)
     found = report.compare(first, second, of_dataset, split, by)
@@ -178,13 +188,22 @@ def compare(
     print(report.in_words(found), end="")
 
 
-def _print_scores(predictions: Any, of_dataset: labels.Labels, as_json: bool) -> None:
+def _print_scores(
+    predictions: PredictionSet,
+    of_dataset: labels.Labels,
+    as_json: bool,
+    remarks: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     from emigbench.report import terminal
     from emigbench.scoring import score as score_predictions
+    from emigbench.submission import doubts
 
     scores = [score_predictions(seeds, of_dataset, split) for split, seeds in predictions.items()]
     for split, seeds in predictions.items():
+        _tell_of_failures(split, seeds, remarks)
         _tell_where_std_is_missing(split, seeds)
+    for sentence in doubts(predictions, of_dataset):
+        print(sentence, file=sys.stderr)
     if as_json:
         contents = [each.to_json() for each in scores]
         print_json(contents[0] if len(contents) == 1 else contents)
@@ -193,7 +212,20 @@ def _print_scores(predictions: Any, of_dataset: labels.Labels, as_json: bool) ->
         print(terminal.table(each))
 
 
-def _tell_where_std_is_missing(split: str, seeds: Any) -> None:
+def _tell_of_failures(split: str, seeds: Mapping[int, Sequence[Prediction]], remarks: Mapping[str, str]) -> None:
+    """Say how many predictions failed, and why the first one did if the run knows."""
+    given = [p for of_seed in seeds.values() for p in of_seed]
+    failed = [p.id for p in given if p.status == "failed"]
+    if failed:
+        why = f", {remarks[failed[0]]}" if failed[0] in remarks else ""
+        print(
+            f"{len(failed)} of {len(given)} predictions on {split} failed and are scored with the training median (the "
+            f"first is {failed[0]!r}{why}).",
+            file=sys.stderr,
+        )
+
+
+def _tell_where_std_is_missing(split: str, seeds: Mapping[int, Sequence[Prediction]]) -> None:
     """Say so where some predictions, but not all, have a standard deviation: then none of them is scored."""
     given = [(seed, p) for seed, of_seed in seeds.items() for p in of_seed if p.status != "failed"]
     lacking = [f"{p.id!r}, seed {seed}" for seed, p in given if p.std is None]

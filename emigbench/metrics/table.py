@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Literal
@@ -87,6 +87,19 @@ class Metric:
         if self.counts is None:
             raise ValueError(f"{self.name} is not a proportion, so it has no trials.")
         return float(self.counts(sample, sample.ones, *self._threshold(threshold))[1])
+
+    def at(self, threshold: float) -> Metric:
+        """A metric that needs a threshold, at one of them (eV); any other metric as it is."""
+        if self.needs != "threshold":
+            return self
+        function, counts = self.function, self.counts
+        return replace(
+            self,
+            label=f"{self.label} at {threshold:g} eV",
+            function=lambda sample, weights: function(sample, weights, threshold),
+            needs="value",
+            counts=None if counts is None else lambda sample, weights: counts(sample, weights, threshold),
+        )
 
     def _threshold(self, threshold: float | None) -> tuple[float, ...]:
         if self.needs != "threshold":

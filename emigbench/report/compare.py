@@ -20,7 +20,7 @@ from emigbench.records import FloatArray
 from emigbench.report import cells
 from emigbench.statistics import Estimate
 
-CHOICES = {metric.name: metric for metric in METRICS if metric.needs == "value" and metric.interval != "none"}
+CHOICES = {m.name: m for m in METRICS if m.needs in ("value", "threshold") and m.interval != "none"}
 """What two models are compared by; of a largest error nothing can be inferred, see `emigbench.intervals`."""
 MOST_PATHS = 8
 SHORT = ("rmse", "r2")
@@ -64,6 +64,7 @@ class Duel:
     Attributes:
         split: name of the split.
         metric: name of the metric.
+        label: what people call it, with its threshold if it has one.
         unit: its unit.
         better: "lower", "higher", "target" or "none".
         all_paths: failures count with the train median.
@@ -75,6 +76,7 @@ class Duel:
     dataset: dict[str, str]
     split: str
     metric: str
+    label: str
     unit: str
     better: str
     all_paths: Meeting
@@ -93,15 +95,17 @@ class Duel:
         return {key: cells.mapped(value, cells.finite) for key, value in content.items()}
 
 
-def metric_named(name: str) -> Metric:
-    """A metric that two models can be compared by.
+def metric_named(name: str, threshold: float) -> Metric:
+    """A metric that two models can be compared by, at a threshold in eV where it needs one.
 
     Raises:
-        EmigbenchError: if there is none of that name.
+        EmigbenchError: if there is none of that name, or the threshold is no barrier.
     """
     if name not in CHOICES:
         raise EmigbenchError(f"There is no metric {name!r} to compare by; there are {', '.join(CHOICES)}.")
-    return CHOICES[name]
+    if not 0 < threshold < math.inf:
+        raise EmigbenchError(f"A threshold is a barrier in eV above 0, not {threshold:g}.")
+    return CHOICES[name].at(threshold)
 
 
 def find(given: str, submissions: Path) -> Path:
@@ -155,6 +159,7 @@ def compare(a: Contender, b: Contender, labels: Labels, split: str, metric: Metr
         dataset=labels.identity,
         split=split,
         metric=metric.name,
+        label=metric.label,
         unit=metric.unit,
         better=metric.better,
         all_paths=_meeting(metric, a, b, weights),
@@ -168,18 +173,18 @@ def in_words(duel: Duel) -> str:
     """The comparison as text for a terminal."""
     from tabulate import tabulate
 
-    metric, pair = CHOICES[duel.metric], duel.all_paths.difference
+    pair = duel.all_paths.difference
     unit = f" {duel.unit}" if duel.unit else ""
-    lines = [f"{metric.label} on {duel.split}, dataset {duel.dataset['name']} {duel.dataset['version']}", ""]
+    lines = [f"{duel.label} on {duel.split}, dataset {duel.dataset['name']} {duel.dataset['version']}", ""]
     failing = "; a failed path counts with the train median" if duel.n_common < pair.n else ""
-    lines += [f"All {pair.n} paths{failing}:", *_meeting_in_words(metric, duel.all_paths)]
+    lines += [f"All {pair.n} paths{failing}:", *_meeting_in_words(duel, duel.all_paths)]
     if duel.common_paths:
         both_have = f"The {duel.n_common} paths that both have a value for:"
-        lines += ["", both_have, *_meeting_in_words(metric, duel.common_paths)]
+        lines += ["", both_have, *_meeting_in_words(duel, duel.common_paths)]
     elif duel.n_common == 0:
         lines += ["", "There is no path that both have a value for."]
-    if metric.name in SHORT:
-        lines += ["", f"Intervals of a difference in {metric.label} are short: {SHORT_IN_WORDS}"]
+    if duel.metric in SHORT:
+        lines += ["", f"Intervals of a difference in {duel.label} are short: {SHORT_IN_WORDS}"]
     if duel.parts:
         lines += ["", f"Paths that make the most of the difference on all paths (its part in it{unit}; errors in eV):"]
         rows = [
@@ -191,8 +196,8 @@ def in_words(duel: Duel) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _meeting_in_words(metric: Metric, meeting: Meeting) -> list[str]:
-    pair, unit = meeting.difference, f" {metric.unit}" if metric.unit else ""
+def _meeting_in_words(duel: Duel, meeting: Meeting) -> list[str]:
+    pair, unit = meeting.difference, f" {duel.unit}" if duel.unit else ""
     width = max(len(pair.a), len(pair.b))
     lines = [
         f"  {name:{width}}  {e.value:.3f}{unit}, 95% interval {e.low:.3f} to {e.high:.3f}"
@@ -204,7 +209,7 @@ def _meeting_in_words(metric: Metric, meeting: Meeting) -> list[str]:
         f"  Paired difference {pair.a} - {pair.b}: {pair.value:+.3f}{unit}, 95% interval {pair.low:+.3f} to "
         f"{pair.high:+.3f}, p = {_p(pair.p)}."
     )
-    lines.append(f"  {_verdict(metric, pair)}")
+    lines.append(f"  {_verdict(duel.better, pair)}")
     if pair.sd > 0:
         lines.append(
             f"  The smallest true difference that such a test on these paths finds with a chance of "
@@ -213,12 +218,12 @@ def _meeting_in_words(metric: Metric, meeting: Meeting) -> list[str]:
     return lines
 
 
-def _verdict(metric: Metric, pair: Difference) -> str:
+def _verdict(better: str, pair: Difference) -> str:
     if pair.sd == 0 and pair.value == 0:
         return "The two score the same in every resample."
     if not pair.told_apart:
         return f"Not resolved: these {pair.n} paths do not tell the two apart."
-    ahead = {"lower": pair.value < 0, "higher": pair.value > 0}.get(metric.better)
+    ahead = {"lower": pair.value < 0, "higher": pair.value > 0}.get(better)
     if ahead is None:
         return "Resolved: the two differ."
     return f"Resolved: {pair.a if ahead else pair.b} is better on paths like these."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from emigbench.errors import on_one_line
 from emigbench.report.cells import label, with_interval
+from emigbench.report.names import SUBSET_LABELS
 from emigbench.scoring import THRESHOLDS_EV, Figure, Score
 
 if TYPE_CHECKING:
@@ -28,10 +29,12 @@ def table(score: Score) -> str:
         counts = " ".join(f"{name.upper()} {n:g}" for name, n in score.confusion[threshold].items())
         lines += [[f"E_m <= {threshold:g} eV is good", counts], *_lines(figures, n_pairs, indent="  ")]
     for name, (n, figures) in score.subsets.items():
-        lines += [[f"{name} ({n} paths)"], *_lines(figures, n_pairs, indent="  ")]
+        lines += [[f"{SUBSET_LABELS.get(name, name)} ({n} paths)"], *_lines(figures, n_pairs, indent="  ")]
     headers = ["", "value", "95% interval"]
     if len(score.seeds) > 1:
         headers += ["SD over seeds", "of mean prediction"]
+    if score.coverage < 1:
+        head += "\nPaths without a value are scored with the median barrier of their training side."
     body = tabulate([line[: len(headers)] for line in lines], headers=headers, disable_numparse=True)
     return f"{head}\n\n{body}\n"
 
@@ -66,7 +69,8 @@ def _standing(name: str, split: str, standing: Standing) -> str:
     elif standing.n_rows > 1:
         n = len(standing.tied)
         tied = f": {'; '.join(map(on_one_line, standing.tied))}" if n else ""
-        lines.append(f"Not told apart from {n} of {standing.n_rows - 1} rows (5%, Holm-corrected){tied}.")
+        rows = f"{standing.n_rows - 1} rows" if standing.n_rows > 2 else "1 row"
+        lines.append(f"Not told apart from {n} of {rows} (5%, corrected for these comparisons alone){tied}.")
         if not math.isnan(standing.resolution):
             lines.append(
                 f"Two models that differ by less than about {standing.resolution:.2f} eV mostly look alike here."
