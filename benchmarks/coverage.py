@@ -23,6 +23,8 @@ What remains: a few errors of up to 8 eV make most of the RMSE of real models, a
 cannot tell that there are any. There the intervals of RMSE and R2 hold the truth too seldom, as those of RMSE do for
 errors as skewed as lognormal ones. Differences between two models have percentile intervals: those in MAE hold the
 truth in 91% and more, those in RMSE and R2 in 84 to 95%, the less the longer the tail.
+Of 27 uneven groups or 9 ions, most intervals hold the truth in 90% and more; those of RMSE and of differences in as few
+as 87%.
 """
 
 from __future__ import annotations
