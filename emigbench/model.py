@@ -210,7 +210,8 @@ def check_answer(model: str, where: str, predictions: Sequence[Prediction], held
             raise EmigbenchError(
                 f"Model {model!r} predicted a {type(prediction).__name__} on {where}, not a Prediction."
             )
-    given, asked = Counter(str(prediction.id) for prediction in predictions), [path.id for path in held_out]
+    given = Counter(str(prediction.id) for prediction in predictions)
+    asked = dict.fromkeys(path.id for path in held_out)
     wrong = (
         [f"{path_id!r} is none of them" for path_id in given if path_id not in asked]
         + [f"{path_id!r} is given twice" for path_id, times in given.items() if times > 1]

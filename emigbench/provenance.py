@@ -19,6 +19,8 @@ LONGEST_TEXT = 20_000
 """Characters of a text in it."""
 LARGEST_NUMBER = 1e18
 """In it; more seconds than the universe has, fewer than a float or a 64-bit whole number holds."""
+_BETWEEN = ", "
+"""Values of several machines."""
 DEEPEST = 20
 """How deep it may nest."""
 
@@ -46,12 +48,13 @@ def hardware() -> dict[str, str | int]:
 
 
 def joined(records: Iterable[Mapping[str, str | int]]) -> dict[str, str | int]:
-    """The facts of several runs or machines as one: what they do not share is named with commas between."""
-    found: dict[str, dict[str | int, None]] = {}
+    """The facts of several runs or machines as one, each value once: those that differ have commas between."""
+    found: dict[str, dict[str, str | int]] = {}
     for record in records:
         for key, value in record.items():
-            found.setdefault(key, {})[value] = None
-    return {key: next(iter(v)) if len(v) == 1 else ", ".join(map(str, v)) for key, v in found.items()}
+            for each in value.split(_BETWEEN) if isinstance(value, str) else [value]:
+                found.setdefault(key, {})[str(each)] = each
+    return {key: next(iter(v.values())) if len(v) == 1 else _BETWEEN.join(v) for key, v in found.items()}
 
 
 def _processor() -> str:

@@ -21,7 +21,7 @@ from emigbench.hops.paths import reduced_formula
 from emigbench.hops.percolation import percolation_barriers
 from emigbench.hops.vacancies import VacancyHop, primitive, vacancy_hops, vacancy_path
 from emigbench.inference import predict, ready_model
-from emigbench.model import create
+from emigbench.model import BarrierModel, create
 from emigbench.records import FloatArray, MigrationPath, Prediction, Status
 from emigbench.storage import sha256_of, write_text
 from emigbench.workers import WorkerDiedError, died
@@ -66,7 +66,7 @@ class HopBarrier:
         end: those of the final site, which may be that of a neighbouring cell.
         length: Å.
         multiplicity: number of equivalent hops in the primitive cell.
-        e_m: eV; None where the model failed.
+        e_m: eV, of the hop or of the way back, whichever is higher; None where the model failed.
         low: lower end of the 90% interval in eV, if the model gives one.
         high: upper end.
         status: of the prediction: "ok", "not_converged" or "failed".
@@ -205,7 +205,7 @@ def screen_file(folder: Path, file: str, plan: Plan) -> Screened:
         crystal = primitive(given)
         hops = vacancy_hops(crystal, plan.ion, plan.max_hop)
         paths = [vacancy_path(crystal, hop, f"{file}#{number}") for number, hop in enumerate(hops, start=1)]
-        predictions = predict(model, paths)
+        predictions = _both_ways(model, crystal, hops, paths)
         if all(p.e_m is None for p in predictions):
             which = "its only hop" if len(hops) == 1 else f"all {len(hops)} hops"
             raise EmigbenchError(f"{file}: the model failed on {which}.")
@@ -224,6 +224,23 @@ def screen_file(folder: Path, file: str, plan: Plan) -> Screened:
         ),
         percolation=percolation_barriers((e_m, edge) for e_m, edge in barriers if e_m is not None),
     )
+
+
+def _both_ways(
+    model: BarrierModel, crystal: Crystal, hops: Sequence[VacancyHop], paths: Sequence[MigrationPath]
+) -> list[Prediction]:
+    """The prediction of each hop, or that of the way back where this is the higher one: an endless path goes both ways.
+
+    A hop that symmetry turns round is asked for once. Where one way failed, so has the hop.
+    """
+    back = {f"{path.id} back": k for k, (hop, path) in enumerate(zip(hops, paths, strict=True)) if not hop.turns}
+    ways_back = [vacancy_path(crystal, hops[k].reversed(), path_id) for path_id, k in back.items()]
+    found = predict(model, [*paths, *ways_back])
+    highest = found[: len(paths)]
+    for prediction in found[len(paths) :]:
+        k = back[prediction.id]
+        highest[k] = max(highest[k], prediction, key=lambda p: float("inf") if p.e_m is None else p.e_m)
+    return highest
 
 
 def _last(crystals: Sequence[Crystal]) -> Crystal:

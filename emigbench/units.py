@@ -201,7 +201,9 @@ def _implausible(prediction: Prediction) -> str:
 
 def _details(model: BarrierModel) -> dict[str, Any]:
     """What a model tells of its fit, as a run record takes it."""
-    details = {str(key)[:LONGEST_KEY]: _plain(value) for key, value in dict(getattr(model, "details", {})).items()}
+    details = {
+        str(key)[:LONGEST_KEY]: _plain(value) for key, value in dict(getattr(model, "details", None) or {}).items()
+    }
     size = len(json.dumps(details))
     return details if size <= LARGEST_DETAILS else {"left out": f"details of {size} characters, {LARGEST_DETAILS} fit"}
 

@@ -296,7 +296,13 @@ def test_score_prints_a_table(call, spinels_csv):
     assert out.startswith("spinels 1.")
     assert "nan" not in out
     assert "SD over seeds" not in out  # there is one seed
-    for part in ("MAE", "95% interval", "E_m <= 0.65 eV is good", "undefined", "single-path: one path a material (11 paths)"):
+    for part in (
+        "MAE",
+        "95% interval",
+        "E_m <= 0.65 eV is good",
+        "undefined",
+        "single-path: one path a material (11 paths)",
+    ):
         assert part in out
 
 
@@ -442,6 +448,19 @@ def test_verify_and_get_of_the_embedded_dataset(call):
         code, out, _ = call(*arguments)
         assert code == 0
         assert SPINELS.sha256 in out
+
+
+def test_a_folder_proves_nothing_of_the_embedded_dataset(call, tmp_path):
+    said = refused(call("data", "verify", tmp_path / "nowhere", "--dataset", "spinels"))
+    assert "part of the package" in said
+    assert "nowhere" in said
+
+
+def test_figures_do_not_overwrite_a_file_by_a_folder(call, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    arguments = ("--submission", "devi2026-model-3", "--out", tmp_path / "file")
+    assert str(tmp_path / "file") in refused(call("leaderboard", "figures", *arguments))
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_build_says_what_it_needs(call, tmp_path, monkeypatch):

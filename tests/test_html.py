@@ -267,11 +267,12 @@ def test_stale_pages_differ_and_are_removed_but_no_others(tmp_path):
     (out / "models" / "my-own.html").write_text("<p>written by a person</p>")
     (out / "notes.txt").write_text("kept")
     files = built(folder)
-    (out / "assets" / "of-before.js").write_text("")
-    assert site.differences(out, files)[-2:] == ["assets/of-before.js", "models/goes.html"]
+    (out / "assets" / "logo.svg").write_text("of the site that the board is part of")
+    assert site.differences(out, files)[-1:] == ["models/goes.html"]
     site.write(out, files)
     assert not (out / "models" / "goes.html").exists()
     assert (out / "notes.txt").exists()
+    assert (out / "assets" / "logo.svg").exists()
     assert (out / "models" / "my-own.html").exists()
     assert site.differences(out, files) == []
 

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import toys
@@ -272,3 +273,7 @@ def is_alive(pid) -> bool:
     except (FileNotFoundError, ProcessLookupError):  # the latter if it ends between opening and reading
         return False
     return stat.split(") ")[1][0] != "Z"
+
+
+def test_a_model_may_tell_nothing():
+    assert units._details(SimpleNamespace(details=None)) == {}

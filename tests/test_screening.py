@@ -22,6 +22,7 @@ from emigbench.unfinished import PLAN_FILE, forget
 from emigbench.workers import WorkerDiedError, processes
 
 MODEL = """
+import numpy as np
 from emigbench import Prediction
 from emigbench.errors import EmigbenchError
 
@@ -42,6 +43,23 @@ class Broken(Length):
 
 class Fails(Length):
     def predict(self, paths): return [Prediction(p.id, None, status="failed") for p in paths]
+
+class Uphill(Length):
+    "0.3 eV and what the ion gains in distance to the nearest F (eV per Å)."
+    def predict(self, paths): return [Prediction(p.id, 0.3 + gained(p)) for p in paths]
+
+class OneWay(Length):
+    "Knows no way that leads away from F."
+    def predict(self, paths):
+        return [
+            Prediction(p.id, None, status="failed") if gained(p) > 0 else Prediction(p.id, 0.3) for p in paths
+        ]
+
+def gained(path):
+    fluorine = path.host_frac_coords[[s == "F" for s in path.host_species]]
+    gaps = path.band_frac_coords[[0, -1], None] - fluorine
+    first, last = np.linalg.norm((gaps - np.round(gaps)) @ path.lattice, axis=2).min(axis=1)
+    return last - first
 
 class ShortOnly(Length):
     "Fails on hops of more than 4.5 Å, and does not trust others."
@@ -91,6 +109,22 @@ def test_salts_are_ranked_by_their_hop(folder):
         assert each.percolation == pytest.approx((barrier,) * 3)  # a face-centred network
         assert each.lowest == pytest.approx(barrier)
         assert each.n_atoms == 8
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [1, 0, 2]])
+def test_an_endless_path_goes_uphill_too(tmp_path, folder, order):
+    """Two sites, 3 Å apart, one nearer to F than the other, in either order: the higher of both ways counts."""
+    species, coords = ["Li", "Li", "F"], np.array([[0, 0, 0], [0, 0, 0.5], [0.5, 0.5, 0.1]])
+    chain = Structure(Lattice.orthorhombic(5, 5.2, 6), [species[k] for k in order], coords[order])
+    (tmp_path / "chain").mkdir()
+    chain.to(tmp_path / "chain" / "x.vasp")
+    far, near = (np.hypot(2.5, 2.6) ** 2 + z**2 for z in (6 * 0.4, 6 * 0.1))
+    uphill, one_way = (plan_of(folder, name, max_hop=3.5) for name in ("Uphill", "OneWay"))
+    (found,) = screen(tmp_path / "chain", uphill, tmp_path / "out")
+    assert found.percolation[0] == pytest.approx(0.3 + far**0.5 - near**0.5, abs=1e-4)
+    assert [hop.e_m for hop in found.hops] == pytest.approx([found.percolation[0]] * 2)
+    (found,) = screen(tmp_path / "chain", one_way, tmp_path / "one")
+    assert "failed on all 2 hops" in found.error
 
 
 def test_bad_files_are_listed_with_the_reason(folder):

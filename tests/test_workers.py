@@ -246,3 +246,6 @@ def test_hardware_of_several_machines_is_one_record():
     one, other = {"processor": "A", "cores": 8}, {"processor": "B", "cores": 8}
     assert provenance.joined([one, other, one, {}]) == {"processor": "A, B", "cores": 8}
     assert provenance.joined([one, one]) == one
+    both = provenance.joined([one, other])
+    assert provenance.joined([both, other, one]) == both  # a run that was taken up again and again
+    assert provenance.joined([provenance.joined([{"cores": 2}, {"cores": 4}]), {"cores": 4}]) == {"cores": "2, 4"}

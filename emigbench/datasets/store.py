@@ -106,6 +106,8 @@ def load(name: str = "full", path: str | os.PathLike[str] | None = None) -> Data
     """
     info = catalogue.info(name)
     if name == "spinels":
+        if path:
+            raise EmigbenchError(f"{name} is part of the package, so it is not read from {path}; leave the folder out.")
         return _checked(info, embedded_spinels(), "the package")
     built = path or os.environ.get("EMIGBENCH_DATA")
     if built:

@@ -35,11 +35,17 @@ class VacancyHop:
         edge: the hop that stands for all.
         equivalents: every hop of the cell that is equivalent to it, in one of the two directions each.
         length: Å.
+        turns: whether a symmetry operation turns it round, so that the way back has the same barrier.
     """
 
     edge: Edge
     equivalents: tuple[Edge, ...]
     length: float
+    turns: bool
+
+    def reversed(self) -> VacancyHop:
+        """The way back: the ion is at the final site, and the initial one is empty."""
+        return replace(self, edge=_reversed(self.edge))
 
 
 def primitive(crystal: Crystal) -> Crystal:
@@ -88,11 +94,13 @@ def vacancy_hops(crystal: Crystal, ion: str, max_hop: float) -> list[VacancyHop]
     left = dict.fromkeys(sorted(lengths, key=lambda edge: (round(lengths[edge], 3), edge)))
     while left:
         edge = next(iter(left))
-        orbit = {image for image in _images(edge, operations) if image in left}
+        images = set(_images(edge, operations))
+        orbit = {image for image in map(_undirected, images) if image in left}
         for image in orbit | {edge}:
             del left[image]
         if not _passes_through_an_atom(crystal, edge):
-            distinct.append(VacancyHop(edge, tuple(sorted(orbit | {edge})), lengths[edge]))
+            turns = _reversed(edge) in images
+            distinct.append(VacancyHop(edge, tuple(sorted(orbit | {edge})), lengths[edge], turns))
     if not distinct:
         raise EmigbenchError(
             f"{crystal.name} has no hop of {ion} up to {max_hop:g} Å: the line between any two sites so near passes "
@@ -165,9 +173,13 @@ def _distances(crystal: Crystal, ion: str, cutoff: float) -> dict[Edge, float]:
     }
 
 
-def _undirected(edge: Edge) -> Edge:
+def _reversed(edge: Edge) -> Edge:
     i, j, (x, y, z) = edge
-    return min(edge, (j, i, (-x, -y, -z)))
+    return j, i, (-x, -y, -z)
+
+
+def _undirected(edge: Edge) -> Edge:
+    return min(edge, _reversed(edge))
 
 
 _Operation = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
@@ -207,7 +219,7 @@ def _images(edge: Edge, operations: list[_Operation]) -> Iterator[Edge]:
     i, j, cells = edge
     for rotation, target, stands_in in operations:
         x, y, z = (rotation @ np.array(cells) + stands_in[j] - stands_in[i]).tolist()
-        yield _undirected((int(target[i]), int(target[j]), (x, y, z)))
+        yield int(target[i]), int(target[j]), (x, y, z)
 
 
 def _passes_through_an_atom(crystal: Crystal, edge: Edge) -> bool:

@@ -42,10 +42,9 @@ def differences(folder: Path, wanted: Files) -> list[str]:
 
 
 def _left_over(folder: Path, wanted: Files) -> list[str]:
-    """Names of generated files that are not wanted; a page without our mark is somebody else's."""
+    """Names of generated pages that are not wanted; a page without our mark is somebody else's."""
     pages = [file for file in (folder / html.MODELS).glob("*.html") if html.MARK.encode() in (_bytes(file) or b"")]
-    assets = [file for file in (folder / html.ASSETS).glob("*") if file.is_file()]
-    return sorted(name for file in (*pages, *assets) if (name := file.relative_to(folder).as_posix()) not in wanted)
+    return sorted(name for file in pages if (name := file.relative_to(folder).as_posix()) not in wanted)
 
 
 def _bytes(file: Path) -> bytes | None:

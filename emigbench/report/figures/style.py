@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from emigbench.storage import write_bytes
+
 FORMATS = ("svg", "pdf")
 BLUE, PINK, GREY = "#4477aa", "#cc6699", "#777777"
 PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
@@ -38,12 +40,10 @@ Drawing = Callable[[], Any]
 
 def write(folder: Path, name: str, draw: Drawing) -> list[Path]:
     """Draw one figure and write it in each of `FORMATS`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for ending, content in rendered(draw).items():
-        files.append(folder / f"{name}.{ending}")
-        files[-1].write_bytes(content)
-    return files
+    contents = {folder / f"{name}.{ending}": content for ending, content in rendered(draw).items()}
+    for file, content in contents.items():
+        write_bytes(file, content)
+    return list(contents)
 
 
 def rendered(draw: Drawing) -> dict[str, bytes]:
