@@ -1,4 +1,4 @@
-"""Periodic geometry in plain numpy: minimum images, distances, fingerprints.
+"""Periodic geometry in numpy: minimum images, distances, fingerprints.
 
 All coordinates are fractional, all lengths are in Å, lattices have their vectors as rows.
 """
@@ -45,9 +45,10 @@ def nearest_image(coords: FloatArray, reference: FloatArray, lattice: FloatArray
 
 
 def distances(a: FloatArray, b: FloatArray, lattice: FloatArray) -> FloatArray:
-    """Minimum-image distances (len(a), len(b)) in Å, exact below half the smallest spacing of lattice planes."""
-    delta = a[:, None, :] - b[None, :, :]
-    lengths: FloatArray = np.linalg.norm((delta - np.round(delta)) @ lattice, axis=2)
+    """Minimum-image distances (len(a), len(b)) in Å, exact in any description of the cell."""
+    from pymatgen.core.lattice import Lattice
+
+    lengths: FloatArray = Lattice(lattice).get_all_distances(a, b)
     return lengths
 
 

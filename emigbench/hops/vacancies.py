@@ -49,9 +49,10 @@ class VacancyHop:
 
 
 def primitive(crystal: Crystal) -> Crystal:
-    """The smallest cell of a crystal, in the same place and orientation; the crystal itself where none is found.
+    """The smallest cell of a crystal in Niggli's reduced form, in the same place and orientation.
 
-    A supercell hides the symmetry operations that do not keep its shape, so hops are counted in this cell.
+    A supercell hides the symmetry operations that do not keep its shape, so hops are counted in this cell; and it is
+    repeated for each hop, so that the same crystal in another cell must not give other vacancies.
     """
     import spglib
 
@@ -61,9 +62,23 @@ def primitive(crystal: Crystal) -> Crystal:
     except Exception:  # it gives up in its own ways
         found = None
     if found is None or len(found[2]) >= len(numbers):
-        return crystal
+        return _reduced(crystal)
     species = tuple(str(elements[number]) for number in found[2])
-    return replace(crystal, lattice=np.array(found[0]), species=species, frac_coords=np.array(found[1]) % 1.0)
+    return _reduced(replace(crystal, lattice=np.array(found[0]), species=species, frac_coords=np.array(found[1])))
+
+
+def _reduced(crystal: Crystal) -> Crystal:
+    """The crystal in its Niggli cell; in its own where spglib finds none."""
+    import spglib
+
+    try:
+        lattice = spglib.niggli_reduce(crystal.lattice)
+    except Exception:  # it gives up in its own ways
+        lattice = None
+    if lattice is None:
+        return crystal
+    frac_coords = crystal.frac_coords @ crystal.lattice @ np.linalg.inv(lattice)
+    return replace(crystal, lattice=np.array(lattice), frac_coords=frac_coords % 1.0)
 
 
 def vacancy_hops(crystal: Crystal, ion: str, max_hop: float) -> list[VacancyHop]:

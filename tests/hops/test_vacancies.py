@@ -1,5 +1,7 @@
 """The vacancy hops of crystals whose hops can be counted by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import one_sentence
@@ -81,6 +83,27 @@ def test_the_cell_that_describes_a_crystal_does_not_matter():
         path = vacancy_path(x, hop, "p")
         assert path.hop_length == pytest.approx(5.6 / np.sqrt(2))
         assert local(path) == pytest.approx(local(vacancy_path(ROCK_SALT, vacancy_hops(ROCK_SALT, "Na", 5)[0], "p")))
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 10_000))
+def test_the_vacancy_of_a_hop_is_as_far_from_its_images_in_every_description(seed):
+    """A perovskite and a random crystal in sheared cells: the repeated cell has the same vectors, up to their order."""
+    rng = np.random.default_rng(seed)
+    lattice = skewed_lattice(rng)
+    perovskite = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    for x in (
+        crystal("KNiF3", np.eye(3) * 4.0, ["K", "Ni", "F", "F", "F"], perovskite),
+        crystal("x", lattice, ["Li"] * 3 + ["O"] * 4, random_sites(rng, lattice, 7)),
+    ):
+        shear = np.array([[1, 0, 0], [rng.integers(-2, 3), 1, 0], [rng.integers(-2, 3), rng.integers(-2, 3), 1]])
+        other = replace(x, lattice=shear @ x.lattice, frac_coords=x.frac_coords @ np.linalg.inv(shear) % 1.0)
+        ion = x.species[0]
+        first, second = (vacancy_path(p, vacancy_hops(p, ion, 6)[0], "p") for p in (primitive(x), primitive(other)))
+        assert first.hop_length == pytest.approx(second.hop_length)
+        assert len(first.host_species) == len(second.host_species)
+        lengths_of = [sorted(np.linalg.norm(path.lattice, axis=1)) for path in (first, second)]
+        assert lengths_of[0] == pytest.approx(lengths_of[1])
 
 
 @settings(max_examples=15)
