@@ -99,16 +99,20 @@ class _Processes(Executor):
 
 
 def _kill(pid: int) -> None:
+    """End a worker and all processes that it has started: it leads a group of its own, see `_settle_in`."""
+    end = getattr(os, "killpg", os.kill)  # Windows has no groups
     with suppress(ProcessLookupError):
-        os.kill(pid, _KILL)
+        end(pid, _KILL)
 
 
 def _settle_in() -> None:
     """Prepare a worker process: Ctrl-C ends it without a traceback of its own, and so does the end of its parent.
 
-    What a model prints goes to stderr: stdout is for results.
+    What a model prints goes to stderr: stdout is for results. What processes it starts end with it.
     """
     sys.stdout = sys.stderr
+    if hasattr(os, "setsid"):
+        os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -117,7 +121,7 @@ def _end_with_parent() -> None:
     parent = parent_process()
     assert parent is not None
     parent.join()
-    os._exit(1)
+    _kill(os.getpid())
 
 
 @contextmanager

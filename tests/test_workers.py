@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import distributed
 import pytest
@@ -17,6 +18,7 @@ from test_one_by_one import TESTS, do, is_alive, kept, predicted, remarks, wait_
 from emigbench import EmigbenchError, provenance, workers
 from emigbench.errors import StoppedError
 from emigbench.workers import WorkerDiedError, dask, processes
+from emigbench_baselines.classical.features import available_cores
 
 
 def die():
@@ -83,6 +85,45 @@ def test_no_process_outlives_an_error():
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     wait_for(lambda: not any(is_alive(pid) for pid in pids))  # the task alone would keep one for 300 s
+
+
+def start_another(file):
+    """Start a process that lasts, as a model with workers of its own does, and wait for it."""
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    file.write_text(str(other.pid))
+    other.wait()
+
+
+def test_what_a_worker_has_started_ends_with_it(tmp_path):
+    file = tmp_path / "pid"
+    with suppress(KeyboardInterrupt), processes(1) as executor:
+        executor.submit(start_another, file)
+        wait_for(lambda: file.is_file() and file.read_text())
+        raise KeyboardInterrupt
+    wait_for(lambda: not is_alive(int(file.read_text())))
+
+
+def test_what_a_worker_has_started_ends_with_a_program_that_is_killed(tmp_path):
+    program = [
+        "from pathlib import Path",
+        "from test_workers import start_another",
+        "from emigbench.workers import processes",
+        "if __name__ == '__main__':",
+        "    with processes(1) as executor:",
+        f"        executor.submit(start_another, Path({str(tmp_path / 'pid')!r})).result()",
+    ]
+    script, file = tmp_path / "main.py", tmp_path / "pid"
+    script.write_text("\n".join(program))
+    with subprocess.Popen([sys.executable, script], env=os.environ | {"PYTHONPATH": str(TESTS)}) as main:
+        wait_for(lambda: file.is_file() and file.read_text())
+        main.kill()
+    wait_for(lambda: not is_alive(int(file.read_text())))
+
+
+def test_a_worker_has_one_core():
+    with processes(1) as executor:
+        assert executor.submit(available_cores).result() == 1
+    assert available_cores() >= 1
 
 
 def test_an_ordinary_unit_whose_process_dies_once_is_fitted_again(data, tmp_path):

@@ -23,6 +23,8 @@ BOND_FACTOR = 1.2
 """A bond is at most this times the sum of the two atomic radii (Slater, J. Chem. Phys. 41, 3199, 1964)."""
 LIGANDS = frozenset({"C", "N", "O", "F", "S", "Cl", "Se", "Br", "Te", "I"})
 N_NEAREST = 4
+REACH_A = 6.0
+"""Host atoms farther than this from the ion are not looked at."""
 MOST_RELATIVES = 8
 
 
@@ -156,18 +158,18 @@ def bond_limit(a: str, b: str) -> float:
     return BOND_FACTOR * sum(float(Element(element).atomic_radius or 0) for element in (a, b))
 
 
-def images(path: MigrationPath, reach: float = 6.0) -> tuple[Image, ...]:
-    """The surroundings of the moving ion at each image; host atoms within `reach` Å are looked at."""
+def images(path: MigrationPath) -> tuple[Image, ...]:
+    """The surroundings of the moving ion at each image; host atoms within `REACH_A` are looked at."""
     lengths = np.linalg.norm((path.band_frac_coords - path.band_frac_coords[0]) @ path.lattice, axis=1)
-    return tuple(_image(path, k, float(along), reach) for k, along in enumerate(lengths))
+    return tuple(_image(path, k, float(along)) for k, along in enumerate(lengths))
 
 
-def _image(path: MigrationPath, k: int, along: float, reach: float) -> Image:
+def _image(path: MigrationPath, k: int, along: float) -> Image:
     from pymatgen.core.lattice import Lattice
 
     lattice = Lattice(path.lattice)
     centre = lattice.get_cartesian_coords(path.band_frac_coords[k])
-    around: Any = lattice.get_points_in_sphere(path.host_frac_coords, centre, reach, zip_results=False)
+    around: Any = lattice.get_points_in_sphere(path.host_frac_coords, centre, REACH_A, zip_results=False)
     _, distances, indices, _ = around
     found = sorted((round(float(d), 6), path.host_species[int(i)]) for d, i in zip(distances, indices, strict=True))
     bonded = Counter(element for distance, element in found if distance < bond_limit(path.mobile_ion, element))

@@ -1,9 +1,9 @@
 """Figures for papers: Devi et al.'s Figures 2b, 3 and 4 for any set of submissions, as SVG and PDF.
 
 What they draw differs from the paper's where honesty asks for it: bars have 95% intervals, values beyond an axis are
-marked and written out, failed paths are drawn as such. The learning curve (Figure 4b) is on the pages of the models
-that have one. The same submissions give the same bytes: letters are drawn as outlines of the font that matplotlib
-brings, ids are hashed with a fixed salt, and no date is written.
+marked and written out, and race tracks leave out paths that a model has no value for. The learning curve (Figure 4b)
+is on the pages of the models that have one. The same submissions give the same bytes: letters are drawn as outlines of
+the font that matplotlib brings, ids are hashed with a fixed salt, and no date is written.
 """
 
 from __future__ import annotations

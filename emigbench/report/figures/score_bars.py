@@ -11,6 +11,8 @@ from emigbench.report.figures.style import BLUE, GREY, PINK, canvas, short
 from emigbench.report.figures.submissions import TEST, TRAIN, Shown
 from emigbench.scoring import Figure
 
+BAR_WIDTH = 0.36
+
 
 def scores(models: Sequence[Shown]) -> Any:
     """R² and MAE of all models on the training (solid) and test paths (hatched), with 95% intervals."""
@@ -48,14 +50,12 @@ def scores(models: Sequence[Shown]) -> Any:
     return figure
 
 
-def _bar(
-    axes: Any, x: float, figure: Figure, limits: tuple[float, float], colour: str, hatched: bool, width: float = 0.36
-) -> None:
+def _bar(axes: Any, x: float, figure: Figure, limits: tuple[float, float], colour: str, hatched: bool) -> None:
     """A bar with its interval; one that leaves the axis ends there, and its value is written beside it."""
     low, high = limits
     height = min(max(figure.value, low), high)
     look = {"facecolor": "white", "edgecolor": colour, "hatch": "/////"} if hatched else {"facecolor": colour}
-    axes.bar(x, height, width, linewidth=0.8, **look)
+    axes.bar(x, height, BAR_WIDTH, linewidth=0.8, **look)
     if height != figure.value:
         vertical = {"ha": "center", "rotation": 90, "fontsize": 6.5, "color": "black"}
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
