@@ -89,8 +89,8 @@ def screen(
 
     Every site of the ion must be occupied in the files: each hop then goes into one that is left empty. Files that
     cannot be used are listed with the reason. Of a file with several frames the last is taken, as of a relaxation;
-    structures of different composition belong in files of their own. With --dask, the workers need the folder at the
-    same place.
+    structures of different composition belong in files of their own. A hop and the way back are one, with the higher
+    barrier of the two. With --dask, the workers need the folder at the same place.
 
     Examples:
         emigbench screen structures --ion Li --workers 4
