@@ -17,7 +17,8 @@ from emigbench.records import Prediction, Status
 from emigbench.storage import read_text, write_text
 
 PREDICTIONS_FILE = "predictions.csv"
-COLUMNS = ("split", "seed", "id", "e_m_ev", "std_ev", "status", "seconds")
+INTERVAL_COLUMNS = ("low_ev", "high_ev")
+COLUMNS = ("split", "seed", "id", "e_m_ev", "std_ev", "status", "seconds", *INTERVAL_COLUMNS)
 REQUIRED_COLUMNS = ("id", "e_m_ev")
 LARGEST_FILE = 20_000_000
 """Bytes; five seeds on every split are 0.2 MB."""
@@ -85,15 +86,21 @@ def grouped(rows: Iterable[tuple[str, int, Prediction]], labels: Labels, where: 
 
 
 def write_predictions(predictions: PredictionSet, file: Path) -> None:
-    """Write predictions as `read_predictions` reads them, the same bytes for the same values."""
+    """Write predictions as `read_predictions` reads them, the same bytes for the same values.
+
+    A file of a model without intervals has no columns for them.
+    """
+    every = (p for seeds in predictions.values() for given in seeds.values() for p in given)
+    with_intervals = any(p.low is not None for p in every)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(COLUMNS if with_intervals else [name for name in COLUMNS if name not in INTERVAL_COLUMNS])
     for split, seeds in predictions.items():
         for seed, given in seeds.items():
             for p in given:
                 values = (_number(p.e_m), _number(p.std), p.status, _number(p.seconds, ".4g"))
-                writer.writerow((split, seed, p.id, *values))
+                ends = (_number(p.low), _number(p.high)) if with_intervals else ()
+                writer.writerow((split, seed, p.id, *values, *ends))
     write_text(file, buffer.getvalue())
 
 
@@ -103,8 +110,8 @@ def is_implausible(value: float | None) -> bool:
 
 
 def as_scored(prediction: Prediction) -> Prediction:
-    """A prediction, failed where its barrier or standard deviation is beyond what one can be."""
-    if is_implausible(prediction.e_m) or is_implausible(prediction.std):
+    """A prediction, failed where its barrier, standard deviation or interval is beyond what one can be."""
+    if any(map(is_implausible, (prediction.e_m, prediction.std, prediction.low, prediction.high))):
         return Prediction(prediction.id, None, status="failed")
     return prediction
 
@@ -162,27 +169,27 @@ def _parse_row(header: list[str], values: list[str], where: str, default_split: 
         raise EmigbenchError(f"{where}: {quoted(path_id)} is no id.")
     if not (seed.isascii() and seed.isdigit() and len(seed) <= 9):
         raise EmigbenchError(f"{where}: seed {quoted(seed)} of {path_id} is no whole number.")
-    e_m, std, seconds = (_parse_number(row.get(name), f"{where}: {name} of {path_id}") for name in _NUMBERS)
+    e_m, std, seconds, low, high = (_parse_number(row.get(name), f"{where}: {name} of {path_id}") for name in _NUMBERS)
     status: Any = row.get("status") or "ok"
     if status not in get_args(Status):
         expected = ", ".join(get_args(Status))
         raise EmigbenchError(f"{where}: status {quoted(status)} of {path_id} is none of {expected}.")
     if status != "failed" and e_m is None:
         raise EmigbenchError(f"{where}: {path_id} has no e_m_ev; set its status to failed if there is none.")
-    for name, value in (("e_m_ev", e_m), ("std_ev", std)):
+    for name, value in (("e_m_ev", e_m), ("std_ev", std), ("low_ev", low), ("high_ev", high)):
         if is_implausible(value):
             raise EmigbenchError(
                 f"{where}: {name} of {path_id} is {value:g} eV, which is beyond the plausible {LARGEST_EV:g} eV; "
                 f"check the unit, or set its status to failed."
             )
     try:
-        prediction = Prediction(path_id, e_m, std, status, seconds)
+        prediction = Prediction(path_id, e_m, std, status, seconds, low, high)
     except ValueError as error:
         raise EmigbenchError(f"{where}: {error}") from error
     return row.get("split") or default_split, int(seed), prediction
 
 
-_NUMBERS = ("e_m_ev", "std_ev", "seconds")
+_NUMBERS = ("e_m_ev", "std_ev", "seconds", *INTERVAL_COLUMNS)
 _DECIMAL = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"  # float() also takes 1_000 and other alphabets' digits
 
 

@@ -62,7 +62,7 @@ class Score:
         n_pairs: number of pairs of them that share a material.
         seeds: seeds of the predictions.
         coverage: share of paths with a value; a failed path is scored with the train median and, where the model
-            gives standard deviations, with that of the training labels.
+            gives standard deviations or intervals, with those of the training labels.
         not_converged: share of paths whose value the model itself does not trust.
         metrics: name -> figure.
         classification: threshold in eV -> name -> figure.
@@ -126,7 +126,11 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
     def figures(needs: tuple[str, ...], threshold: float | None = None) -> dict[str, Figure]:
         return {m.name: figure(m, samples, weights, threshold) for m in METRICS if m.needs in needs}
 
-    has_std = all(sample.std is not None for sample in samples)
+    needs: tuple[str, ...] = ("value", "paths")
+    if all(sample.std is not None for sample in samples):
+        needs += ("std",)
+    if all(sample.low is not None for sample in samples):
+        needs += ("interval",)
     statuses = [prediction.status for given in seeds.values() for prediction in given]
     return Score(
         dataset=labels.identity,
@@ -136,7 +140,7 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
         seeds=tuple(seeds),
         coverage=1 - statuses.count("failed") / len(statuses),
         not_converged=statuses.count("not_converged") / len(statuses),
-        metrics=figures(("value", "paths", "std") if has_std else ("value", "paths")),
+        metrics=figures(needs),
         classification={threshold: figures(("threshold",), threshold) for threshold in THRESHOLDS_EV},
         confusion={threshold: _mean_confusion(samples, threshold) for threshold in THRESHOLDS_EV},
         subsets=_subset_figures(samples, _parts(seeds, labels, split)),
@@ -157,35 +161,38 @@ def _listed(given: Iterable[Prediction]) -> list[Prediction]:
 def samples_of(seeds: Seeds, labels: Labels, split: str) -> dict[int, Sample]:
     """Seed -> the held-out paths' barriers beside its predictions, to the digits that a file has of them.
 
-    A failed path has the median of the training labels instead and, if all others have a standard deviation, that of
-    the training labels. `seeds` is as `emigbench.predictions.grouped` orders it.
+    A failed path has the median of the training labels instead and, if all others have a standard deviation or an
+    interval, those of the training labels. `seeds` is as `emigbench.predictions.grouped` orders it.
     """
     folds = splits.held_out(labels, split)
     ids = list(folds)
     train_of = {fold.name: fold.train for fold in folds.values()}
-    fallback = cache(lambda fold: _median_and_deviation(labels, train_of[fold]))
+    guess = cache(lambda fold: _guess(labels, train_of[fold]))
     facts = [labels.by_id[path_id] for path_id in ids]
     e_m = np.array([each.e_m_ev for each in facts])
     material = np.array([each.material_id for each in facts])
     cluster = np.array([splits.CLUSTERS[splits.cluster(split)](each) for each in facts])
 
     def sample(given: Sequence[Prediction]) -> Sample:
-        values, stds = [], []
-        for p in given:
-            value, std = fallback(folds[p.id].name) if p.e_m is None else (as_written(p.e_m), p.std)
-            values.append(value)
-            stds.append(std)
-        told = [as_written(std) for std in stds if std is not None]
-        has_std = len(told) == len(given) and any(p.std is not None for p in given)
-        return Sample(e_m, np.array(values), material, np.array(told) if has_std else None, cluster)
+        filled = [p if p.e_m is not None else guess(folds[p.id].name) for p in given]
+
+        def column(name: str) -> FloatArray | None:
+            told = [as_written(value) for p in filled if (value := getattr(p, name)) is not None]
+            return (
+                np.array(told) if len(told) == len(given) and any(getattr(p, name) is not None for p in given) else None
+            )
+
+        values = np.array([as_written(p.e_m) for p in filled if p.e_m is not None])
+        return Sample(e_m, values, material, column("std"), cluster, column("low"), column("high"))
 
     return {seed: sample(given) for seed, given in seeds.items()}
 
 
-def _median_and_deviation(labels: Labels, ids: Sequence[str]) -> tuple[float, float]:
-    """Of the barriers of some paths, in eV."""
+def _guess(labels: Labels, ids: Sequence[str]) -> Prediction:
+    """What the barriers of some paths alone say of another one: median, standard deviation, central 90%."""
     barriers = [labels.by_id[path_id].e_m_ev for path_id in ids]
-    return median(barriers), pstdev(barriers)
+    low, high = np.quantile(barriers, [0.05, 0.95])
+    return Prediction("", median(barriers), pstdev(barriers), low=low, high=high)
 
 
 def resampling(clusters: NDArray[np.str_]) -> FloatArray:
@@ -216,18 +223,27 @@ def figure(metric: Metric, samples: Sequence[Sample], weights: FloatArray, thres
 
 
 def mean_sample(samples: Sequence[Sample]) -> Sample:
-    """The prediction averaged over seeds, as one normal of the mixture's mean and variance."""
+    """The prediction averaged over seeds, as one normal of the mixture's mean and variance; interval ends are means."""
     values = np.array([sample.predicted for sample in samples])
     stds = [sample.std for sample in samples if sample.std is not None]
     std = np.sqrt(np.mean(np.square(stds), axis=0) + values.var(axis=0)) if len(stds) == len(samples) else None
     predicted = values.mean(axis=0)
-    return Sample(samples[0].e_m, predicted, samples[0].material, std, samples[0].cluster)
+    low, high = (_mean_of([getattr(sample, name) for sample in samples]) for name in ("low", "high"))
+    return Sample(samples[0].e_m, predicted, samples[0].material, std, samples[0].cluster, low, high)
+
+
+def _mean_of(arrays: Sequence[FloatArray | None]) -> FloatArray | None:
+    """The mean over seeds, None where one has none."""
+    given = [each for each in arrays if each is not None]
+    return np.mean(given, axis=0) if len(given) == len(arrays) else None
 
 
 def part_of(sample: Sample, chosen: Sequence[int]) -> Sample:
     """The rows of a sample at some positions."""
-    std = None if sample.std is None else sample.std[chosen]
-    return Sample(sample.e_m[chosen], sample.predicted[chosen], sample.material[chosen], std, sample.cluster[chosen])
+    std, low, high = (None if each is None else each[chosen] for each in (sample.std, sample.low, sample.high))
+    return Sample(
+        sample.e_m[chosen], sample.predicted[chosen], sample.material[chosen], std, sample.cluster[chosen], low, high
+    )
 
 
 def _parts(seeds: Seeds, labels: Labels, split: str) -> dict[str, list[int]]:

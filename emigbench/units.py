@@ -193,7 +193,13 @@ def _result(
 
 def _implausible(prediction: Prediction) -> str:
     """Why an answer is no barrier, "" if it may be one; a file of predictions takes no such number."""
-    for name, value in (("barrier", prediction.e_m), ("standard deviation", prediction.std)):
+    numbers = {
+        "barrier": prediction.e_m,
+        "standard deviation": prediction.std,
+        "lower end": prediction.low,
+        "upper end": prediction.high,
+    }
+    for name, value in numbers.items():
         if is_implausible(value):
             return f"the model gave a {name} of {value:g} eV, beyond the plausible {LARGEST_EV:g} eV"
     return ""

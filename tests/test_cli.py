@@ -391,7 +391,8 @@ def test_splits_as_files(call, tmp_path):
 
 def test_leakage(call):
     code, out, err = call("data", "leakage", "--json", "--split", "official", "--split", "leave-ion-out")
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert all(line.startswith("Splits: ") for line in err.splitlines())  # on a busy machine it takes long
     content = json.loads(out)
     assert list(content) == ["official", "leave-ion-out"]
     shared = content["official"]["shared"]

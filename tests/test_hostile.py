@@ -524,6 +524,8 @@ def test_a_valid_folder_with_a_few_bytes_changed(folder, name, position, replace
             st.floats() | st.text(max_size=2),
             st.sampled_from(["ok", "failed", "not_converged"]) | st.text(max_size=3),
             st.floats() | st.text(max_size=2),
+            st.floats() | st.text(max_size=2),
+            st.floats() | st.text(max_size=2),
         ),
         max_size=15,
     )

@@ -27,8 +27,9 @@ def score(name, sample, weights=None, threshold=THRESHOLD):
     return BY_NAME[name](sample, weights, threshold)
 
 
-def sample_of(e_m, predicted, material=None, std=None):
-    return Sample(e_m, predicted, list(range(len(e_m))) if material is None else material, std)
+def sample_of(e_m, predicted, material=None, std=None, low=None, high=None):
+    material = list(range(len(e_m))) if material is None else material
+    return Sample(e_m, predicted, material, std, low=low, high=high)
 
 
 def random_sample(seed, n=40):
@@ -36,7 +37,8 @@ def random_sample(seed, n=40):
     rng = np.random.default_rng(seed)
     e_m = rng.gamma(2, 0.3, n).round(1)
     predicted = (e_m + rng.normal(0, 0.2, n)).round(1)
-    return sample_of(e_m, predicted, rng.integers(0, n // 3, n), rng.gamma(2, 0.1, n) + 0.01)
+    low, high = predicted - rng.gamma(2, 0.1, n).round(1), predicted + rng.gamma(2, 0.1, n).round(1)
+    return sample_of(e_m, predicted, rng.integers(0, n // 3, n), rng.gamma(2, 0.1, n) + 0.01, low, high)
 
 
 @st.composite
@@ -44,16 +46,36 @@ def samples(draw):
     """Samples on a coarse grid: ties, constant columns and single paths all turn up."""
     n = draw(st.integers(1, 9))
     column = st.lists(st.integers(0, 12), min_size=n, max_size=n)
-    e_m, predicted, std, material = (np.array(draw(column)) for _ in range(4))
-    return sample_of(e_m / 10, predicted / 10, material // 5, std / 10 + 0.05)
+    e_m, predicted, std, material, below, above = (np.array(draw(column)) for _ in range(6))
+    low, high = (predicted - below) / 10, (predicted + above) / 10
+    return sample_of(e_m / 10, predicted / 10, material // 5, std / 10 + 0.05, low, high)
 
 
 def rows(sample, index):
-    std = None if sample.std is None else sample.std[index]
-    return Sample(sample.e_m[index], sample.predicted[index], sample.material[index], std)
+    std, low, high = (None if each is None else each[index] for each in (sample.std, sample.low, sample.high))
+    return sample_of(sample.e_m[index], sample.predicted[index], sample.material[index], std, low, high)
 
 
 # --- Cases worked by hand
+
+
+def test_intervals_by_hand():
+    """Inside, on an end, 0.1 eV above, 0.2 eV below; widths 0.4, 0.2, 0.3, 0.1; 20 times what is outside."""
+    sample = sample_of([0.5, 0.6, 0.9, 0.1], [0.5, 0.5, 0.7, 0.3], low=[0.3, 0.4, 0.5, 0.3], high=[0.7, 0.6, 0.8, 0.4])
+    assert score("interval_coverage", sample) == 0.5
+    assert score("interval_width", sample) == pytest.approx(0.25)
+    assert score("interval_score", sample) == pytest.approx(0.25 + 20 * (0.1 + 0.2) / 4)
+
+
+def test_the_interval_score_is_best_for_the_true_quantiles():
+    """It is proper: of all intervals around a normal's mean, that of 1.645 standard deviations has the lowest."""
+    e_m = np.random.default_rng(3).normal(0, 1, 20_000)
+    by_half = {
+        half: float(score("interval_score", sample_of(e_m, 0 * e_m, low=0 * e_m - half, high=0 * e_m + half)))
+        for half in (1.2, 1.4, 1.645, 1.9, 2.2)
+    }
+    assert min(by_half, key=by_half.get) == 1.645
+
 
 # errors -0.1, 0.2, 0.0, -0.4, 0.3 eV; good at 0.65 eV are the first three, called good are 1, 3 and 4
 HAND = sample_of(
@@ -400,7 +422,7 @@ def test_a_threshold_metric_needs_its_threshold():
 
 def test_sample_copies_and_freezes_its_arrays():
     e_m = np.array([0.1, 0.2])
-    sample = sample_of(e_m, [0, 1], std=[1, 1])
+    sample = sample_of(e_m, [0, 1], std=[1, 1], low=[0, 0], high=[1, 1])
     e_m[0] = 9.0
     assert sample.e_m[0] == 0.1
     assert sample.predicted.dtype == np.float64
@@ -428,6 +450,8 @@ def test_material_codes_are_equal_where_names_are():
         ({"e_m": [0.1, np.nan]}, "e_m holds a value that is not finite"),
         ({"predicted": [0.1, np.inf]}, "predicted holds a value that is not finite"),
         ({"std": [0.1, -0.1]}, "std holds a negative value"),
+        ({"low": [0.1, 0.1]}, "An interval has both ends"),
+        ({"low": [0.1], "high": [0.3]}, "low has shape"),
     ],
 )
 def test_a_broken_sample_is_refused(changed, message):

@@ -160,6 +160,34 @@ def test_std_of_the_mean_prediction_holds_the_spread_of_the_seeds():
     assert found.of_mean_prediction == pytest.approx(math.log(0.5) + math.log(2 * math.pi) / 2)
 
 
+WITH_INTERVALS = [Prediction(i, v, low=v - 0.1, high=v + 0.2) for i, v in TEST.items()]
+
+
+def test_intervals_are_scored_where_all_paths_have_one():
+    found = score(WITH_INTERVALS, TOY).metrics
+    assert found["interval_coverage"].value == 1
+    assert found["interval_width"].value == pytest.approx(0.3)
+    assert found["interval_score"].value == pytest.approx(0.3)
+    assert "interval_width" not in score(predicted(TEST), TOY).metrics
+    assert "interval_width" not in score([*WITH_INTERVALS[:-1], Prediction("d", 0.8)], TOY).metrics
+    assert "interval_width" not in score({0: WITH_INTERVALS, 1: predicted(TEST)}, TOY).metrics
+    seeds = {0: WITH_INTERVALS, 1: [Prediction(i, v, low=v, high=v + 1) for i, v in TEST.items()]}
+    assert score(seeds, TOY).metrics["interval_width"].value == pytest.approx((0.3 + 1) / 2)
+
+
+def test_a_failed_path_gets_the_interval_of_the_training_labels():
+    failed = score([*WITH_INTERVALS[:-1], Prediction("d", None, status="failed")], TOY)
+    low, high = 0.1 + 0.1 * 0.2, 0.3 + 0.9 * 0.8  # 5% and 95% of 0.1, 0.3 and 1.1
+    spelt_out = score([*WITH_INTERVALS[:-1], Prediction("d", 0.3, low=low, high=high)], TOY)
+    for name in ("interval_coverage", "interval_width", "interval_score"):
+        assert failed.metrics[name].value == pytest.approx(spelt_out.metrics[name].value, abs=1e-7)
+
+
+def test_an_interval_beyond_all_measure_is_a_failure():
+    odd = Prediction("d", 0.8, low=0.5, high=1e4)
+    assert score([*WITH_INTERVALS[:-1], odd], TOY).coverage == 0.75
+
+
 def test_std_of_some_paths_alone_is_no_std():
     with_std = predicted(TEST, std=0.1)
     assert "nll" in score(with_std, TOY).metrics

@@ -407,7 +407,11 @@ def prediction_sets(draw):
     def one(path_id):
         std, seconds = draw(st.none() | positive), draw(st.none() | positive)
         status = draw(st.sampled_from(["ok", "not_converged", "failed"]))
-        return Prediction(path_id, None if status == "failed" else draw(barriers), std, status, seconds)
+        e_m = None if status == "failed" else draw(barriers)
+        if e_m is None or draw(st.booleans()):
+            return Prediction(path_id, e_m, std, status, seconds)
+        low, high = draw(st.floats(-100, e_m)), draw(st.floats(e_m, 100))
+        return Prediction(path_id, e_m, std, status, seconds, low, high)
 
     seeds = draw(st.lists(st.integers(0, 999), min_size=1, max_size=2, unique=True))
     return {"official": {seed: [one(path_id) for path_id in IDS] for seed in sorted(seeds)}}
@@ -425,17 +429,40 @@ def test_reading_and_writing_again_keeps_the_bytes(tmp_path, predictions):
         for before, after in zip(given_, found["official"][seed], strict=True):
             assert (after.id, after.status) == (before.id, before.status)
             assert after.e_m == (before.e_m if before.e_m is None else pytest.approx(before.e_m, rel=1e-7))
-            assert after.std == (before.std if before.std is None else pytest.approx(before.std, rel=1e-7))
+            for name in ("std", "low", "high"):
+                value = getattr(before, name)
+                assert getattr(after, name) == (value if value is None else pytest.approx(value, rel=1e-7))
 
 
 def test_the_header_and_a_row_as_documented(csv_file):
     rest = [Prediction(path_id, None, status="failed") for path_id in IDS[1:]]
     write_predictions({"official": {7: [Prediction(IDS[0], 0.125, 0.25, "not_converged", 1.5), *rest]}}, csv_file)
     lines = csv_file.read_bytes().decode().split("\n")
-    assert lines[0] == "split,seed,id,e_m_ev,std_ev,status,seconds" == ",".join(COLUMNS)
+    assert lines[0] == "split,seed,id,e_m_ev,std_ev,status,seconds"
     assert lines[1] == f"official,7,{IDS[0]},0.125,0.25,not_converged,1.5"
     assert lines[2] == f"official,7,{IDS[1]},,,failed,"
     assert lines[-1] == ""
+    with_interval = Prediction(IDS[0], 0.125, low=0.1, high=0.5)
+    write_predictions({"official": {7: [with_interval, *rest]}}, csv_file)
+    lines = csv_file.read_bytes().decode().split("\n")
+    assert lines[0] == "split,seed,id,e_m_ev,std_ev,status,seconds,low_ev,high_ev" == ",".join(COLUMNS)
+    assert lines[1] == f"official,7,{IDS[0]},0.125,,ok,,0.1,0.5"
+    assert lines[2] == f"official,7,{IDS[1]},,,failed,,,"
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ("0.1,", "an interval has a lower end, an upper end"),
+        (",0.9", "an interval has a lower end, an upper end"),
+        ("0.6,0.9", "expected finite numbers around the barrier"),
+        ("0.1,900", "high_ev of .* is 900 eV, which is beyond the plausible 100 eV"),
+        ("nan,0.9", "low_ev of .* expected a finite number"),
+    ],
+)
+def test_an_interval_that_is_none_is_refused(csv_file, ends, said):
+    csv_file.write_text("\n".join(["id,e_m_ev,low_ev,high_ev", *(f"{i},0.5,{ends}" for i in IDS)]))
+    assert re.search(said, fails(read_predictions, csv_file, SPINELS))
 
 
 # --- Anything at all

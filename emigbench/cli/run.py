@@ -201,7 +201,7 @@ def _print_scores(
     scores = [score_predictions(seeds, of_dataset, split) for split, seeds in predictions.items()]
     for split, seeds in predictions.items():
         _tell_of_failures(split, seeds, remarks)
-        _tell_where_std_is_missing(split, seeds)
+        _tell_what_is_missing(split, seeds)
     for sentence in doubts(predictions, of_dataset):
         print(sentence, file=sys.stderr)
     if as_json:
@@ -225,16 +225,20 @@ def _tell_of_failures(split: str, seeds: Mapping[int, Sequence[Prediction]], rem
         )
 
 
-def _tell_where_std_is_missing(split: str, seeds: Mapping[int, Sequence[Prediction]]) -> None:
-    """Say so where some predictions, but not all, have a standard deviation: then none of them is scored."""
+def _tell_what_is_missing(split: str, seeds: Mapping[int, Sequence[Prediction]]) -> None:
+    """Say so where some predictions, but not all, have a standard deviation or interval: then none of it is scored."""
     given = [(seed, p) for seed, of_seed in seeds.items() for p in of_seed if p.status != "failed"]
-    lacking = [f"{p.id!r}, seed {seed}" for seed, p in given if p.std is None]
-    if 0 < len(lacking) < len(given):
-        print(
-            f"Split {split} is scored without NLL, CRPS and coverage of intervals, since a standard deviation is "
-            f"missing in {len(lacking)} of {len(given)} predictions (the first is {lacking[0]}).",
-            file=sys.stderr,
-        )
+    for name, what, lost in (
+        ("std", "a standard deviation", "NLL, CRPS and coverage of intervals"),
+        ("low", "an interval of its own", "coverage and width of these intervals"),
+    ):
+        lacking = [f"{p.id!r}, seed {seed}" for seed, p in given if getattr(p, name) is None]
+        if 0 < len(lacking) < len(given):
+            print(
+                f"Split {split} is scored without {lost}, since {what} is missing in {len(lacking)} of {len(given)} "
+                f"predictions (the first is {lacking[0]}).",
+                file=sys.stderr,
+            )
 
 
 def _file_name(text: str) -> str:

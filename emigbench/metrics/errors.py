@@ -1,4 +1,4 @@
-"""The size of the errors, the order of the predictions, and how honest predicted standard deviations are."""
+"""The size of the errors, the order of the predictions, and how honest predicted error bars are."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from emigbench.metrics.weighted import (
     sum_of_products,
 )
 from emigbench.records import FloatArray
+
+INTERVAL_LEVEL = 0.9
+"""Of the interval that a prediction may carry, see `emigbench.Prediction`."""
 
 
 def abs_error(sample: Sample) -> FloatArray:
@@ -117,6 +120,28 @@ def coverage(level: float, sample: Sample, weights: FloatArray) -> Counts:
         return np.zeros(weights.shape[:-1]), np.zeros(weights.shape[:-1])
     half_width = NormalDist().inv_cdf((1 + level) / 2) * sample.std
     return share(np.abs(sample.error) <= half_width, weights)
+
+
+def interval_coverage(sample: Sample, weights: FloatArray) -> Counts:
+    """Labels inside the model's own interval, ends included, of all; no trials without one."""
+    if sample.low is None or sample.high is None:
+        return np.zeros(weights.shape[:-1]), np.zeros(weights.shape[:-1])
+    return share((sample.low <= sample.e_m) & (sample.e_m <= sample.high), weights)
+
+
+def interval_width(sample: Sample) -> FloatArray:
+    """(n,) eV from end to end of the model's own interval."""
+    if sample.low is None or sample.high is None:
+        return np.full(len(sample), np.nan)
+    return sample.high - sample.low
+
+
+def interval_score(sample: Sample) -> FloatArray:
+    """(n,) eV, the width and 20 times what a label lies outside of a 90% interval (Gneiting & Raftery 2007, eq. 43)."""
+    if sample.low is None or sample.high is None:
+        return np.full(len(sample), np.nan)
+    outside = np.maximum(sample.low - sample.e_m, 0) + np.maximum(sample.e_m - sample.high, 0)
+    return interval_width(sample) + 2 / (1 - INTERVAL_LEVEL) * outside
 
 
 def nll(sample: Sample) -> FloatArray:

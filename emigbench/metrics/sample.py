@@ -22,6 +22,7 @@ class Sample:
         predicted: (n,) eV.
         material: (n,) names of the paths' materials.
         std: (n,) eV, predicted standard deviations, or None for a model that gives none.
+        low, high: (n,) eV, ends of the predicted 90% intervals, or None for a model that gives none.
         cluster: (n,) names of what resampling draws as a whole; the materials if not given.
         material_code, cluster_code: (n,) whole numbers, equal where the materials or clusters are.
 
@@ -34,6 +35,8 @@ class Sample:
     material: NDArray[np.str_]
     std: FloatArray | None = None
     cluster: NDArray[np.str_] = None  # type: ignore[assignment]  # an array as soon as there is a sample
+    low: FloatArray | None = None
+    high: FloatArray | None = None
     material_code: IntArray = field(init=False, repr=False)
     cluster_code: IntArray = field(init=False, repr=False)
 
@@ -43,11 +46,13 @@ class Sample:
         for name, names in (("material", material), ("cluster", cluster)):
             self._freeze(name, names, (material.size,))
             self._freeze(f"{name}_code", np.unique(names, return_inverse=True)[1], material.shape)
-        for name in ("e_m", "predicted", "std"):
+        for name in ("e_m", "predicted", "std", "low", "high"):
             if getattr(self, name) is not None:
                 self._freeze(name, np.array(getattr(self, name), dtype=np.float64), material.shape)
         if self.std is not None and (self.std < 0).any():
             raise ValueError("std holds a negative value.")
+        if (self.low is None) != (self.high is None):
+            raise ValueError("An interval has both ends, or there is none.")
 
     def _freeze(self, name: str, array: NDArray[np.generic], shape: tuple[int, ...]) -> None:
         if array.shape != shape:

@@ -16,7 +16,7 @@ from emigbench.metrics.sample import Sample
 from emigbench.metrics.weighted import Counts, mean, ratio
 from emigbench.records import FloatArray
 
-Needs = Literal["value", "threshold", "paths", "std"]
+Needs = Literal["value", "threshold", "paths", "std", "interval"]
 Better = Literal["lower", "higher", "target", "none"]
 Interval = Literal["wilson", "studentized", "percentile", "none"]
 UNBOUNDED = (-math.inf, math.inf)
@@ -33,7 +33,7 @@ class Metric:
         description: one sentence.
         function: `(sample, weights[, threshold])` to an array of shape `weights.shape[:-1]`.
         needs: "value" (barriers only), "threshold" (also a threshold in eV), "paths" (materials of several
-            paths) or "std" (predicted standard deviations).
+            paths), "std" (predicted standard deviations) or "interval" (predicted 90% intervals).
         better: the direction; "target" is closeness to `target`, "none" says that a value alone is no merit.
         unit: "eV" or "".
         target: the value of a perfect model where `better` is "target".
@@ -350,6 +350,35 @@ METRICS: tuple[Metric, ...] = (
         "Mean continuous ranked probability score of the predicted normal distribution.",
         errors.crps,
         "std",
+        "lower",
+        "eV",
+        bounds=POSITIVE,
+    ),
+    _proportion(
+        "interval_coverage",
+        "Own 90% interval holds",
+        "Share of labels inside the model's own 90% interval, ends included.",
+        errors.interval_coverage,
+        "interval",
+        "target",
+        target=errors.INTERVAL_LEVEL,
+    ),
+    _mean(
+        "interval_width",
+        "Its mean width",
+        "Mean of the upper end minus the lower end of the model's own 90% interval.",
+        errors.interval_width,
+        "interval",
+        "none",
+        "eV",
+        bounds=POSITIVE,
+    ),
+    _mean(
+        "interval_score",
+        "Its interval score",
+        "Mean of the width and 20 times what the label lies outside.",
+        errors.interval_score,
+        "interval",
         "lower",
         "eV",
         bounds=POSITIVE,
