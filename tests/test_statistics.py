@@ -186,10 +186,10 @@ def test_all_right_has_the_trials_that_there_are():
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_every_metric_has_an_estimate(metric):
     rng = np.random.default_rng(0)
-    samples = [
-        Sample(s.e_m, s.predicted, s.material, rng.gamma(2, 0.1, len(s)), low=s.predicted - 0.1, high=s.predicted + 0.2)
-        for s in seeds(2)
-    ]
+    samples = []
+    for s in seeds(2):
+        std, below, above = rng.gamma(2, 0.1, (3, len(s)))
+        samples.append(Sample(s.e_m, s.predicted, s.material, std, low=s.predicted - below, high=s.predicted + above))
     weights = bootstrap_weights(samples[0].material, 300, seed=0)
     result = estimate(metric, samples, weights, 0.65)
     assert metric.interval == "none" or result.low <= result.value <= result.high
