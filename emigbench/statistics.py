@@ -131,7 +131,7 @@ def estimate(
         )
     else:
         low, high = intervals.percentile_interval(values, n_groups)
-    return Estimate(value, low, high, metric.unit)
+    return Estimate(value, float(low), float(high), metric.unit)
 
 
 def seed_spread(metric: Metric, samples: Sequence[Sample], threshold: float | None = None) -> float:
