@@ -204,7 +204,8 @@ def studentized_interval(
             root = np.sqrt(np.abs(scores - bound))
             root_errors = np.where(errors == 0, 0, errors / (2 * root))
         near, far = np.maximum(studentized_interval(root, root_errors, n_groups, effective), 0) ** 2
-        return (bound + near, bound + far) if bound == bounds[0] else (bound - far, bound - near)
+        low, high = (bound + near, bound + far) if bound == bounds[0] else (bound - far, bound - near)
+        return min(low, float(scores[0])), max(high, float(scores[0]))  # squares of roots are off by the last bit
     if errors[0] == 0:
         return float(scores[0]), float(scores[0])
     student = student_quantile(effective)

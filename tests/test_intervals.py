@@ -113,6 +113,13 @@ def test_the_error_of_a_ratio_is_that_of_its_linearisation():
     assert error[0] == pytest.approx(math.sqrt((0.04 + 0.16 + 0.04) * 3 / 2) / 4)
 
 
+def test_equal_scores_are_their_own_interval_to_the_last_bit():
+    for value in (0.7999999999999995, 0.1, 1e-9, 3.3):
+        scores = np.full(11, value)
+        low, high = studentized_interval(scores, np.full(11, 1e-16), 10, 10, (0, math.inf))
+        assert low <= value <= high
+
+
 def test_t_quantiles_by_hand():
     changes, errors = np.array([-3.0, 1.0, 0.0, 2.0]), np.array([1.0, 1.0, 0.0, 4.0])
     assert t_quantiles(changes, errors, level=1) == (-3, 1)
