@@ -1,5 +1,6 @@
 """What the README shows is what the project does."""
 
+import json
 import re
 from pathlib import Path
 
@@ -26,6 +27,20 @@ def test_the_five_lines_of_python_run():
     exec(model + "model = MyModel()\n" + loop, names)
     assert names["report"].n == 11
     assert names["report"].metrics["mae"].value > 0
+
+
+def test_how_often_the_interval_holds_is_what_the_leaderboard_has():
+    results = json.loads((ROOT / "leaderboard" / "results.json").read_text(encoding="utf-8"))
+    words = (
+        "of the barriers of the official test set",
+        "in `material-cv`",
+        "on unseen structural groups",
+        "on unseen ions",
+    )
+    for split, what in zip(("official", "material-cv", "leave-group-out", "leave-ion-out"), words, strict=True):
+        (row,) = (row for row in results["boards"][split] if row["slug"] == "path-forest")
+        held = row["score"]["metrics"]["interval_coverage"]
+        assert f"{held['value']:.0%} [{held['low']:.0%}, {held['high']:.0%}] {what}" in README
 
 
 def test_every_path_that_it_names_is_there():
