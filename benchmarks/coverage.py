@@ -89,9 +89,7 @@ SHAPES: dict[str, Shape] = {
 
 def clusters(split: str) -> NDArray[np.int64]:
     """(n,) the number of each held-out path's material, structural group or ion, whichever the split resamples."""
-    name = splits.CLUSTERS[splits.cluster(split)]
-    names = [name(LABELS.by_id[path_id]) for path_id in splits.held_out(LABELS, split)]
-    return np.unique(names, return_inverse=True)[1]
+    return np.unique(splits.clusters(LABELS, split), return_inverse=True)[1]
 
 
 SIZES = {

@@ -37,7 +37,7 @@ class Figure:
 
     Attributes:
         value: mean over seeds.
-        low, high: 95% interval of the value over the choice of clusters (materials, but see `splits.CLUSTERS`).
+        low, high: 95% interval of the value over the choice of clusters (materials, but see `splits.Split.cluster`).
         unit: "eV" or "".
         seed_sd: standard deviation over seeds, None for a single one.
         of_mean_prediction: the score of the prediction averaged over seeds, None for a single one.
@@ -171,7 +171,7 @@ def samples_of(seeds: Seeds, labels: Labels, split: str) -> dict[int, Sample]:
     facts = [labels.by_id[path_id] for path_id in ids]
     e_m = np.array([each.e_m_ev for each in facts])
     material = np.array([each.material_id for each in facts])
-    cluster = np.array([splits.CLUSTERS[splits.cluster(split)](each) for each in facts])
+    cluster = np.array(splits.clusters(labels, split))
 
     def sample(given: Sequence[Prediction]) -> Sample:
         filled = [p if p.e_m is not None else guess(folds[p.id].name) for p in given]

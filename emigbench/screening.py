@@ -233,12 +233,11 @@ def _both_ways(
 
     A hop that symmetry turns round is asked for once. Where one way failed, so has the hop.
     """
-    back = {f"{path.id} back": k for k, (hop, path) in enumerate(zip(hops, paths, strict=True)) if not hop.turns}
-    ways_back = [vacancy_path(crystal, hops[k].reversed(), path_id) for path_id, k in back.items()]
+    back = [k for k, hop in enumerate(hops) if not hop.turns]
+    ways_back = [vacancy_path(crystal, hops[k].reversed(), f"{paths[k].id} back") for k in back]
     found = predict(model, [*paths, *ways_back])
     highest = found[: len(paths)]
-    for prediction in found[len(paths) :]:
-        k = back[prediction.id]
+    for k, prediction in zip(back, found[len(paths) :], strict=True):
         highest[k] = max(highest[k], prediction, key=lambda p: float("inf") if p.e_m is None else p.e_m)
     return highest
 

@@ -63,22 +63,16 @@ class Split:
         held_out_by: facts -> name of the fold that holds the path out, or None.
         never_shared: names in `SHARED` of what is never on both sides of a fold: paths that would bring it to the
             training side are left out of the fold.
-        cluster: name in `CLUSTERS` of what the held-out paths are a sample of, which intervals are over.
+        cluster: facts -> name of what resampling draws as a whole. A score on unseen ions holds for another ion only
+            as far as nine ions tell, so that intervals are over these.
     """
 
     name: str
     description: str
     held_out_by: Callable[[Facts], str | None]
     never_shared: tuple[str, ...] = ()
-    cluster: str = "material"
+    cluster: Callable[[Facts], str] = lambda facts: facts.material_id
 
-
-CLUSTERS: dict[str, Callable[[Facts], str]] = {
-    "material": lambda facts: facts.material_id,
-    "structural group": lambda facts: facts.structural_group,
-    "mobile ion": lambda facts: facts.mobile_ion,
-}
-"""What resampling may draw as a whole: a score on unseen ions holds for another ion only as far as nine ions tell."""
 
 SPLITS = {
     split.name: split
@@ -100,7 +94,7 @@ SPLITS = {
             "framework cluster with it are on neither side",
             lambda facts: facts.structural_group,
             ("material", "duplicate band", "framework cluster"),
-            "structural group",
+            cluster=lambda facts: facts.structural_group,
         ),
         Split(
             "leave-ion-out",
@@ -108,7 +102,7 @@ SPLITS = {
             "may host another ion in train",
             lambda facts: facts.mobile_ion,
             ("material", "duplicate band"),
-            "mobile ion",
+            cluster=lambda facts: facts.mobile_ion,
         ),
     )
 }
@@ -175,14 +169,15 @@ def _first_materials(labels: Labels, fold: Fold, size: int) -> tuple[str, ...]:
     return tuple(path_id for path_id in fold.train if path_id in chosen)
 
 
-def cluster(split: str) -> str:
-    """Name in `CLUSTERS` of what intervals of scores on a split are over."""
-    return SPLITS[split].cluster if split in SPLITS else "material"
-
-
 def held_out(labels: Labels, split: str) -> dict[str, Fold]:
     """Id -> the fold that holds it out, in a fixed order."""
     return {path_id: fold for fold in folds(labels, split) for path_id in fold.held_out}
+
+
+def clusters(labels: Labels, split: str) -> list[str]:
+    """What intervals of scores on a split are over, for each held-out path in the order of `held_out`."""
+    cluster = SPLITS[split if split in SPLITS else "official"].cluster
+    return [cluster(labels.by_id[path_id]) for path_id in held_out(labels, split)]
 
 
 class Side(NamedTuple):

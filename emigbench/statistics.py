@@ -1,9 +1,9 @@
 """Scores over resamples of whole groups: how far they can be trusted, given which ones happen to be in the test.
 
-Paths of one material are not independent, and of a structural group that was held out as a whole all share its being
-new, so resampling draws whole groups (the cluster bootstrap: Davison & Hinkley
-1997, section 3.8); `emigbench.intervals` makes intervals of the resamples. The spread over seeds is a different thing,
-and `seed_spread` reports it apart.
+Paths of one material are not independent, and those of a structural group that was held out as a whole all share its
+being new, so resampling draws whole groups (the cluster bootstrap: Davison & Hinkley 1997, section 3.8);
+`emigbench.intervals` makes intervals of the resamples. The spread over seeds is a different thing, and `seed_spread`
+reports it apart.
 """
 
 from __future__ import annotations

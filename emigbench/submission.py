@@ -44,9 +44,9 @@ LARGEST_CARD = 64_000
 """Bytes."""
 
 SAME_DECIMALS, FEWEST_SAME = 4, 10
+"""Predictions that equal the label to so many decimals (eV), and so many of a split, are worth a question."""
 OTHER_UNIT = 20.0
 """Times the labels' median that predictions of eV never are; a kcal/mol is 23 times smaller than an eV."""
-"""Predictions that equal the label to so many decimals (eV), and so many of a split, are worth a question."""
 
 Kind = Literal["floor", "classical", "graph", "interatomic-potential", "hybrid", "published"]
 

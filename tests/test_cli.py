@@ -4,11 +4,12 @@ import pty
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from helpers import FULL, SPINELS, constant, csv_lines, one_sentence, program, run, write_submission
 
-from emigbench import scoring, splits
+from emigbench import progress, scoring, splits
 
 MODEL = """
 import time
@@ -389,10 +390,10 @@ def test_splits_as_files(call, tmp_path):
     assert str(tmp_path / "file") in refused(call("data", "splits", "--out", tmp_path / "file"))
 
 
-def test_leakage(call):
+def test_leakage(call, monkeypatch):
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: 0.0))  # a busy machine is no slower
     code, out, err = call("data", "leakage", "--json", "--split", "official", "--split", "leave-ion-out")
-    assert code == 0
-    assert all(line.startswith("Splits: ") for line in err.splitlines())  # on a busy machine it takes long
+    assert (code, err) == (0, "")
     content = json.loads(out)
     assert list(content) == ["official", "leave-ion-out"]
     shared = content["official"]["shared"]
