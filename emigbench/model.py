@@ -184,13 +184,16 @@ def _import_file(file: Path) -> ModuleType:
 
 @contextmanager
 def _first_on_path(folder: Path) -> Iterator[None]:
-    """Let imports find the modules of a folder, as for a script that lies there."""
+    """Let imports find the modules of a folder, as for a script that lies there.
+
+    Afterwards, what the model imports later, such as inside `fit`, still finds them, behind everything installed.
+    """
     before = list(sys.path)
     sys.path.insert(0, str(folder))
     try:
         yield
     finally:
-        sys.path[:] = before
+        sys.path[:] = before if str(folder) in before else [*before, str(folder)]
 
 
 def check_answer(model: str, where: str, predictions: Sequence[Prediction], held_out: Sequence[MigrationPath]) -> None:

@@ -30,7 +30,8 @@ class Raises(Model):
 
 
 @pytest.fixture
-def model_file(tmp_path):
+def model_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
     file = tmp_path / "my_model.py"
     file.write_text(GOOD)
     return file
@@ -66,17 +67,21 @@ def test_class_in_a_module_of_the_working_directory(model_file, monkeypatch):
     package.mkdir()
     (package / "model.py").write_text(GOOD)
     monkeypatch.chdir(model_file.parent)
-    before = list(sys.path)
     assert isinstance(create("some_package_of_mine.model:Model"), BarrierModel)
-    assert sys.path == before
 
 
-def test_a_file_can_import_its_neighbour_and_leaves_the_path_as_it_was(model_file):
+def test_a_file_can_import_its_neighbours_at_once_and_later(model_file):
+    """The folder stays behind everything else on the path, once, so that nothing installed is replaced."""
     (model_file.parent / "neighbour_of_my_model.py").write_text("value = 1\n")
-    model_file.write_text("import neighbour_of_my_model\n" + GOOD)
+    (model_file.parent / "later_neighbour.py").write_text("value = 2\n")
+    model_file.write_text(
+        "import neighbour_of_my_model\nclass Late:\n  def fit(self, train, seed): pass\n"
+        "  def predict(self, paths):\n    import later_neighbour\n    return later_neighbour.value\n"
+    )
     before = list(sys.path)
-    assert isinstance(create(f"{model_file}:Model"), BarrierModel)
-    assert sys.path == before
+    for _ in range(2):
+        assert create(f"{model_file}:Late").predict([]) == 2
+    assert sys.path == [*before, str(model_file.parent)]
 
 
 def test_a_file_named_as_a_package_does_not_replace_it(tmp_path):

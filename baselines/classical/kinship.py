@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
 
 from emigbench import MigrationPath
 from emigbench_baselines.classical.electrostatics import atoms_around
@@ -131,7 +132,7 @@ def _compared(first: Kin, second: Kin) -> tuple[NDArray[np.bool_], NDArray[np.bo
     """(n, m) whether the ion and the formula are the same, and mean squared difference of neighbour distances."""
     same_ion = first.ions[:, None] == second.ions[None]
     same_formula = first.frameworks[:, None] == second.frameworks[None]
-    return same_ion, same_formula, ((first.neighbours[:, None] - second.neighbours[None]) ** 2).mean(axis=2)
+    return same_ion, same_formula, cdist(first.neighbours, second.neighbours, "sqeuclidean") / N_NEIGHBOURS
 
 
 def framework(path: MigrationPath) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,13 +57,10 @@ def primitive(crystal: Crystal) -> Crystal:
     """
     import spglib
 
-    elements, numbers = np.unique(crystal.species, return_inverse=True)
-    try:
-        found = spglib.standardize_cell(_as_spglib(crystal), to_primitive=True, no_idealize=True, symprec=SYMPREC_A)
-    except Exception:  # it gives up in its own ways
-        found = None
-    if found is None or len(found[2]) >= len(numbers):
+    found = _found(spglib.standardize_cell, _as_spglib(crystal), to_primitive=True, no_idealize=True, symprec=SYMPREC_A)
+    if found is None or len(found[2]) >= len(crystal):
         return _reduced(crystal)
+    elements = np.unique(crystal.species)
     species = tuple(str(elements[number]) for number in found[2])
     return _reduced(replace(crystal, lattice=np.array(found[0]), species=species, frac_coords=np.array(found[1])))
 
@@ -71,10 +69,7 @@ def _reduced(crystal: Crystal) -> Crystal:
     """The crystal in its Niggli cell; in its own where spglib finds none."""
     import spglib
 
-    try:
-        lattice = spglib.niggli_reduce(crystal.lattice)
-    except Exception:  # it gives up in its own ways
-        lattice = None
+    lattice = _found(spglib.niggli_reduce, crystal.lattice)
     if lattice is None:
         return crystal
     frac_coords = crystal.frac_coords @ crystal.lattice @ np.linalg.inv(lattice)
@@ -104,7 +99,7 @@ def vacancy_hops(crystal: Crystal, ion: str, max_hop: float) -> list[VacancyHop]
         nearest = f"; the nearest are {min(farther):.2f} Å apart, see --max-hop" if farther else ""
         raise EmigbenchError(f"{crystal.name} has no two sites of {ion} within {max_hop:g} Å of each other{nearest}.")
     _check_room(crystal, ion)
-    operations = _operations(crystal)
+    operations = _operations(crystal, ion)
     distinct: list[VacancyHop] = []
     left = dict.fromkeys(sorted(lengths, key=lambda edge: (round(lengths[edge], 3), edge)))
     while left:
@@ -197,31 +192,36 @@ def _undirected(edge: Edge) -> Edge:
     return min(edge, _reversed(edge))
 
 
-_Operation = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-"""A symmetry operation: its rotation, the site that each site goes to, and the cell that this one then stands in."""
+_Operation = tuple[NDArray[np.int64], dict[int, tuple[int, NDArray[np.int64]]]]
+"""A symmetry operation: its rotation, and for each site of the ion where it goes: a site, and the cell of that one."""
 
 
-def _operations(crystal: Crystal) -> list[_Operation]:
-    """The symmetry operations of a crystal, as spglib finds them at 0.1 Å."""
+def _operations(crystal: Crystal, ion: str) -> list[_Operation]:
+    """The symmetry operations of a crystal, as spglib finds them at 0.1 Å; none where it finds none."""
     import spglib
 
-    numbers = np.unique(crystal.species, return_inverse=True)[1]
-    try:
-        found = spglib.get_symmetry(_as_spglib(crystal), symprec=SYMPREC_A)
-    except Exception:  # it gives up in its own ways; without symmetry every hop is distinct
-        found = None
+    found = _found(spglib.get_symmetry, _as_spglib(crystal), symprec=SYMPREC_A)
     if found is None:
         return []
+    sites = np.flatnonzero(np.array(crystal.species) == ion)
+    at = crystal.frac_coords[sites]
     operations = []
     for rotation, translation in zip(found["rotations"], found["translations"], strict=True):
-        moved = crystal.frac_coords @ rotation.T + translation
-        delta = moved[:, None, :] - crystal.frac_coords
+        delta = (at @ rotation.T + translation)[:, None] - at
         cells = np.round(delta)
-        distances = np.linalg.norm((delta - cells) @ crystal.lattice, axis=2)
-        distances[numbers[:, None] != numbers] = np.inf
-        target = distances.argmin(axis=1)
-        operations.append((rotation, target, cells[np.arange(len(target)), target].astype(int)))
+        target = np.linalg.norm((delta - cells) @ crystal.lattice, axis=2).argmin(axis=1)
+        stands_in = cells[np.arange(len(sites)), target].astype(int)
+        goes_to = zip(sites[target].tolist(), stands_in, strict=True)
+        operations.append((rotation, dict(zip(sites.tolist(), goes_to, strict=True))))
     return operations
+
+
+def _found(function: Callable[..., Any], *args: object, **kwargs: object) -> Any:
+    """What a function of spglib finds; None where it gives up, whether it says so by None or by an exception."""
+    try:
+        return function(*args, **kwargs)
+    except Exception:
+        return None
 
 
 def _as_spglib(crystal: Crystal) -> tuple[list[list[float]], list[list[float]], list[int]]:
@@ -232,9 +232,10 @@ def _as_spglib(crystal: Crystal) -> tuple[list[list[float]], list[list[float]], 
 def _images(edge: Edge, operations: list[_Operation]) -> Iterator[Edge]:
     """What the symmetry operations make of a hop."""
     i, j, cells = edge
-    for rotation, target, stands_in in operations:
-        x, y, z = (rotation @ np.array(cells) + stands_in[j] - stands_in[i]).tolist()
-        yield int(target[i]), int(target[j]), (x, y, z)
+    for rotation, goes_to in operations:
+        (start, from_cell), (end, to_cell) = goes_to[i], goes_to[j]
+        x, y, z = (rotation @ np.array(cells) + to_cell - from_cell).tolist()
+        yield start, end, (x, y, z)
 
 
 def _passes_through_an_atom(crystal: Crystal, edge: Edge) -> bool:
