@@ -50,6 +50,10 @@ class Figure:
     seed_sd: float | None = None
     of_mean_prediction: float | None = None
 
+    def __str__(self) -> str:
+        """Such as `0.186 eV [0.131, 0.264]`."""
+        return f"{self.value:.3f}{self.unit and ' '}{self.unit} [{self.low:.3f}, {self.high:.3f}]"
+
 
 @dataclass(frozen=True)
 class Score:
@@ -81,6 +85,14 @@ class Score:
     classification: Mapping[float, Mapping[str, Figure]]
     confusion: Mapping[float, Mapping[str, float]]
     subsets: Mapping[str, tuple[int, Mapping[str, Figure]]]
+
+    def __str__(self) -> str:
+        """One line; everything else is in `metrics`, `classification` and `subsets`."""
+        figures = [f"{BY_NAME[name].label} {self.metrics[name]}" for name in ("mae", "r2")]
+        figures += [
+            f"accuracy {of['accuracy']} at {threshold:g} eV" for threshold, of in list(self.classification.items())[:1]
+        ]
+        return f"{self.split}, {self.n} paths: {', '.join(figures)}; coverage {self.coverage:.1%}"
 
     def to_json(self) -> dict[str, Any]:
         """The score as plain values; what is undefined is None."""

@@ -10,7 +10,7 @@ from helpers import FULL, SPINELS, constant, one_sentence
 from emigbench import EmigbenchError, Labels, Prediction, comparison, score, splits
 from emigbench.metrics import METRICS
 from emigbench.predictions import grouped, read_predictions, write_predictions
-from emigbench.scoring import COVERED, THRESHOLDS_EV
+from emigbench.scoring import COVERED, THRESHOLDS_EV, Figure
 
 TRAIN = {"t1": 0.1, "t2": 0.3, "t3": 1.1}  # median 0.3
 TEST = {"a": 0.2, "b": 0.6, "c": 1.0, "d": 0.8}
@@ -70,6 +70,16 @@ def test_the_paths_with_a_value_are_a_subset_of_their_own():
     assert n == 3
     assert figures["mae"].value == pytest.approx(0.3 / 3)
     assert COVERED not in score(predicted(TEST), TOY).subsets
+
+
+def test_a_score_in_one_line():
+    ends = {"low": 0.13149, "high": math.inf}
+    assert str(Figure(0.18651, **ends, unit="eV")) == "0.187 eV [0.131, inf]"
+    assert str(Figure(0.18651, **ends, unit="")) == "0.187 [0.131, inf]"
+    found = score(constant(FULL), FULL)
+    line = str(found)
+    assert line.startswith(f"official, 60 paths: MAE {found.metrics['mae']}, R² {found.metrics['r2']}, accuracy ")
+    assert line.endswith(f"{found.classification[0.65]['accuracy']} at 0.65 eV; coverage 100.0%")
 
 
 def test_a_failed_path_gets_the_median_of_its_own_fold():
