@@ -14,7 +14,7 @@ from emigbench.datasets import labels
 from emigbench.errors import EmigbenchError
 from emigbench.hops import images
 from emigbench.hops.files import Crystal, in_memory, near_pairs, read
-from emigbench.hops.matching import ION_MOVES_A, Match, match, stretch
+from emigbench.hops.matching import ION_MOVES_A, Match, match_by_vectors, stretch
 from emigbench.hops.paths import new_path
 from emigbench.records import FloatArray, MigrationPath
 
@@ -37,6 +37,9 @@ SAME_STRAIN = 1e-3
 MOST_CONCERTED, FARTHEST_CONCERTED_A = 4, 4.5
 """Of a concerted hop: ions at the most, and how far each may move (or as far as the whole hop). Where more atoms or
 longer ways would be needed, it is the list of atoms that has changed."""
+
+
+OTHER_VECTORS = "The final structure has the same lattice by other vectors; it is read by those of the initial one."
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +163,8 @@ def hop_between(
     """
     if len(a) < 2:
         raise EmigbenchError(f"{a.name} has one atom; a hop needs a host.")
-    found = match(a, b, ion, site)
+    given = b
+    b, found = match_by_vectors(a, given, ion, site)
     host = [i for i in range(len(a)) if i != found.moving]
     start = a.frac_coords[found.moving]
     step, n_ties = _clearest_image(a, found)
@@ -178,13 +182,14 @@ def hop_between(
         final=(a.lattice + a.lattice @ strain, a.frac_coords[host] + found.moved[host]) if relaxed else None,
     )
     most = int(host_moved.argmax())
+    notes = [OTHER_VECTORS] if b is not given else []
     return Hop(
         path,
         site=found.moving,
         final_site=int(found.partner[found.moving]),
         host_moved=float(host_moved[most]),
         host_moved_atom=f"{a.species[host[most]]} {host[most] + 1}",
-        notes=tuple(_notes(a, b, found, path, n_ties)),
+        notes=(*notes, *_notes(a, b, found, path, n_ties)),
     )
 
 

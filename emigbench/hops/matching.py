@@ -1,6 +1,7 @@
 """Which atom of one cell is which atom of another, and which of them hopped.
 
-The two cells may list their atoms in another order, hold them in other periodic images, and have another origin.
+The two cells may list their atoms in another order, hold them in other periodic images, have another origin, and
+describe one lattice by other vectors.
 """
 
 from __future__ import annotations
@@ -90,6 +91,37 @@ def match(a: Crystal, b: Crystal, ion: str | None = None, site: int | None = Non
     return _with_moving_ion(a, b, found, ion, site)
 
 
+def match_by_vectors(a: Crystal, b: Crystal, ion: str | None = None, site: int | None = None) -> tuple[Crystal, Match]:
+    """The second cell by vectors that it shares with the first, and what `match` finds then.
+
+    A cell may be the same lattice by other vectors, its atoms where they were in space. It may also be turned as a
+    whole, and look just like that if the lattice has the symmetry of the turn. Of two readings that give a hop, the one
+    in which atoms move less in all is taken, and the cell as it is given if they are alike.
+
+    Raises:
+        EmigbenchError: as `match` does, about the cell as it is given unless that is another lattice.
+    """
+    found, refusals = [], []
+    for reading in _readings(a, b):
+        try:
+            found.append((reading, match(a, reading, ion, site)))
+        except EmigbenchError as error:
+            refusals.append(error)
+    if not found:
+        raise refusals[0]
+    return min(found, key=lambda each: round(float(each[1].lengths.sum()), 6))
+
+
+def _readings(a: Crystal, b: Crystal) -> list[Crystal]:
+    """The second cell as it is, and by the vectors of the first if it is the same lattice; without what cannot be."""
+    whole = np.round(b.lattice @ np.linalg.inv(a.lattice))
+    if (whole == np.eye(3)).all() or abs(round(np.linalg.det(whole))) != 1:
+        return [b]
+    lattice: FloatArray = np.linalg.inv(whole) @ b.lattice
+    by_those = replace(b, lattice=lattice, frac_coords=(b.frac_coords @ whole) % 1.0)
+    return [each for each in (b, by_those) if _strain(a, each) <= MOST_STRAIN] or [b]
+
+
 def stretch(a: FloatArray, b: FloatArray) -> FloatArray:
     """The (3, 3) symmetric strain, in Å per Å, that takes the lattice `a` to `b`, whatever the rotation between them.
 
@@ -112,11 +144,10 @@ def _check_alike(a: Crystal, b: Crystal, ion: str | None, site: int | None) -> N
             f"{a.name} and {b.name} differ in composition: {has[element]} and {needs[element]} atoms of {element}; "
             f"the same atoms must be in both."
         )
-    strain = float(np.abs(np.linalg.eigvalsh(stretch(a.lattice, b.lattice))).max())
-    if strain > MOST_STRAIN:
+    if _strain(a, b) > MOST_STRAIN:
         raise EmigbenchError(
             f"{a.name} and {b.name} have different cells: {_cell_in_words(a)}, and {_cell_in_words(b)}; describe both "
-            f"in the same cell, with the vectors in the same order."
+            f"in the same cell."
         )
     if ion is not None and ion not in has:
         raise EmigbenchError(f"{a.name} has no atom of {ion}; it has {', '.join(sorted(has))}.")
@@ -124,6 +155,10 @@ def _check_alike(a: Crystal, b: Crystal, ion: str | None, site: int | None) -> N
         raise EmigbenchError(f"{a.name} has no site {site + 1}; it has {len(a)}, counted from 1.")
     if ion is not None and site is not None and a.species[site] != ion:
         raise EmigbenchError(f"Site {site + 1} of {a.name} is {a.species[site]}, not {ion}.")
+
+
+def _strain(a: Crystal, b: Crystal) -> float:
+    return float(np.abs(np.linalg.eigvalsh(stretch(a.lattice, b.lattice))).max())
 
 
 def _cell_in_words(x: Crystal) -> str:

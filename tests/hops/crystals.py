@@ -74,6 +74,11 @@ def rotated(x: Crystal, rng) -> Crystal:
     return crystal(x.name, x.lattice @ rotation(rng), x.species, x.frac_coords)
 
 
+def by_other_vectors(x: Crystal, vectors) -> Crystal:
+    """The same atoms in space in a cell of other vectors of the lattice (rows, in terms of the old ones)."""
+    return crystal(x.name, vectors @ x.lattice, x.species, x.frac_coords @ np.linalg.inv(vectors))
+
+
 def supercell(x: Crystal, repeats) -> Crystal:
     """The crystal repeated."""
     return crystal(x.name, x.lattice * np.array(repeats)[:, None], *_repeated(x, repeats))

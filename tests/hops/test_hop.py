@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from helpers import one_sentence
-from hops.crystals import local, random_hop, reordered, rotated, supercell_hop, translated, wrapped
+from hops.crystals import by_other_vectors, local, random_hop, reordered, rotated, supercell_hop, translated, wrapped
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pymatgen.core.structure import Structure
@@ -12,6 +12,17 @@ from emigbench import EmigbenchError, Prediction, load, predict, read_path
 from emigbench.hops.files import crystal, from_structure
 from emigbench.hops.hop import clearance, hop_between, read_hop
 
+OTHER_VECTORS = [
+    np.array(rows)
+    for rows in (
+        [[-1, 0, 0], [0, -1, 0], [0, 0, 1]],
+        [[1, 0, 0], [0, 1, 0], [0, 0, -1]],
+        [[0, 1, 0], [1, 0, 0], [0, 0, 1]],
+        [[0, 1, 0], [0, 0, 1], [1, 0, 0]],
+        [[1, 0, 0], [0, 1, 0], [1, 0, 1]],
+    )
+]
+"""Rows are the new cell vectors in terms of the old ones."""
 SEEDS = st.integers(0, 10_000)
 SPINELS = load("spinels")
 
@@ -57,6 +68,28 @@ def test_one_path_however_it_is_written(seed, relaxed):
     same(plain, path_of(reordered(a, rng), reordered(b, rng)))
     same(plain, path_of(translated(a, rng.random(3)), translated(b, rng.random(3))))
     same(plain, path_of(rotated(a, rng), rotated(b, rng)))
+
+
+@settings(max_examples=30)
+@given(seed=SEEDS, relaxed=st.sampled_from([0.0, 0.3]), number=st.integers(0, len(OTHER_VECTORS) - 1))
+def test_the_final_cell_may_be_given_by_other_vectors(seed, relaxed, number):
+    a, b = random_hop(seed, relaxed)
+    hop = hop_between(a, by_other_vectors(b, OTHER_VECTORS[number]), path_id="x")
+    same(path_of(a, b), hop.path)
+    assert sum("by other vectors" in note for note in hop.notes) == 1
+
+
+@pytest.mark.parametrize("vectors", OTHER_VECTORS)
+def test_other_vectors_of_a_symmetric_lattice_are_no_other_hop(vectors):
+    """A cube turned onto itself: the atoms stay where they were in space, and one of them hops."""
+    cube = np.eye(3) * 8.0
+    sites = np.array([[0.0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0.5, 0.5, 0.5], [0.25, 0.25, 0.25], [0.8, 0.7, 0.3]])
+    a = crystal("a", cube, ["Li", "Li", "O", "O", "P", "P"], sites)
+    b = crystal("b", cube, a.species, np.vstack([[[0.1, 0, 0.4]], sites[1:]]))
+    plain = hop_between(a, b, path_id="x")
+    found = hop_between(a, by_other_vectors(b, vectors), path_id="x")
+    assert (found.site, found.final_site, found.host_moved) == pytest.approx((0, 0, 0.0))
+    np.testing.assert_allclose(found.path.band_frac_coords, plain.path.band_frac_coords, atol=1e-9)
 
 
 @settings(max_examples=30)
