@@ -79,8 +79,10 @@ def _reduced(crystal: Crystal) -> Crystal:
 def vacancy_hops(crystal: Crystal, ion: str, max_hop: float) -> list[VacancyHop]:
     """The symmetry-distinct hops between sites of an ion, shortest first.
 
-    A hop and its reverse are one. Pairs whose straight line passes within 0.5 Å of an atom, or of an image of one of
-    its own ends, are left out: such an ion would have to pass through another one, so that these are several hops.
+    A hop and its reverse are one. Hops that symmetry makes equal within its tolerance stay together, even if some of
+    them are a little longer than `max_hop`. Pairs whose straight line passes within 0.5 Å of an atom, or of an image of
+    one of its own ends, are left out: such an ion would have to pass through another one, so that these are several
+    hops.
 
     Args:
         crystal: in its primitive cell, with every site of the ion occupied.
@@ -93,21 +95,21 @@ def vacancy_hops(crystal: Crystal, ion: str, max_hop: float) -> list[VacancyHop]
     """
     if ion not in crystal.species:
         raise EmigbenchError(f"{crystal.name} has no {ion}; it has {', '.join(sorted(set(crystal.species)))}.")
-    lengths = _edges(crystal, ion, max_hop)
-    if not lengths:
+    lengths = _edges(crystal, ion, max_hop + 2 * SYMPREC_A)
+    if min(lengths.values(), default=np.inf) > max_hop + ROUNDING_A:
         farther = _edges(crystal, ion, 3 * max_hop).values()
         nearest = f"; the nearest are {min(farther):.2f} Å apart, see --max-hop" if farther else ""
         raise EmigbenchError(f"{crystal.name} has no two sites of {ion} within {max_hop:g} Å of each other{nearest}.")
     _check_room(crystal, ion)
     operations = _operations(crystal, ion)
     distinct: list[VacancyHop] = []
-    left = dict.fromkeys(sorted(lengths, key=lambda edge: (round(lengths[edge], 3), edge)))
-    while left:
-        edge = next(iter(left))
+    left = set(lengths)
+    for edge in sorted(lengths, key=lambda edge: (round(lengths[edge], 3), edge)):
+        if edge not in left or lengths[edge] > max_hop + ROUNDING_A:
+            continue
         images = set(_images(edge, operations))
         orbit = {image for image in map(_undirected, images) if image in left}
-        for image in orbit | {edge}:
-            del left[image]
+        left -= orbit | {edge}
         if not _passes_through_an_atom(crystal, edge):
             turns = _reversed(edge) in images
             distinct.append(VacancyHop(edge, tuple(sorted(orbit | {edge})), lengths[edge], turns))

@@ -39,6 +39,15 @@ def test_no_hop_leads_through_an_image_of_its_own_ends():
     assert lengths(vacancy_hops(CSCL, "Cs", max_hop=8.5)) == [4.0, 5.657]
 
 
+@pytest.mark.parametrize("max_hop", [4.0, 4.01, 4.03])
+def test_the_longest_hop_does_not_part_hops_that_symmetry_makes_equal(max_hop):
+    """A cube that is strained by less than symmetry is found to: 4.00, 4.00 and 4.02 Å are one hop in three ways."""
+    strained = replace(CSCL, lattice=np.diag([4.0, 4.0, 4.02]))
+    (hop,) = vacancy_hops(strained, "Cs", max_hop)
+    assert hop.length == pytest.approx(4.0)
+    assert len(hop.equivalents) == 3
+
+
 @pytest.mark.parametrize("max_hop", [8.0, 12.0])
 def test_a_hop_longer_than_the_cell_goes_to_a_vacancy_and_not_to_its_own_image(max_hop):
     bare = crystal("Li", np.eye(3) * 7.2, ["Li", "O"], [[0, 0, 0], [0.5, 0.5, 0.3]])
