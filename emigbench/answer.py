@@ -19,6 +19,11 @@ CORRELATION_FACTOR = 1.0
 GEOMETRIC_FACTOR = 1.0
 """z / 2d for z equivalent hops in d dimensions: 1 in a chain, a square and a simple cubic network of sites."""
 N_KNOWN = 5
+FEW = 10
+"""A model can hardly have learned from fewer paths of an ion."""
+OF_THE_CELL = frozenset({"band_leaves_cell", "band_direction_tied"})
+"""Flags that say where a cell is cut, or that another image of the final site is as near: they hang on how a structure
+is written, and what was done about them is told where it is read."""
 SAME_HOST, SAME_HOP_A = 0.01, 0.03
 """A known path whose host and hop differ by less may be the very path that is asked for."""
 _SD_OF_INTERVAL = NormalDist().inv_cdf(0.95)
@@ -162,9 +167,13 @@ def cautions(path: MigrationPath, prediction: Prediction, known: Sequence[KnownP
     said = [*prediction.cautions]
     if prediction.status == "not_converged":
         said.append("the model itself does not trust this value: its calculation did not converge")
-    said += [findings.FLAGS[flag] for flag in path.flags]
-    if not known:
-        said.append(f"the dataset has no path of {path.mobile_ion}")
+    said += [findings.FLAGS[flag] for flag in path.flags if flag not in OF_THE_CELL]
+    ion = path.mobile_ion
+    n = sum(facts.mobile_ion == ion for facts in labels.read("full"))
+    if n < FEW and not any(f"moving {ion}" in told for told in said):
+        said.append(
+            f"only {n} of the dataset's paths are of a moving {ion}" if n else f"the dataset has no path of {ion}"
+        )
     for k in known[:1]:
         if k.host_difference < SAME_HOST and k.hop_difference < SAME_HOP_A:
             narrow = "" if prediction.low is None else ", and its interval is too narrow"

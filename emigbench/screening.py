@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Executor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -28,9 +28,6 @@ from emigbench.workers import WorkerDiedError, died
 
 RESULTS = ("structures.csv", "hops.csv", "index.html")
 """Names of the files that a screening ends in, and that a later one takes for no structures."""
-OF_THE_CELL = frozenset({"band_leaves_cell", "band_direction_tied"})
-"""Flags that say where a cell is cut, or that another image of the final site is as near: in a screening nobody chose
-the one, and each such image is a hop of its own."""
 INSIDE = 1e-6
 """Fractional coordinates that are outside of a cell by no more than this are inside but for rounding."""
 Place = tuple[float, float, float]
@@ -259,7 +256,6 @@ def _last(crystals: Sequence[Crystal]) -> Crystal:
 def _hop_barrier(path: MigrationPath, prediction: Prediction, lattice: FloatArray, hop: VacancyHop) -> HopBarrier:
     """What is told of a hop; `lattice` is that of the file."""
     start, end = _in_cell(path, lattice)
-    told = replace(path, flags=tuple(flag for flag in path.flags if flag not in OF_THE_CELL))
     return HopBarrier(
         id=path.id,
         start=start,
@@ -270,7 +266,7 @@ def _hop_barrier(path: MigrationPath, prediction: Prediction, lattice: FloatArra
         low=prediction.low,
         high=prediction.high,
         status=prediction.status,
-        cautions=cautions(told, prediction, nearest_known(path, 1)),
+        cautions=cautions(path, prediction, nearest_known(path, 1)),
     )
 
 

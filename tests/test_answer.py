@@ -59,6 +59,21 @@ def test_an_ion_without_known_paths_is_a_caution():
     assert "The dataset has no path of H." in found.cautions
 
 
+def test_an_ion_with_few_known_paths_is_a_caution_once():
+    path = replace(PATH, mobile_ion="Sr")
+    assert "Only 2 of the dataset's paths are of a moving Sr." in answer(path, Prediction(path.id, 0.5)).cautions
+    told = answer(path, Prediction(path.id, 0.5, cautions=("no path of a moving Sr was fitted to",))).cautions
+    assert sum("Sr" in caution for caution in told) == 1
+    path = replace(PATH, mobile_ion="Li")
+    assert "moving" not in " ".join(answer(path, Prediction(path.id, 0.5)).cautions)
+
+
+def test_how_the_cell_is_cut_is_no_caution():
+    as_cut = replace(PATH, flags=("band_leaves_cell", "band_direction_tied"))
+    told = (answer(path, Prediction(path.id, 0.5)).cautions for path in (as_cut, replace(PATH, flags=())))
+    assert next(told) == next(told)
+
+
 def test_cautions_are_those_of_the_model_and_of_the_geometry():
     path = replace(PATH, flags=("hop_long",))
     found = answer(path, Prediction(path.id, 0.5, status="not_converged", cautions=("Too far.",)))
