@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
+import io
+import lzma
 import os
 import stat
 import tempfile
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from emigbench.errors import EmigbenchError
+from emigbench.errors import EmigbenchError, in_words
 
 _NO_SURPRISES = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # no waiting
 
@@ -54,18 +61,23 @@ def write_bytes(file: Path, content: bytes) -> None:
         Path(scratch).unlink(missing_ok=True)
 
 
+PACKED: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+"""Suffix of a packed file -> what unpacks it."""
+
+
 def read_text(file: Path, limit: int | None = None) -> str:
     """Read a UTF-8 text file, with or without a byte-order mark; every line end becomes a line feed.
 
     Args:
-        file: what to read.
-        limit: largest size in bytes; a larger file is refused before it is read, and so is a device or a pipe.
+        file: what to read; with a limit, it may be packed as its suffix says.
+        limit: largest size in bytes, packed and unpacked; a larger file is refused before it is read, and so is a
+            device or a pipe.
 
     Raises:
         EmigbenchError: if it is not there, cannot be read, is too large or is not UTF-8.
     """
     try:
-        content = file.read_bytes() if limit is None else _read_plain(file, limit)
+        content = file.read_bytes() if limit is None else _unpacked(file, _read_plain(file, limit), limit)
         text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise EmigbenchError(f"There is no file {file}.") from None
@@ -84,6 +96,20 @@ def refuse_link(path: Path) -> None:
     """
     if path.is_symlink():
         raise EmigbenchError(f"{path} is a symbolic link; put the file or folder itself there.")
+
+
+def _unpacked(file: Path, content: bytes, limit: int) -> bytes:
+    """What is in a packed file, of which no more than `limit` bytes are unpacked; the content itself of any other."""
+    if (unpack := PACKED.get(file.suffix.lower())) is None:
+        return content
+    try:
+        with unpack(io.BytesIO(content)) as stream:
+            found: bytes = stream.read(limit + 1)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise EmigbenchError(f"{file} cannot be unpacked ({in_words(error)}).") from error
+    if len(found) > limit:
+        raise EmigbenchError(f"{file} is too large when it is unpacked; at most {limit / 1e6:g} MB are read.")
+    return found
 
 
 def _read_plain(file: Path, limit: int) -> bytes:

@@ -6,6 +6,7 @@ brings.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import warnings
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from emigbench.errors import EmigbenchError, in_words, quoted
 from emigbench.hops import poscar
 from emigbench.records import FloatArray
-from emigbench.storage import read_text
+from emigbench.storage import PACKED, read_text
 
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
@@ -38,7 +39,7 @@ SAME_SITE = 0.005
 OVERLAP_A = 0.5
 """Atoms nearer than this are one atom written twice, or a wrong cell."""
 NOT_TEXT = {
-    **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip"), "is compressed; unpack it first"),
+    **dict.fromkeys((".zst", ".zip", ".z", ".lzma"), "is compressed; unpack it first"),
     ".traj": "is a binary trajectory; write it as POSCAR, CIF or extended XYZ (name.extxyz)",
 }
 """Suffix -> what to say of a file that is no text."""
@@ -71,13 +72,19 @@ class Crystal:
 
 
 def read(file: Path) -> list[Crystal]:
-    """The crystals in a file, one for each frame or data block, in the file's order.
+    """The crystals in a file, one for each frame or data block, in the file's order; or those in a folder of VASP.
+
+    A file may be packed (.gz, .bz2, .xz). Of a folder, CONTCAR is read, or else POSCAR; of one with the numbered
+    folders of a NEB (00, 01, …), the first and the last of these.
 
     Raises:
         EmigbenchError: if it cannot be read, or holds something else than a whole, ordered, periodic crystal.
     """
     if file.is_dir():
-        raise EmigbenchError(f"{file} is a folder; name a structure file.")
+        numbered = sorted(each for each in file.iterdir() if each.name.isdecimal() and each.is_dir())
+        if len(numbered) > 1:
+            return [read(of_vasp(image))[-1] for image in (numbered[0], numbered[-1])]
+        return read(of_vasp(file))
     if file.is_file() and (reason := NOT_TEXT.get(file.suffix.lower())):
         raise EmigbenchError(f"{file} {reason}.")
     text = read_text(file, LARGEST_FILE)
@@ -94,6 +101,19 @@ def read(file: Path) -> list[Crystal]:
     if not found:
         raise EmigbenchError(f"{file} holds no structure.")
     return found
+
+
+def of_vasp(folder: Path) -> Path:
+    """The file with the structure that VASP ended with in a folder, or with the one that it began with.
+
+    Raises:
+        EmigbenchError: if there is neither.
+    """
+    for name in ("CONTCAR", "POSCAR"):
+        for file in (folder / f"{name}{suffix}" for suffix in ("", *PACKED)):
+            if file.is_file() and file.stat().st_size:
+                return file
+    raise EmigbenchError(f"{folder} is a folder without CONTCAR or POSCAR; name a structure file.")
 
 
 def in_memory(source: Any, name: str) -> Crystal:
@@ -203,20 +223,21 @@ def elements() -> frozenset[str]:
 
 
 def _parse(file: Path, text: str) -> list[Crystal]:
-    name = file.name.lower()
+    inside = file.with_suffix("") if file.suffix.lower() in PACKED else file
+    name = inside.name.lower()
     if name.endswith((".cif", ".mcif")):
         return _parse_cif(file, text)
     if name.endswith(".json"):
         return [_parse_json(file, text)]
-    suffix = file.suffix.lower()
+    suffix = inside.suffix.lower()
     is_vasp = suffix == ".vasp"
     if suffix in ASE_SUFFIXES or ("outcar" in name and not is_vasp):
-        return _parse_with_ase(file, ASE_SUFFIXES.get(suffix, "vasp-out"))
+        return _parse_with_ase(file, text, ASE_SUFFIXES.get(suffix, "vasp-out"))
     if _TRAJECTORY.search(text) or ("xdatcar" in name and not is_vasp):
-        return _parse_with_ase(file, "vasp-xdatcar")
+        return _parse_with_ase(file, text, "vasp-xdatcar")
     if "poscar" in name or "contcar" in name or is_vasp or not suffix:
         return [crystal(str(file), *poscar.parse(text, str(file), check_size))]
-    return _parse_with_ase(file)
+    return _parse_with_ase(file, text)
 
 
 _TRAJECTORY = re.compile(r"^\s*Direct configuration=", re.MULTILINE)
@@ -265,11 +286,11 @@ def _parse_json(file: Path, text: str) -> Crystal:
     return crystal(str(file), content["lattice"]["matrix"], species, [site["abc"] for site in sites])
 
 
-def _parse_with_ase(file: Path, kind: str = "") -> list[Crystal]:
+def _parse_with_ase(file: Path, text: str, kind: str = "") -> list[Crystal]:
     """The frames of a file of one of `ASE_FORMATS`, which its name and content tell if it is not given."""
     try:
         from ase.io import read as read_atoms
-        from ase.io.formats import UnknownFileTypeError, filetype
+        from ase.io.formats import UnknownFileTypeError, filetype, ioformats
     except ImportError:
         raise EmigbenchError(
             f"{file} is no POSCAR, CIF or pymatgen JSON by its name, and other formats need ASE: "
@@ -281,9 +302,11 @@ def _parse_with_ase(file: Path, kind: str = "") -> list[Crystal]:
         kind = ""
     if kind not in ASE_FORMATS:
         raise EmigbenchError(
-            f"{file} is of a format that is not read here; write it as POSCAR, CIF or extended XYZ (name.extxyz)."
+            f"{file} is of a format that is not read here; write it as POSCAR, CIF or extended XYZ, named as "
+            f"name.vasp, name.cif or name.extxyz."
         )
-    frames = read_atoms(str(file), index=":", format=kind, do_not_split_by_at_sign=True)
+    source = io.StringIO(text) if ioformats[kind].acceptsfd else str(file)
+    frames = read_atoms(source, index=":", format=kind, do_not_split_by_at_sign=True)
     return [_from_atoms(atoms, str(file)) for atoms in frames]
 
 

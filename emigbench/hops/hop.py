@@ -140,10 +140,14 @@ def read_hop(
         site=None if site is None else int(site) - 1,
         group=group,
     )
-    if final is None and len(first) > 2:
-        note = f"Of {len(first)} frames the first and the last are read; the band between them is taken as straight."
+    if final is None and (len(first) > 2 or not _is_file(initial)):
+        note = "Only the first and the last image are read; the band between them is taken as straight."
         hop = replace(hop, notes=(*hop.notes, note))
     return hop
+
+
+def _is_file(source: Source) -> bool:
+    return not isinstance(source, str | Path) or Path(source).is_file()
 
 
 def _frames(source: Source, name: str) -> list[Crystal]:

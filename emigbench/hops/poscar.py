@@ -30,11 +30,14 @@ def parse(text: str, name: str, check_size: Callable[[str, int], None]) -> tuple
 
     Raises:
         EmigbenchError: if the elements are not named, or by `check_size`.
-        ValueError, IndexError: if the text is something else.
+        ValueError: if the text is something else.
     """
     lines = [line.replace("!", "#").partition("#")[0].split() for line in text.splitlines()]
-    lattice = np.array([[float(x) for x in line] for line in lines[2:5]]).reshape(3, 3)
-    scale = np.array([float(x) for x in takewhile(_is_number, lines[1])])
+    vectors = [[_number(x) for x in takewhile(_is_number, line)] for line in lines[2:5]]
+    if [len(vector) for vector in vectors] != [3, 3, 3]:
+        raise ValueError("lines 3 to 5 are not three cell vectors of three numbers")
+    lattice = np.array(vectors)
+    scale = np.array([_number(x) for x in takewhile(_is_number, lines[1])])
     if len(scale) not in (1, 3) or (len(scale) == 3 and not (scale > 0).all()):
         raise ValueError("the scale in line 2 is neither one number nor three positive ones")
     factor = scale if scale[0] > 0 else (-scale / abs(np.linalg.det(lattice))) ** (1 / 3)
@@ -53,18 +56,26 @@ def parse(text: str, name: str, check_size: Callable[[str, int], None]) -> tuple
     if len(counts) != len(symbols):
         raise ValueError(f"{len(symbols)} symbols and {len(counts)} counts")
     check_size(name, sum(counts))
-    if line[0][0] in "sS":
+    line = line or next(rest, [])
+    if line and line[0][0] in "sS":
         line = next(rest, [])
-    coords = np.array(list(_rows(rest, sum(counts))))
+    if not line:
+        raise ValueError("no line says Direct or Cartesian below the counts")
+    coords = np.array(list(_rows(rest, sum(counts)))).reshape(-1, 3)
     if line[0][0] in "cCkK":
         coords = coords @ np.linalg.inv(lattice)  # both are to be multiplied by the scale
     species = [symbol for symbol, count in zip(symbols, counts, strict=True) for _ in range(count)]
     return lattice * factor, species, coords
 
 
+def _number(word: str) -> float:
+    """A number as Python or Fortran writes it (1.0d0)."""
+    return float(word.lower().replace("d", "e"))
+
+
 def _is_number(word: str) -> bool:
     try:
-        return isfinite(float(word))
+        return isfinite(_number(word))
     except ValueError:
         return False
 
@@ -74,4 +85,4 @@ def _rows(lines: Iterator[list[str]], n: int) -> Iterator[list[float]]:
         line = next(lines, [])
         if len(line) < 3:
             raise ValueError(f"{n} atoms are announced, and there are the coordinates of {number}")
-        yield [float(x) for x in line[:3]]
+        yield [_number(x) for x in line[:3]]

@@ -1,6 +1,9 @@
 """Structure files of several formats, and what is wrong with others."""
 
+import bz2
+import gzip
 import json
+import lzma
 
 import numpy as np
 import pytest
@@ -140,14 +143,19 @@ def test_without_ase_the_extra_is_named(tmp_path, monkeypatch):
     [
         ("", "x.vasp", "is empty"),
         (" \n\n", "x.cif", "is empty"),
-        ("no structure at all", "x.vasp", "cannot be read"),
+        ("no structure at all", "x.vasp", "lines 3 to 5 are not three cell vectors"),
+        ("ENCUT = 520\nISMEAR = 0\nLWAVE = .FALSE.\nNSW = 0\nIBRION = 2\n", "INCAR", "not three cell vectors"),
+        (POSCAR.replace("5 0 0\n", "5 0\n"), "x.vasp", "not three cell vectors"),
+        (POSCAR[: POSCAR.index("Direct")], "x.vasp", "no line says Direct or Cartesian"),
         ("data_x\n_cell_length_a 5\n", "x.cif", "no data block lists atoms"),
         ("hello world", "x.cif", "no data block lists atoms"),
         ("{}", "x.json", "holds no pymatgen structure"),
         ("[1]", "x.json", "holds no pymatgen structure"),
         (LAYERED.replace("0.760 1", "0.760 1.02"), "x.cif", "cannot be read as a CIF (Occupancy 1.02 exceeded"),
         (LAYERED.replace("0.760 1", "0.760 0.98"), "x.cif", "has partly occupied sites"),
-        (b"\x1f\x8b\x08", "x.vasp.gz", "is compressed; unpack it"),
+        (b"\x1f\x8b\x08", "x.vasp.gz", "cannot be unpacked"),
+        (b"PK", "x.vasp.zip", "is compressed; unpack it"),
+        (POSCAR, "x.txt", "is of a format that is not read here"),
         (b"\xff\xfe\x00", "x.vasp", "not UTF-8"),
         (POSCAR.replace("Li O", "X O"), "x.vasp", "unknown element, 'X'"),
         (POSCAR.replace("Li O", "D O"), "x.vasp", "unknown element, 'D'"),
@@ -240,8 +248,55 @@ def test_symbols_that_go_on_for_several_lines(tmp_path):
 
 
 def test_folders_and_missing_files(tmp_path):
-    assert "is a folder" in refused(tmp_path)
+    assert "is a folder without CONTCAR or POSCAR" in refused(tmp_path)
     assert "no file" in refused(tmp_path / "nothing.cif")
+
+
+def test_of_a_folder_the_last_state_that_is_there_is_read(tmp_path):
+    """CONTCAR, unless the run has not come so far: then it is empty, or there is none."""
+    written(tmp_path, POSCAR, "POSCAR")
+    (begun,) = read(tmp_path)
+    written(tmp_path, "", "CONTCAR")
+    assert read(tmp_path)[0].frac_coords == pytest.approx(begun.frac_coords)
+    (tmp_path / "CONTCAR").unlink()
+    (tmp_path / "CONTCAR.gz").write_bytes(gzip.compress(POSCAR.replace("0.5 0.5 0.5", "0.5 0.5 0.6").encode()))
+    assert read(tmp_path)[0].frac_coords[1] == pytest.approx([0.5, 0.5, 0.6])
+
+
+def test_of_a_neb_the_first_and_the_last_image_are_read(tmp_path):
+    for image, z in (("00", 0.4), ("01", 0.5), ("02", 0.6), ("10", 0.7)):
+        (tmp_path / image).mkdir()
+        if image != "01":
+            written(tmp_path / image, POSCAR.replace("0.5 0.5 0.5", f"0.5 0.5 {z}"), "POSCAR")
+    assert [x.frac_coords[1, 2] for x in read(tmp_path)] == pytest.approx([0.4, 0.7])
+    (tmp_path / "10" / "POSCAR").unlink()
+    assert "10 is a folder without CONTCAR or POSCAR" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)])
+def test_packed_files_are_unpacked_as_far_as_they_may(tmp_path, monkeypatch, suffix, pack):
+    (plain,) = read(written(tmp_path, POSCAR))
+    for name, text in (("POSCAR", POSCAR), ("a.vasp", POSCAR), ("a.cif", NACL.to(fmt="cif"))):
+        (tmp_path / f"{name}{suffix}").write_bytes(pack(text.encode()))
+        (found,) = read(tmp_path / f"{name}{suffix}")
+        assert name == "a.cif" or found.frac_coords == pytest.approx(plain.frac_coords)
+    monkeypatch.setattr(files, "LARGEST_FILE", 500)
+    (tmp_path / f"bomb.vasp{suffix}").write_bytes(pack(b" " * 100_000))
+    assert "too large when it is unpacked" in refused(tmp_path / f"bomb.vasp{suffix}")
+
+
+def test_packed_trajectories_are_read_with_ase(tmp_path):
+    pytest.importorskip("ase")
+    frame = '2\nLattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3 pbc="T T T"\nLi 0 0 0\nO 2.5 2.5 {z}\n'
+    (tmp_path / "a.extxyz.gz").write_bytes(gzip.compress((frame.format(z=2) + frame.format(z=3)).encode()))
+    assert [x.frac_coords[1, 2] for x in read(tmp_path / "a.extxyz.gz")] == pytest.approx([0.4, 0.6])
+
+
+def test_how_fortran_writes_numbers_and_empty_lines(tmp_path):
+    text = POSCAR.replace("1.0\n", "1.0d0\n").replace("5 0 0\n", "5.0D0 0 0 # a\n").replace("1 1\n", "1 1\n\n")
+    (plain,), (found,) = read(written(tmp_path, POSCAR)), read(written(tmp_path, text, "y.vasp"))
+    assert found.lattice == pytest.approx(plain.lattice)
+    assert found.frac_coords == pytest.approx(plain.frac_coords)
 
 
 def test_huge_files_are_not_read(tmp_path, monkeypatch):

@@ -230,7 +230,7 @@ def test_first_and_last_frame_of_one_file(ends, tmp_path):
     path = read_path(tmp_path / "band.extxyz")
     assert path.id == "band"
     assert path.hop_length == pytest.approx(SPINELS[0].path.hop_length, abs=1e-4)
-    assert read_hop(tmp_path / "band.extxyz").notes[-1].startswith("Of 3 frames the first and the last are read")
+    assert read_hop(tmp_path / "band.extxyz").notes[-1].startswith("Only the first and the last image are read")
 
 
 def test_structures_in_memory_are_as_good_as_files(ends, tmp_path):
