@@ -40,7 +40,7 @@ def start(
     run_folder: Path | None = None,
     default_split: str = "official",
 ) -> Path:
-    """Write a submission folder with what is known so far.
+    """Write a submission folder with what is known so far; or put results beside a card that stands alone.
 
     Args:
         parent: the folder of the submissions.
@@ -61,21 +61,33 @@ def start(
     if slug in submission.RESERVED:
         raise EmigbenchError(f"{quoted(slug)} is a reserved name; choose another slug.")
     folder = parent / slug
-    if folder.exists() or folder.is_symlink():
-        raise EmigbenchError(f"{folder} is there already; choose another slug, or edit {folder / CARD_FILE}.")
-    run = {} if run_folder is None else submission.read_run(run_folder, labels)
     table = predictions_file if run_folder is None else run_folder / PREDICTIONS_FILE
+    has_card = table is not None and _holds_a_card_alone(folder)
+    if (folder.exists() or folder.is_symlink()) and not has_card:
+        raise EmigbenchError(f"{folder} is there already; choose another slug, or edit {folder / CARD_FILE}.")
+    if has_card and (told := [key for key, value in given.items() if value]):
+        raise EmigbenchError(f"{folder} has a card already; write its {' and '.join(told)} there.")
+    run = {} if run_folder is None else submission.read_run(run_folder, labels)
     predictions: PredictionSet | None = None
     if table is not None:
         predictions = read_predictions(table, labels, default_split)
         submission.check_seeds(predictions, table)
+    if not has_card:
+        _write_card(folder, slug, given, run)
+    if predictions is not None:
+        submission.write_results(folder, predictions, labels, run or {"copied_from": _UNKNOWN_MAKER})
+    return folder
+
+
+def _holds_a_card_alone(folder: Path) -> bool:
+    return not folder.is_symlink() and folder.is_dir() and [file.name for file in folder.iterdir()] == [CARD_FILE]
+
+
+def _write_card(folder: Path, slug: str, given: Mapping[str, Any], run: Mapping[str, Any]) -> None:
     values = _filled({**given, "slug": slug, "kind": given.get("kind") or submission.recorded_kind(run)})
     text = card_template(values)
     _check_card(values, {"kind"} if values.get("kind") is None else set())
     write_text(folder / CARD_FILE, text)
-    if predictions is not None:
-        submission.write_results(folder, predictions, labels, run or {"copied_from": _UNKNOWN_MAKER})
-    return folder
 
 
 def card_template(values: Mapping[str, Any]) -> str:

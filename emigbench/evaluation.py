@@ -132,6 +132,9 @@ def evaluate(
         if one_by_one:
             done = _joined(model, folds, done, failed)
     except EmigbenchError as error:
+        if not any(job.file.is_file() for job in jobs):
+            unfinished.forget(out)
+            raise
         raise StoppedError(str(error)) from error
     return _finish(out, model, data, {unit: done[unit.name] for unit in folds}, earlier)
 

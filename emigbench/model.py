@@ -85,6 +85,8 @@ def create(spec: str) -> BarrierModel:
     except ImportError as error:
         offered = models.get(spec) or families().get(spec.partition(":")[0])
         advice = (offered and extra_of(offered)) or "install what is missing or mend the name"
+        if "relative import" in str(error):
+            advice = "name a model in a package as package.module:Class"
         raise EmigbenchError(f"Model {spec!r} cannot be imported ({in_words(error)}); {advice}.") from error
     except (Exception, SystemExit) as error:
         raise EmigbenchError(f"Model {spec!r} cannot be built ({in_words(error)}); --debug shows where.") from error
@@ -105,16 +107,19 @@ def _check_offered_once(spec: str) -> None:
 
 
 def code_of(spec: str) -> str:
-    """What code a model is of: the hash of its file, or the distribution that offers it and its version.
+    """What code a model is of: the hash of its file or module, or the distribution that offers it and its version.
 
-    "" for a model of emigbench itself, whose version every run record has, and for one named as package.module:Class.
+    "" for a model of emigbench itself, whose version every run record has. What a file imports is not looked at.
     """
     prefix, _, rest = spec.partition(":")
     offered = registered().get(spec) or (families().get(prefix) if rest else None)
     if offered is not None:
         dist = offered.dist
         return code_of(rest) if dist is None or dist.name == "emigbench" else f"{dist.name} {dist.version}"
-    file = Path(spec.rpartition(":")[0])
+    where = spec.rpartition(":")[0]
+    if where.partition(".")[0] == "emigbench_baselines":
+        return ""
+    file = Path(where if where.endswith(".py") else getattr(sys.modules.get(where), "__file__", None) or "")
     return f"sha256 {sha256_of(file)[:12]}" if file.suffix == ".py" and file.is_file() else ""
 
 

@@ -39,7 +39,7 @@ def read_predictions(file: Path, labels: Labels, default_split: str = "official"
     Only `id` and `e_m_ev` are required columns; the others default to `default_split`, seed 0, no std, ok.
 
     Raises:
-        EmigbenchError: naming the file, the line and the id at fault.
+        EmigbenchError: naming the file and the id at fault, and the line where a row by itself is wrong.
     """
     return parse_predictions(read_text(file, LARGEST_FILE), labels, str(file), default_split)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 RUN_FILE = "run.json"
+REMARKS = "remarks"
+"""Key, in what a model tells of its fit, of what it says of single paths: id -> remark."""
 LARGEST_RUN = 4_000_000
 """Bytes of it."""
 LONGEST_TEXT = 20_000
@@ -102,9 +104,7 @@ def run_record(
 def remarks(folder: Path) -> dict[str, str]:
     """What a finished run says of single paths, such as why they failed: id -> remark."""
     record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    return {
-        path_id: remark for unit in record["units"] for path_id, remark in unit["details"].get("remarks", {}).items()
-    }
+    return {path_id: remark for unit in record["units"] for path_id, remark in unit["details"].get(REMARKS, {}).items()}
 
 
 def added(record: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:

@@ -208,6 +208,8 @@ class Prediction:
     def _number(self, name: str, value: Any) -> float:
         """A plain float; arrays and tensors of one number count as that number."""
         try:
+            if isinstance(value, str | bytes):
+                raise TypeError
             return float(value.item() if hasattr(value, "item") else value)
         except Exception as error:  # each library refuses in its own way
             shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""

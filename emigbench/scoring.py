@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emigbench import splits, statistics
 from emigbench.datasets.labels import Labels
-from emigbench.errors import EmigbenchError
+from emigbench.errors import EmigbenchError, quoted
 from emigbench.metrics import BY_NAME, METRICS, Metric, Sample, confusion
 from emigbench.predictions import as_scored, as_written, grouped
 from emigbench.records import FloatArray, Prediction
@@ -125,9 +125,16 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
     Raises:
         EmigbenchError: if an id is unknown, given twice or missing, or there is no such split.
     """
-    labels = data if isinstance(data, Labels) else data.labels
+    labels = data if isinstance(data, Labels) else getattr(data, "labels", None)
+    if labels is None:
+        raise EmigbenchError(
+            f"An object of type {type(data).__name__} is no dataset; give what emigbench.load or emigbench.load_labels "
+            f"gives."
+        )
     given = predictions if isinstance(predictions, Mapping) else {0: predictions}
     by_seed = {seed: _listed(of_seed) for seed, of_seed in given.items()}
+    if others := [seed for seed in given if not isinstance(seed, int | np.integer)]:
+        raise EmigbenchError(f"{quoted(str(others[0]))} is no seed; give {{seed: predictions}} with whole numbers.")
     if empty := [seed for seed, of_seed in by_seed.items() if not of_seed]:
         raise EmigbenchError(f"There are no predictions for seed {empty[0]}.")
     rows = ((split, seed, as_scored(p)) for seed, of_seed in by_seed.items() for p in of_seed)

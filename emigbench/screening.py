@@ -169,6 +169,9 @@ def screen(
             write_text(_kept_file(out, found.file), json.dumps(asdict(found)))
             progress(found.file, len(done), len(files))
     except EmigbenchError as error:
+        if not done:
+            unfinished.forget(out)
+            raise
         raise StoppedError(str(error)) from error
     return ranked(done.values())
 

@@ -12,7 +12,6 @@ from collections.abc import Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
@@ -42,11 +41,6 @@ _PAGE_NAMES = ("index", "readme", "results", "figures", "compare", "your-run")
 RESERVED = frozenset((*_NO_FILE_NAMES, *_PAGE_NAMES))
 LARGEST_CARD = 64_000
 """Bytes."""
-
-SAME_DECIMALS, FEWEST_SAME = 4, 10
-"""Predictions that equal the label to so many decimals (eV), and so many of a split, are worth a question."""
-OTHER_UNIT = 20.0
-"""Times the labels' median that predictions of eV never are; a kcal/mol is 23 times smaller than an eV."""
 
 Kind = Literal["floor", "classical", "graph", "interatomic-potential", "hybrid", "published"]
 
@@ -191,26 +185,6 @@ def cards_beside(folder: Path) -> list[Card]:
 
 def _as_read(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
-
-
-def doubts(predictions: PredictionSet, labels: Labels) -> list[str]:
-    """What their makers should look at again: predictions that are the labels, of another unit, or none at all."""
-    sentences = []
-    for split, seeds in predictions.items():
-        given = [(p.e_m, labels.by_id[p.id].e_m_ev) for of_seed in seeds.values() for p in of_seed if p.e_m is not None]
-        same = sum(round(e_m, SAME_DECIMALS) == round(label, SAME_DECIMALS) for e_m, label in given)
-        if not given:
-            sentences.append(f"No path of {split} has a value, so that this is the score of the training median.")
-        elif same >= max(FEWEST_SAME, len(given) / 2):
-            sentences.append(f"{same} of {len(given)} predictions on {split} equal the label; is it the right column?")
-        elif len(given) >= FEWEST_SAME:
-            size, of_labels = (float(median(abs(pair[k]) for pair in given)) for k in (0, 1))
-            if size >= OTHER_UNIT * of_labels or 0 < size <= of_labels / OTHER_UNIT:
-                sentences.append(
-                    f"Half of the predictions on {split} are beyond {size:.3g}, where the labels' median is "
-                    f"{of_labels:.3g} eV; are they in eV?"
-                )
-    return sentences
 
 
 def read_card(file: Path) -> Card:

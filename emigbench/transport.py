@@ -80,7 +80,7 @@ def one_sentence(repo: str, action: str) -> Iterator[None]:
             raise EmigbenchError(text) from error
         if isinstance(reason, OSError) and reason.errno:
             raise EmigbenchError(f"The Hub's files cannot be kept: {reason.strerror}; make room there.") from error
-        if isinstance(reason, OSError):
+        if isinstance(reason, OSError | ValueError | TypeError | LookupError):  # a proxy's own page, for one
             raise EmigbenchError(f"The Hub's answer is not what it should be ({in_words(reason)}).") from error
         raise
 

@@ -16,7 +16,6 @@ from emigbench.model import BarrierModel, check_answer, code_of, create
 from emigbench.predictions import LARGEST_EV, as_scored, is_implausible
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 
-REMARKS = "remarks"
 """Where `details` say what a reader should know of single paths, such as why one failed: id -> text."""
 DEEPEST_DETAIL = 10
 """How deep details may nest."""
@@ -134,7 +133,7 @@ def _kept_model(model: str, run: str) -> BarrierModel:
 def failed(path_id: str, reason: str) -> UnitResult:
     """The result of a path that a model has no answer for."""
     prediction = Prediction(path_id, None, status="failed")
-    return UnitResult((prediction,), 0.0, 0.0, None, {REMARKS: {path_id: _plain(reason)}}, None, {})
+    return UnitResult((prediction,), 0.0, 0.0, None, {provenance.REMARKS: {path_id: _plain(reason)}}, None, {})
 
 
 def joined(results: Sequence[UnitResult]) -> UnitResult:
@@ -147,8 +146,8 @@ def joined(results: Sequence[UnitResult]) -> UnitResult:
     details: dict[str, Any] = {}
     for result in results:
         details = _updated(details, result.details)
-    if isinstance(remarks := details.get(REMARKS), Mapping):
-        details[REMARKS] = {p.id: remarks[p.id] for p in predictions if p.id in remarks}
+    if isinstance(remarks := details.get(provenance.REMARKS), Mapping):
+        details[provenance.REMARKS] = {p.id: remarks[p.id] for p in predictions if p.id in remarks}
     return UnitResult(
         predictions=predictions,
         fit_seconds=math.fsum(result.fit_seconds for result in results),
@@ -178,7 +177,7 @@ def _result(
     told_seconds = float(getattr(model, "fit_seconds", fit))
     implausible = {p.id: remark for p in predictions if (remark := _implausible(p))}
     if implausible:
-        details = _updated(details, {REMARKS: implausible})
+        details = _updated(details, {provenance.REMARKS: implausible})
     return UnitResult(
         tuple(map(as_scored, predictions)),
         fit_seconds=told_seconds if math.isfinite(told_seconds) else fit,
@@ -210,6 +209,12 @@ def _details(model: BarrierModel) -> dict[str, Any]:
     details = {
         str(key)[:LONGEST_KEY]: _plain(value) for key, value in dict(getattr(model, "details", None) or {}).items()
     }
+    if not isinstance(details.get(provenance.REMARKS, {}), Mapping):
+        details = {
+            **details,
+            provenance.REMARKS: {},
+            f"{provenance.REMARKS} (not by path)": details[provenance.REMARKS],
+        }
     size = len(json.dumps(details))
     return details if size <= LARGEST_DETAILS else {"left out": f"details of {size} characters, {LARGEST_DETAILS} fit"}
 

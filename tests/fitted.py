@@ -92,6 +92,8 @@ class Diverged(Answers):
         nested = functools.reduce(lambda inner, _: [inner], range(50))
         self.details = {"log": ["x" * 30_000], "y" * 30_000: 1e30, "deep": nested}
         self.fit_seconds = math.nan
+class Remarkable(Steady):
+    details = property(lambda self: {"remarks": "all went well"}, lambda self, value: None)
 class Talkative(Steady):
     details = property(lambda self: {"losses": [0.123] * 10**6}, lambda self, value: None)
 class Numbered(Answers):

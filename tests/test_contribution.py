@@ -14,6 +14,7 @@ import yaml
 from helpers import CARD, FULL, SPINELS, one_sentence, run, write_submission
 
 from emigbench import EmigbenchError, Prediction, contribution, splits, submission
+from emigbench.doubts import doubts
 from emigbench.submission import Card, read, read_card
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +62,20 @@ def test_a_run_becomes_a_valid_folder(tmp_path):
     assert found.run["hardware"] == {"cores": 3}
     folder = contribution.start(tmp_path, "other", FULL, {"kind": "hybrid"}, run_folder=source)
     assert read(folder, FULL).card.kind == "hybrid"
+
+
+def test_results_are_put_beside_a_card_that_stands_alone(table, tmp_path):
+    """As the first command without a table advises; the card stays as a person may have changed it."""
+    assert "--from or --run" in run("init-submission", "mine", "--submissions", tmp_path).stderr
+    card = tmp_path / "mine" / "submission.yaml"
+    card.write_text(card.read_text().replace("name: mine", "name: Mine, mended"))
+    text = card.read_text()
+    message = refused(run("init-submission", "mine", "--submissions", tmp_path, "--from", table, "--kind", "graph"))
+    assert "has a card already; write its kind there" in message
+    assert run("init-submission", "mine", "--submissions", tmp_path, "--from", table).returncode == 0
+    assert card.read_text() == text
+    assert sorted(file.name for file in card.parent.iterdir()) == ["predictions.csv", "run.json", "submission.yaml"]
+    assert "there already" in refused(run("init-submission", "mine", "--submissions", tmp_path, "--from", table))
 
 
 def test_a_run_on_the_spinels_is_none_for_the_leaderboard(tmp_path):
@@ -195,8 +210,14 @@ def test_another_unit_is_asked_about(tmp_path, factor, said):
 
 def test_no_value_at_all_is_asked_about():
     nothing = [Prediction(i, None, status="failed") for i in splits.held_out(FULL, "official")]
-    (said,) = submission.doubts({"official": {0: nothing}}, FULL)
+    (said,) = doubts({"official": {0: nothing}}, FULL)
     assert said == "No path of official has a value, so that this is the score of the training median."
+
+
+def test_barriers_below_zero_are_asked_about():
+    negated = [Prediction(i, -FULL.by_id[i].e_m_ev) for i in splits.held_out(FULL, "official")]
+    (said,) = doubts({"official": {0: negated}}, FULL)
+    assert said == "Most predictions on official are not above 0 eV, and no barrier is; is a sign wrong?"
 
 
 def test_a_name_that_another_has_is_not_valid(board):

@@ -6,7 +6,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 from fitted import do, fits, refused, units_kept
-from helpers import SPINELS
+from helpers import SPINELS, run
 
 from emigbench import LabelledPath, MigrationPath, Prediction, evaluation, splits, units
 from emigbench.predictions import read_predictions
@@ -167,6 +167,15 @@ def test_a_run_on_changed_data_says_so(models, data, tmp_path):
 def test_details_beyond_all_measure_are_left_out_and_the_run_can_be_read(models, data, tmp_path):
     do(f"{models}:Talkative", data, tmp_path, split_names=["official"])
     assert "details of 7000012 characters" in read_run(tmp_path, SPINELS)["units"][0]["details"]["left out"]
+
+
+def test_remarks_that_are_not_by_path_are_kept_and_the_scores_are_shown(models, tmp_path):
+    out = tmp_path / "out"
+    done = run("evaluate", f"{models}:Remarkable", "--dataset", "spinels", "--split", "official", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "MAE" in done.stdout
+    (unit,) = read_run(out, SPINELS)["units"]
+    assert unit["details"] == {"remarks": {}, "remarks (not by path)": "all went well"}
 
 
 def test_more_seeds_than_a_submission_takes_are_refused_at_once(models, data, tmp_path):

@@ -84,6 +84,11 @@ def test_a_file_can_import_its_neighbours_at_once_and_later(model_file):
     assert sys.path == [*before, str(model_file.parent)]
 
 
+def test_a_file_of_a_package_is_named_as_a_module(model_file):
+    model_file.write_text("from .other import thing\n" + GOOD)
+    assert "name a model in a package as package.module:Class" in refused(f"{model_file}:Model")
+
+
 def test_a_file_named_as_a_package_does_not_replace_it(tmp_path):
     (tmp_path / "numpy.py").write_text(GOOD)
     code = (
@@ -186,6 +191,11 @@ def test_what_code_a_model_is_of(model_file, monkeypatch):
     assert code_of(f"neb:{model_file}:make") == digest
     for spec in ("train-mean", "neb:package.module:make", "package.module:Model", "absent.py:Model"):
         assert code_of(spec) == ""
+    monkeypatch.chdir(model_file.parent)
+    create("my_model:Model")
+    assert code_of("my_model:Model") == digest
+    create("emigbench_baselines.floors:TrainMean")
+    assert code_of("emigbench_baselines.floors:TrainMean") == ""
     monkeypatch.setattr("emigbench.model.entry_points", lambda group: [Lacking("theirs")])
     assert code_of("theirs") == code_of(f"theirs:{model_file}:make") == "plug-in 1.2"
 

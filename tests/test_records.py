@@ -181,6 +181,7 @@ def test_paths_travel_to_other_processes(travel, path):
         ({"e_m": None}, "e_m=None and status='failed'"),
         ({"e_m": np.zeros((2, 1))}, r"e_m is a ndarray of shape \(2, 1\), expected one number"),
         ({"e_m": "fast"}, "e_m is a str, expected one number"),
+        ({"e_m": "0.5"}, "e_m is a str, expected one number"),
         ({"e_m": 0.3, "std": [0.1]}, "std is a list, expected one number"),
     ],
 )

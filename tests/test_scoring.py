@@ -100,6 +100,15 @@ def test_numbers_are_no_predictions(given):
     assert "A prediction is a float; give one emigbench.Prediction" in one_sentence(error)
 
 
+def test_seeds_are_numbers_and_a_dataset_is_one():
+    with pytest.raises(EmigbenchError) as error:
+        score({"a": constant(FULL)}, FULL)
+    assert "'a' is no seed" in one_sentence(error)
+    with pytest.raises(EmigbenchError) as error:
+        score(constant(FULL), "full")
+    assert "type str is no dataset; give what emigbench.load" in one_sentence(error)
+
+
 def test_failures_of_one_seed_count_for_that_seed():
     found = score({0: ONE_FAILED, 1: predicted(TEST)}, TOY)
     assert found.coverage == pytest.approx(7 / 8)

@@ -66,6 +66,14 @@ def test_a_model_that_raises_leaves_what_was_finished(unfinished, models, data):
     assert len(fits(models)) == 2 + 1 + 3
 
 
+def test_a_run_that_finished_nothing_leaves_nothing(models, data, tmp_path):
+    out = tmp_path / "out"
+    done = run("evaluate", f"{models}:Fewer", "--dataset", "spinels", "--split", "material-cv", "--out", out)
+    assert done.returncode == 2
+    assert "--resume" not in done.stderr
+    do(f"{models}:Steady", data, out)  # the same folder, with a model that was mended
+
+
 @pytest.mark.parametrize(
     "changes", [{"seeds": (0, 1)}, {"split_names": ("official",)}, {"split_names": ("material-cv", "official")}]
 )

@@ -22,6 +22,7 @@ def validate(
 ) -> None:
     """Check a submission folder: its card, its predictions, its run record."""
     from emigbench import submission
+    from emigbench.doubts import doubts
 
     of_dataset = labels.read(dataset)
     found = submission.read(folder, of_dataset)
@@ -29,7 +30,7 @@ def validate(
     for split, seeds in found.predictions.items():
         n = len(next(iter(seeds.values())))
         print(f"{found.card.slug}: {split}, {n} paths, {len(seeds)} seed(s): valid")
-    for sentence in submission.doubts(found.predictions, of_dataset):
+    for sentence in doubts(found.predictions, of_dataset):
         print(f"{found.card.slug}: {sentence}", file=sys.stderr)
 
 
@@ -71,7 +72,9 @@ def init_submission(
         default_split=split,
     )
     print(folder)
-    missing = "" if from_ or run else f" Put {' and '.join(FILES[1:])} beside it: see --from and --run."
+    missing = (
+        "" if from_ or run else f" The same command with --from or --run puts {' and '.join(FILES[1:])} beside it."
+    )
     then = f"submit {folder}" if dataset == "full" else f"validate {folder} --dataset {dataset}"
     advice = f"Read {folder / CARD_FILE} and fill in what you know; then run emigbench {then}."
     print(advice + missing, file=sys.stderr)
@@ -100,6 +103,7 @@ def submit(
         emigbench submit submissions/my-model --pull-request group/emigbench-submissions
     """
     from emigbench import contribution, submission
+    from emigbench.doubts import doubts
     from emigbench.report import terminal
 
     of_dataset = labels.read("full")
@@ -108,8 +112,8 @@ def submit(
     beside = submissions or folder.resolve().parent
     others, wrong = contribution.siblings(beside, slug, of_dataset)
     submission.check_name(own.card, [other.card for other in others])
-    doubts = [f"{slug}: {sentence}" for sentence in submission.doubts(own.predictions, of_dataset)]
-    for sentence in [*(f"Left out: {each}" for each in wrong), *doubts]:
+    doubted = [f"{slug}: {sentence}" for sentence in doubts(own.predictions, of_dataset)]
+    for sentence in [*(f"Left out: {each}" for each in wrong), *doubted]:
         print(on_one_line(sentence), file=sys.stderr)
     if not others and not wrong:
         print(f"There is no other row in {beside}; say where they are with --submissions.", file=sys.stderr)

@@ -194,9 +194,9 @@ def _print_scores(
     as_json: bool,
     remarks: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
+    from emigbench.doubts import doubts
     from emigbench.report import terminal
     from emigbench.scoring import score as score_predictions
-    from emigbench.submission import doubts
 
     scores = [score_predictions(seeds, of_dataset, split) for split, seeds in predictions.items()]
     for split, seeds in predictions.items():

@@ -138,8 +138,8 @@ def fetch(name: str = "full") -> Dataset:
             if data is None:
                 if _cache_of(info).exists():
                     LOG.warning("The copy in %s is damaged and is fetched again.", _cache_of(info))
-                    shutil.rmtree(_cache_of(info), ignore_errors=True)
                 data = _downloaded(info)
+                shutil.rmtree(_cache_of(info), ignore_errors=True)
                 write_built(data, _cache_of(info))
     except OSError as error:
         raise EmigbenchError(f"Cannot write to the cache {folder}: {error.strerror or error}.") from error
