@@ -25,13 +25,14 @@ NAME = r"(?P<repo>[\w.-]+/[\w.-]+)"
 
 @dataclass
 class Fault:
-    """What happens to the next requests of a kind: a status instead of an answer, a cut or other bytes in it."""
+    """What happens to the next requests of a kind: a status or page for an answer, a cut or other bytes in it."""
 
     method: str
     path: str
     status: int = 0
     cut: int = 0
     spoil: bool = False
+    page: bytes = b""
     times: int = 1
 
 
@@ -131,6 +132,10 @@ class Handler(BaseHTTPRequestHandler):
         try:
             if self.fault and self.fault.status:
                 raise RefusedError(self.fault.status)
+            if self.fault and self.fault.page:
+                self._head(200, {"Content-Type": "text/html", "Content-Length": len(self.fault.page)})
+                self.wfile.write(self.fault.page)
+                return
             if path.startswith("/cdn/"):
                 self._content(self.server.large[path.rsplit("/", 1)[-1]], path.rsplit("/", 1)[-1], {})
                 return

@@ -236,6 +236,15 @@ def test_a_server_that_only_fails(server, held, env):
     assert blobs(env) == []
 
 
+@pytest.mark.parametrize("page", [b"<html>please log in</html>", b"null", b"[]", b'{"sha": 1}'])
+def test_a_page_of_somebody_elses(server, held, env, page):
+    """As of a hotel's network, with the status of an answer."""
+    server.faults.append(Fault("GET", "/revision/", page=page, times=99))
+    code, out, err = client(env, "get")
+    assert "The Hub's answer is not what it should be" in said((code, out, err))
+    assert "Going on to the authors' files." in err
+
+
 def test_wrong_bytes_of_the_right_size_once(server, held, env, content):
     server.faults.append(Fault("GET", "/cdn/", spoil=True))
     assert client(env, "get")[:2] == (0, GOT)
@@ -281,6 +290,16 @@ def test_a_damaged_copy_in_our_cache(server, held, env, content):
     assert err.count("is damaged and is fetched again") == 1
     assert_nothing_damaged(env, content)
     assert client(env, "get") == (0, GOT, "")
+
+
+def test_a_copy_that_cannot_be_replaced_stays(server, held, env, content):
+    client(env, "get")
+    copy = next(Path(env["EMIGBENCH_CACHE"]).rglob(store.PATHS_FILE))
+    kept = copy.read_bytes()
+    copy.with_name(store.INFO_FILE).write_text("")
+    assert "is not at hand" in said(client(env | {"HF_ENDPOINT": "http://127.0.0.1:1", "HF_HOME": "none"}, "get"))
+    assert copy.read_bytes() == kept
+    assert client(env, "get")[:2] == (0, GOT)
 
 
 def test_a_private_repository(server, held, env):
