@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Executor, as_completed
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
@@ -16,18 +17,24 @@ import numpy as np
 from emigbench import unfinished
 from emigbench.answer import cautions, nearest_known
 from emigbench.errors import EmigbenchError, StoppedError, in_words
-from emigbench.hops.files import Crystal, elements, read
+from emigbench.hops.files import Crystal, elements, of_vasp, read
 from emigbench.hops.paths import reduced_formula
 from emigbench.hops.percolation import percolation_barriers
 from emigbench.hops.vacancies import VacancyHop, primitive, vacancy_hops, vacancy_path
 from emigbench.inference import predict, ready_model
 from emigbench.model import BarrierModel, create
 from emigbench.records import FloatArray, MigrationPath, Prediction, Status
-from emigbench.storage import sha256_of, write_text
+from emigbench.storage import PACKED, sha256_of, write_text
 from emigbench.workers import WorkerDiedError, died
 
 RESULTS = ("structures.csv", "hops.csv", "index.html")
 """Names of the files that a screening ends in, and that a later one takes for no structures."""
+NO_STRUCTURES = frozenset(
+    "CHG CHGCAR DOSCAR EIGENVAL ELFCAR IBZKPT INCAR KPOINTS LOCPOT OSZICAR PCDAT POTCAR PROCAR REPORT WAVECAR".split()
+)
+"""Files of VASP that are passed over."""
+ON_THE_WAY = frozenset("CONTCAR OUTCAR POSCAR XDATCAR vasprun.xml".split())
+"""Files of a run of VASP that hold its structures, of which one is wanted."""
 INSIDE = 1e-6
 """Fractional coordinates that are outside of a cell by no more than this are inside but for rounding."""
 Place = tuple[float, float, float]
@@ -130,6 +137,7 @@ def screen(
     plan: Plan,
     out: Path,
     *,
+    pattern: str = "*",
     resume: bool = False,
     executor: Executor | None = None,
     progress: Progress = lambda name, done, total: None,
@@ -137,14 +145,15 @@ def screen(
     """Predict the vacancy hops of every structure file of a folder and those below it, best first.
 
     The result of a file is kept in `out/.unfinished` as soon as it is there; with `resume` a run that was stopped
-    goes on after them. A file that cannot be used is one of the results, with the reason. Files that begin with
-    a dot are passed over, and so is what earlier screenings wrote. When all is done, `out` is the caller's to write
-    to, and `unfinished.forget` drops what is kept.
+    goes on after them. A file that cannot be used is one of the results, with the reason. Files that begin with a dot
+    are passed over, and so is what earlier screenings wrote; of a run of VASP, its last structure is taken. When all is
+    done, `out` is the caller's to write to, and `unfinished.forget` drops what is kept.
 
     Args:
         folder: with structure files of any format that `emigbench.hops.files` reads.
         plan: what is asked.
         out: folder for results.
+        pattern: of the names of files, as a shell has them; others are passed over.
         resume: go on with what `out` holds.
         executor: takes the files side by side, on machines that have the folder at the same place; one after the
             other if None.
@@ -155,8 +164,10 @@ def screen(
         StoppedError: if the model cannot be made ready, or a worker dies.
     """
     if plan.ion not in elements():
-        raise EmigbenchError(f"There is no element {plan.ion!r}; --ion takes a symbol such as Li.")
-    files = _files(folder, out)
+        meant = plan.ion.capitalize()
+        named = f"did you mean {meant}?" if meant in elements() else "--ion takes a symbol such as Li."
+        raise EmigbenchError(f"There is no element {plan.ion!r}; {named}")
+    files = _files(folder, out, pattern)
     folder = folder.resolve()
     create(plan.model)
     if not unfinished.is_in(out) and out.is_dir() and any(out.iterdir()):
@@ -299,8 +310,8 @@ def _run(folder: Path, files: Sequence[str], plan: Plan, executor: Executor | No
             future.cancel()
 
 
-def _files(folder: Path, out: Path) -> list[str]:
-    """The files below a folder, without hidden ones and without results."""
+def _files(folder: Path, out: Path, pattern: str) -> list[str]:
+    """The files below a folder that fit a pattern, without hidden ones, results and what VASP wrote beside the last."""
     if folder.is_file():
         raise EmigbenchError(f"{folder} is a file; name the folder that it is in.")
     if not folder.is_dir():
@@ -311,10 +322,22 @@ def _files(folder: Path, out: Path) -> list[str]:
         if file.is_file() and not file.resolve().is_relative_to(out.resolve())
     }
     results = {file for file in found if file.name in RESULTS and _has_results(file.parent, found)}
-    names = sorted(file.as_posix() for file in found - results if not any(part.startswith(".") for part in file.parts))
+    wanted = [file for file in found - results if fnmatchcase(file.name, pattern) and not _is_beside(folder, file)]
+    names = sorted(file.as_posix() for file in wanted if not any(part.startswith(".") for part in file.parts))
     if not names:
-        raise EmigbenchError(f"{folder} holds no files.")
+        raise EmigbenchError(f"{folder} holds no files{'' if pattern == '*' else f' that fit {pattern}'}.")
     return names
+
+
+def _is_beside(folder: Path, file: Path) -> bool:
+    """Whether VASP wrote a file beside the one that holds the last structure of its run."""
+    name = file.stem if file.suffix.lower() in PACKED else file.name
+    if name not in ON_THE_WAY:
+        return name in NO_STRUCTURES
+    try:
+        return of_vasp(folder / file.parent) != folder / file
+    except EmigbenchError:  # neither POSCAR nor CONTCAR
+        return False
 
 
 def _has_results(folder: Path, files: Set[Path]) -> bool:

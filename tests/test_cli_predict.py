@@ -182,13 +182,13 @@ def test_what_a_model_prints_is_no_answer(call, model, ends, tmp_path):
     assert told[0] == told[1]
 
 
-def test_a_screening_that_stops_says_how_to_go_on(call, model, tmp_path):
+def test_a_screening_that_cannot_begin_leaves_nothing(call, model, tmp_path):
     (folder := tmp_path / "in").mkdir()
     write(A, folder / "one.vasp")
     arguments = ("screen", folder, "--ion", PATH.mobile_ion, "--model", model.replace("Nearest", "Lacks"), "--out")
     message = refused(call(*arguments, tmp_path / "out"))
-    assert message.startswith("emigbench: The weights of Lacks are not there; fetch them. What is finished is kept in ")
-    assert message.endswith("out, go on with --resume.")
+    assert message == "emigbench: The weights of Lacks are not there; fetch them."
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_screen_writes_tables_and_a_page(call, model, tmp_path):

@@ -19,6 +19,7 @@ KNOWN_TO_BASELINES = {
     "emigbench.predictions",
     "emigbench.progress",
     "emigbench.records",
+    "emigbench.report.record",
     "emigbench.splits",
     "emigbench.storage",
     "emigbench.submission",

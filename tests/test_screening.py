@@ -280,6 +280,29 @@ def test_of_a_trajectory_the_last_frame_counts_and_a_collection_is_refused(folde
     assert "several.extxyz holds 2 structures of different composition" in one_sentence(found["several.extxyz"].error)
 
 
+def test_of_a_run_of_vasp_the_last_structure_is_taken(folder):
+    """Not the first one, the trajectory and the settings; a pattern leaves out what else lies about."""
+    done, begun = folder.parent / "vasp" / "done", folder.parent / "vasp" / "begun"
+    for run, anion in ((done, "F"), (begun, "Cl")):
+        run.mkdir(parents=True)
+        rock_salt(anion, 4.1).to(run / "POSCAR", fmt="poscar")
+        for name in ("INCAR", "KPOINTS", "OUTCAR", "XDATCAR", "vasprun.xml", "WAVECAR.gz"):
+            (run / name).write_text("something else")
+        (run / "notes.md").write_text("a note")
+    rock_salt("F", 4.0).to(done / "CONTCAR", fmt="poscar")
+    (begun / "CONTCAR").write_text("")
+    (folder.parent / "vasp" / "OUTCAR").write_text("alone, so that it may be what is meant")
+    found = screen(folder.parent / "vasp", plan_of(folder), folder.parent / "a")
+    assert sorted(each.file for each in found) == [
+        "OUTCAR", "begun/POSCAR", "begun/notes.md", "done/CONTCAR", "done/notes.md",
+    ]  # fmt: skip
+    found = screen(folder.parent / "vasp", plan_of(folder), folder.parent / "b", pattern="*CAR")
+    assert sorted(each.file for each in found if not each.error) == ["begun/POSCAR", "done/CONTCAR"]
+    with pytest.raises(EmigbenchError) as error:
+        screen(folder.parent / "vasp", plan_of(folder), folder.parent / "c", pattern="*.cif")
+    assert "holds no files that fit *.cif" in one_sentence(error)
+
+
 def test_ends_are_told_inside_the_cell_of_the_file(folder):
     for each in screen(folder, plan_of(folder), folder.parent / "out"):
         for hop in each.hops:

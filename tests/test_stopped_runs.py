@@ -66,6 +66,14 @@ def test_a_model_that_raises_leaves_what_was_finished(unfinished, models, data):
     assert len(fits(models)) == 2 + 1 + 3
 
 
+def test_a_run_that_finished_something_says_where_it_is(models, tmp_path):
+    out = tmp_path / "out"
+    done = run("evaluate", f"{models}:Breaks", "--dataset", "spinels", "--split", "material-cv", "--out", out)
+    assert done.returncode == 2
+    assert f"What is finished is kept in {out}, go on with --resume." in done.stderr
+    assert len(units_kept(out)) == 2
+
+
 def test_a_run_that_finished_nothing_leaves_nothing(models, data, tmp_path):
     out = tmp_path / "out"
     done = run("evaluate", f"{models}:Fewer", "--dataset", "spinels", "--split", "material-cv", "--out", out)

@@ -176,7 +176,7 @@ class GradientBoosting(_Classical):
 
 
 class BaggedBoosting(GradientBoosting):
-    """The mean of ten such ensembles of trees, with the hyperparameters that were chosen for one.
+    """The mean of ten gradient-boosted ensembles, with the hyperparameters that were chosen for one.
 
     In five folds by host of the 559 training paths, twice drawn, one is 0.294 eV off (R2 0.46), the mean of five 0.290,
     of ten 0.289 (0.47).
@@ -188,7 +188,7 @@ class BaggedBoosting(GradientBoosting):
 
 
 class DescriptorBoosting(BaggedBoosting):
-    """The mean of ten such ensembles that read the path forest's descriptors beside the matminer features.
+    """The mean of ten gradient-boosted ensembles on the path forest's descriptors and the matminer features.
 
     In five folds by host of the 559 training paths, twice drawn, the mean of four is 0.276 eV off (R2 0.49), without
     the descriptors 0.291 (0.46), without the matminer features 0.284 (0.48). The settings are those that searches

@@ -10,6 +10,7 @@ import typer
 
 from emigbench.cli.console import DatasetOption, JsonOption, SourceOption, load_dataset, print_json
 from emigbench.errors import EmigbenchError, in_words
+from emigbench.report.record import known_id
 
 app = typer.Typer(help="Run nudged elastic bands and look at them.", no_args_is_help=True)
 
@@ -122,9 +123,7 @@ def _band_model(spec: str) -> Any:
 
 
 def _entries(data: Any, ids: list[str]) -> list[Any]:
-    if unknown := [path_id for path_id in ids if path_id not in data.by_id]:
-        raise EmigbenchError(f"The dataset {data.name} has no path {unknown[0]!r}.")
-    return [data.by_id[path_id] for path_id in ids]
+    return [data.by_id[known_id(path_id, data.labels)] for path_id in ids]
 
 
 def _line(result: Any) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from emigbench import splits
 from emigbench.cli.console import DatasetOption, JsonOption, SourceOption, load_dataset, print_json
-from emigbench.datasets import labels
+from emigbench.datasets import catalogue, labels
 from emigbench.errors import EmigbenchError
 from emigbench.progress import progress_on_stderr
 
@@ -42,6 +42,8 @@ def verify(
     """Prove that a copy of a dataset has the pinned content."""
     from emigbench.datasets import store
 
+    if folder and str(folder) in catalogue.CATALOGUE and not folder.exists():
+        raise EmigbenchError(f"There is no folder {folder}; the dataset of that name is meant by --dataset {folder}.")
     data = store.load(dataset, path=folder) if folder else load_dataset(dataset, source)
     print(f"{data.name} {data.version}: {len(data)} paths, content {data.sha256}, as pinned")
 

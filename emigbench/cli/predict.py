@@ -29,25 +29,29 @@ ThresholdOption = Annotated[float, typer.Option(min=0, max=100, help="Barrier in
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="Registry name, package.module:Class or file.py:Class.")],
-    initial: Annotated[Path, typer.Argument(help="File of the initial state: POSCAR, CIF, extended XYZ, …")],
+    initial: Annotated[Path, typer.Argument(help="Initial state: POSCAR, CIF, extended XYZ, …, or a folder of VASP.")],
     final: Annotated[
-        Path | None, typer.Argument(help="That of the final state; else first and last frame of INITIAL.")
+        Path | None, typer.Argument(help="Final state; else first and last frame of INITIAL, or a NEB's 00, 01, ….")
     ] = None,
     temperature: Annotated[float, typer.Option(min=1, max=5000, help="For the diffusivity, in K.")] = 300.0,
     threshold: ThresholdOption = 0.65,
     ion: Annotated[str | None, typer.Option(help="Element of the moving ion, where it is not clear.")] = None,
     site: Annotated[int | None, typer.Option(min=1, help="Its number in INITIAL, counted from 1.")] = None,
-    group: Annotated[str, typer.Option(help="Structural group of the host, such as SPINEL, if known.")] = "",
+    group: Annotated[
+        str, typer.Option(help="Structural group of the host, such as SPINEL; group-median and nearest-hop use it.")
+    ] = "",
     dataset: DatasetOption = "full",
     as_json: JsonOption = False,
 ) -> None:
     """Predict the migration barrier of an ion that hops between two structures.
 
     The atoms may be in another order, in other periodic images and at another origin in the second structure; the
-    cell must be the same. A model that ships no weights is first fitted to the whole dataset.
+    lattice must be the same but for relaxation. A model that ships no weights is first fitted to the whole dataset.
 
     Examples:
         emigbench predict path-forest initial.vasp final.vasp --temperature 330
+
+        emigbench predict path-forest neb
 
         emigbench predict nearest-hop initial.cif final.cif --group SPINEL --dataset spinels --json
     """
@@ -79,6 +83,7 @@ def screen(
     max_hop: Annotated[float, typer.Option(min=1, max=12, help="Longest hop in Å.")] = 5.0,
     model: Annotated[str, typer.Option(help="Registry name, package.module:Class or file.py:Class.")] = "path-forest",
     threshold: ThresholdOption = 0.65,
+    pattern: Annotated[str, typer.Option(help="Files to take, by their names, such as '*.cif'.")] = "*",
     out: Annotated[Path | None, typer.Option(help="Folder for the result, or runs/screen-FOLDER-ION.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes; each takes a file.")] = 1,
     dask: DaskOption = None,
@@ -88,9 +93,9 @@ def screen(
     """Predict all vacancy hops of an ion in many structures, and rank these by the barrier of an endless path.
 
     Every site of the ion must be occupied in the files: each hop then goes into one that is left empty. Files that
-    cannot be used are listed with the reason. Of a file with several frames the last is taken, as of a relaxation;
-    structures of different composition belong in files of their own. A hop and the way back are one, with the higher
-    barrier of the two. With --dask, the workers need the folder at the same place.
+    cannot be used are listed with the reason. Of a run of VASP, CONTCAR is taken or else POSCAR; of a file with several
+    frames the last, as of a relaxation; structures of different composition belong in files of their own. A hop and the
+    way back are one, with the higher barrier of the two. With --dask, the workers need the folder at the same place.
 
     Examples:
         emigbench screen structures --ion Li --workers 4
@@ -110,7 +115,9 @@ def screen(
         progress_on_stderr(f"{ion} hops in {folder}") as progress,
         redirect_stdout(sys.stderr),  # what a model prints is no result
     ):
-        found = screening.screen(folder, plan, target, resume=resume, executor=executor, progress=progress)
+        found = screening.screen(
+            folder, plan, target, pattern=pattern, resume=resume, executor=executor, progress=progress
+        )
     for name, text in report.files(found, plan, threshold).items():
         write_text(target / name, text)
     unfinished.forget(target)

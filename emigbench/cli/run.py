@@ -56,13 +56,14 @@ def list_models() -> None:
     from emigbench.model import extra_of, families, registered
 
     offered = registered() | {f"{prefix}:": family for prefix, family in families().items()}
+    width = max(map(len, offered), default=0)
     for name, entry_point in sorted(offered.items()):
         try:
             document = (entry_point.load().__doc__ or "").strip().partition("\n")[0]
         except Exception as error:
             advice = extra_of(entry_point)
             document = f"cannot be imported here ({in_words(error)}){advice and f'; {advice}'}"
-        print(f"{name:20} {document}")
+        print(f"{name:{width}} {document}")
 
 
 @app.command()

@@ -31,6 +31,10 @@ LARGEST_INFO = 100_000
 """Bytes of `dataset.json`; it has four short lines."""
 
 
+RENEW = "make it anew with emigbench data build, or with emigbench data get where EMIGBENCH_DATA is not set"
+"""A copy of a dataset, whatever is wrong with it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset(Sequence[LabelledPath]):
     """A dataset: a sequence of labelled paths with a name, a version and a content hash.
@@ -225,8 +229,7 @@ def _checked(info: DatasetInfo, entries: tuple[LabelledPath, ...], where: str) -
     if digest != info.sha256:
         raise EmigbenchError(
             f"The dataset {info.name!r} from {where} has content hash {digest[:12]}…, expected "
-            f"{info.sha256[:12]}… of version {info.version}: it is damaged or of another version; get it again "
-            f"with emigbench data get."
+            f"{info.sha256[:12]}… of version {info.version}: it is damaged or of another version; {RENEW}."
         )
     return Dataset(info.name, info.version, digest, entries)
 
@@ -275,7 +278,7 @@ def read_built(folder: Path) -> tuple[LabelledPath, ...]:
     try:
         return tuple(_from_row(row) for row in pq.ParquetFile(file).read().to_pylist())
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise EmigbenchError(f"{file} is damaged ({in_words(error)}); get it again with emigbench data get.") from error
+        raise EmigbenchError(f"{file} is damaged ({in_words(error)}); {RENEW}.") from error
 
 
 def _check_version(folder: Path) -> None:
@@ -287,7 +290,7 @@ def _check_version(folder: Path) -> None:
         said = json.loads(read_text(file, LARGEST_INFO))
         name, version = str(said["name"]), str(said["version"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise EmigbenchError(f"{file} is damaged ({in_words(error)}); get it again with emigbench data get.") from error
+        raise EmigbenchError(f"{file} is damaged ({in_words(error)}); {RENEW}.") from error
     catalogue.check_version(name, version, str(folder))
 
 
