@@ -53,6 +53,18 @@ def require_token() -> None:
         raise EmigbenchError("There is no Hub token; run hf auth login, or set HF_TOKEN to a token that may write.")
 
 
+def check_name(repo: str) -> None:
+    """Make sure that a name may be that of a repository, without asking the Hub.
+
+    Raises:
+        EmigbenchError: if it may not.
+    """
+    from huggingface_hub.utils import validate_repo_id
+
+    with one_sentence(repo, "read"):
+        validate_repo_id(repo)
+
+
 @contextmanager
 def one_sentence(repo: str, action: str) -> Iterator[None]:
     """Turn what the Hub's client raises into one sentence.

@@ -175,7 +175,9 @@ def publish(
     """Publish the full dataset on the Hub: Parquet tables, splits, card, metadata, in one commit with a tag."""
     from emigbench.datasets import catalogue, product
     from emigbench.datasets import publish as hub
+    from emigbench.transport import check_name
 
+    check_name(repo)
     files = product.files(load_dataset("full", source), repo)
     if dry_run is not None:
         product.write(files, dry_run)

@@ -262,3 +262,10 @@ def test_without_the_library_of_the_metadata(monkeypatch):
     info = stand_in()
     with pytest.raises(EmigbenchError, match="pip install"):
         product.files(Dataset("full", info.version, info.sha256, load("spinels").entries), REPO)
+
+
+def test_a_dry_run_refuses_a_name_that_the_hub_would_refuse(tmp_path):
+    done = run("data", "publish", "--repo", "not a/valid name/x", "--dry-run", tmp_path / "out")
+    assert done.returncode == 2
+    assert "is no name of a Hub repository" in done.stderr
+    assert not (tmp_path / "out").exists()
