@@ -59,7 +59,7 @@ def check_name(repo: str) -> None:
     Raises:
         EmigbenchError: if it may not.
     """
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     with one_sentence(repo, "read"):
         validate_repo_id(repo)
