@@ -435,7 +435,10 @@ def test_in_words():
 
 @pytest.mark.parametrize("metric", report.CHOICES)
 def test_every_choice_of_metric_is_strict_json(metric, few_resamples):
-    pair = [published(s) for s in ("devi2026-mace-relax", "devi2026-model-3")]
+    given = BY_NAME[metric].needs in report.WANTED
+    pair = [
+        published(s) for s in (("emig-best", "path-forest") if given else ("devi2026-mace-relax", "devi2026-model-3"))
+    ]
     duel = report.compare(*pair, FULL, "official", report.metric_named(metric, 0.65))
     content = json.loads(json.dumps(duel.to_json(), allow_nan=False))
     assert content["all_paths"]["difference"]["n"] == 60
@@ -454,6 +457,22 @@ def test_models_are_compared_as_classifiers_at_a_threshold():
     assert paired_difference(by_two, a, b).value == 0
     assert by_half.label == "Accuracy at 0.5 eV"
     assert BY_NAME["mae"].at(0.5) is BY_NAME["mae"]
+
+
+def test_models_are_compared_by_their_own_intervals():
+    """Of labels 0.4 and 0.7 eV, the first model's intervals hold one, and miss the other by 0.1: 0.4 + 20 × 0.1 / 2."""
+    e_m, low = [0.4, 0.7], np.array([0.2, 0.2])
+    a, b = (
+        Contender(
+            name, ("y", "z"), (Sample(e_m, [0.4, 0.4], ["y", "z"], None, None, low, low + width),), np.ones(2, bool)
+        )
+        for name, width in [("a", 0.4), ("b", 0.8)]
+    )
+    by_score = report.metric_named("interval_score", 0.65)
+    assert paired_difference(by_score, a, b).value == pytest.approx(0.4 + 1.0 - 0.8)
+    with pytest.raises(EmigbenchError) as error:
+        report.compare(published("emig-best"), published("random-forest"), FULL, "official", by_score)
+    assert "random-forest does not give an interval of its own for every path of official" in one_sentence(error)
 
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, math.inf, math.nan])
@@ -478,7 +497,7 @@ def test_finding_a_model(tmp_path):
             report.find(name, tmp_path)
         one_sentence(error)
     with pytest.raises(EmigbenchError) as error:
-        report.metric_named("crps", 0.65)
+        report.metric_named("pairs_told_apart", 0.65)
     assert "accuracy" in one_sentence(error)
     a, b = report.read_pair([str(folder), "a-model"], tmp_path, FULL, "official")
     assert a.slug != b.slug

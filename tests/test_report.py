@@ -3,10 +3,12 @@
 import json
 import re
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import FULL
 
 import emigbench
 from emigbench.predictions import read_predictions
@@ -77,6 +79,24 @@ def test_how_many_training_paths_are_no_plain_hops():
     record = json.loads((ROOT / "submissions" / "emig-best" / "run.json").read_text(encoding="utf-8"))
     (others,) = {559 - unit["details"]["n_plain_hops"] for unit in record["units"] if unit["split"] == "official"}
     assert f"{others} of the 559 official training paths are no plain hops" in REPORT
+
+
+@pytest.mark.parametrize(("slug", "name"), [("emig-best", "EMIG-best"), ("path-forest", "Path forest")])
+def test_what_the_models_know_of_their_errors(slug, name):
+    section = REPORT[REPORT.index("## What the models know of their errors") :].partition("\n## ")[0]
+    rows = section[section.index(f"| {name} | official") :].splitlines()[:4]
+    results = json.loads((ROOT / "leaderboard" / "results.json").read_text(encoding="utf-8"))
+    found = read_predictions(ROOT / "submissions" / slug / "predictions.csv", FULL)
+    shares = []
+    for row, split in zip(rows, ("official", "material-cv", "leave-group-out", "leave-ion-out"), strict=True):
+        (own,) = (each for each in results["boards"][split] if each["slug"] == slug)
+        metrics = own["score"]["metrics"]
+        held, width, score = (metrics[f"interval_{what}"] for what in ("coverage", "width", "score"))
+        told = f"{held['value']:.0%} [{100 * held['low']:.0f}, {100 * held['high']:.0f}]"
+        assert row.endswith(f"| {told} | {width['value']:.2f} | {score['value']:.2f} |")
+        high = [p for of_seed in found[split].values() for p in of_seed if FULL.by_id[p.id].e_m_ev > 1.5]
+        shares.append(f"{fmean(p.low <= FULL.by_id[p.id].e_m_ev <= p.high for p in high):.0%}")
+    assert all(share in section for share in shares[1:])
 
 
 PAIRS = [

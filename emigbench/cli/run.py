@@ -160,7 +160,9 @@ def compare(
     a: Annotated[str, typer.Argument(help="A submission folder, a predictions CSV or the slug of a submission.")],
     b: Annotated[str, typer.Argument(help="The other one.")],
     split: Annotated[str, typer.Option(help="On which split.")] = "official",
-    metric: Annotated[str, typer.Option(help="By which metric: mae, rmse, r2, spearman, accuracy, mcc, …")] = "mae",
+    metric: Annotated[
+        str, typer.Option(help="By which metric: mae, rmse, r2, spearman, accuracy, mcc, crps, interval_score, …")
+    ] = "mae",
     threshold: Annotated[float, typer.Option(help="Barrier in eV that a good conductor has at most.")] = THRESHOLDS_EV[
         0
     ],

@@ -365,7 +365,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     _mean(
         "interval_width",
-        "Its mean width",
+        "Own 90% interval, width",
         "Mean of the upper end minus the lower end of the model's own 90% interval.",
         errors.interval_width,
         "interval",
@@ -375,7 +375,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     _mean(
         "interval_score",
-        "Its interval score",
+        "Own 90% interval, score",
         "Mean of the width and 20 times what the label lies outside.",
         errors.interval_score,
         "interval",

@@ -20,8 +20,10 @@ from emigbench.records import FloatArray
 from emigbench.report import cells
 from emigbench.statistics import Estimate
 
-CHOICES = {m.name: m for m in METRICS if m.needs in ("value", "threshold") and m.interval != "none"}
+CHOICES = {m.name: m for m in METRICS if m.needs != "paths" and m.interval != "none" and m.better != "none"}
 """What two models are compared by; of a largest error nothing can be inferred, see `emigbench.intervals`."""
+WANTED = {"std": ("std", "a standard deviation"), "interval": ("low", "an interval of its own")}
+"""What a metric may need beside barriers -> the field of a sample, and its name in words."""
 MOST_PATHS = 8
 SHORT = ("rmse", "r2")
 SHORT_IN_WORDS = "where few paths make most of the error they hold the truth in 84 to 91% of cases; MAE says more."
@@ -150,7 +152,17 @@ def read_pair(given: Sequence[str], submissions: Path, labels: Labels, split: st
 
 
 def compare(a: Contender, b: Contender, labels: Labels, split: str, metric: Metric = comparison.MAE) -> Duel:
-    """Everything that `emigbench compare` says about two models."""
+    """Everything that `emigbench compare` says about two models.
+
+    Raises:
+        EmigbenchError: if the metric needs standard deviations or intervals, and one of them gives none.
+    """
+    for model in (a, b):
+        if any(metric.needs in WANTED and getattr(sample, WANTED[metric.needs][0]) is None for sample in model.samples):
+            raise EmigbenchError(
+                f"{model.slug} does not give {WANTED[metric.needs][1]} for every path of {split}, so there is no "
+                f"{metric.name} of it."
+            )
     both, weights = a.has_value & b.has_value, scoring.resampling(a.samples[0].cluster)
     common = None
     if both.any() and not both.all():
