@@ -134,7 +134,7 @@ def test_an_ordinary_unit_whose_process_dies_once_is_fitted_again(data, tmp_path
 
 
 def test_an_ordinary_unit_whose_process_dies_twice_is_an_error(data, tmp_path):
-    with processes(1) as executor, pytest.raises(StoppedError, match="material-cv--0--seed-0 died") as error:
+    with processes(1) as executor, pytest.raises(EmigbenchError, match="material-cv--0--seed-0 died") as error:
         do("FittedNever", data, tmp_path / "out", executor=executor)
     assert "fewer --workers" in one_sentence(error)
 
