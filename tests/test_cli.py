@@ -323,6 +323,7 @@ def test_score_as_json_has_the_documented_keys(call, spinels_csv):
     assert (code, err) == (0, "")
     content = json.loads(out)
     assert {"dataset", "split", "n", "coverage", "metrics", "classification", "subsets"} <= set(content)
+    assert set(content.pop("beside_train_median")) == {"mae_difference_ev", "low_ev", "high_ev", "p", "told_apart"}
     assert content == scoring.score(constant(SPINELS), SPINELS).to_json()
 
 

@@ -1,6 +1,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,11 @@ from emigbench.comparison import (
     paired_difference,
     tie_groups,
     tie_letters,
+    train_median,
 )
 from emigbench.metrics import BY_NAME, Sample
 from emigbench.report import compare as report
-from emigbench.report import leaderboard
+from emigbench.report import leaderboard, terminal
 
 SUBMISSIONS = Path(__file__).parents[1] / "submissions"
 
@@ -484,6 +486,25 @@ def test_a_threshold_is_a_barrier(threshold):
 def test_a_largest_error_decides_between_no_two_models():
     with pytest.raises(EmigbenchError, match="no metric 'max_abs_error' to compare by"):
         report.metric_named("max_abs_error", 0.65)
+
+
+def test_beside_the_training_median():
+    """What the median has is what the submission of that name has; fold by fold, too."""
+    for split in ("official", "material-cv"):
+        floor = train_median(FULL, split)
+        assert floor.has_value.sum() == 0
+        of_file = published("train-median", split)
+        np.testing.assert_allclose(floor.samples[0].predicted, of_file.samples[0].predicted)
+    best = paired_difference(BY_NAME["mae"], published("emig-best"), train_median(FULL, "official"))
+    text = terminal.beside_the_median(best)
+    assert text.startswith(f"The MAE is {-best.value:.3f} eV below that of the training median (difference [-")
+    assert text.endswith("told apart from it, p < 0.001).\n")
+    worse = terminal.beside_the_median(replace(best.swapped(), low=-0.1, p=0.2))
+    assert "above that of the training median (difference [-0.100" in worse
+    assert "not told apart from it, p = 0.200" in worse
+    same = paired_difference(BY_NAME["mae"], published("train-median"), train_median(FULL, "official"))
+    assert terminal.beside_the_median(same) == "The MAE is that of the training median.\n"
+    assert terminal.plain(replace(best, low=math.nan))["low_ev"] is None
 
 
 def test_finding_a_model(tmp_path):

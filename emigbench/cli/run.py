@@ -197,6 +197,7 @@ def _print_scores(
     as_json: bool,
     remarks: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
+    from emigbench import comparison
     from emigbench.doubts import doubts
     from emigbench.report import terminal
     from emigbench.scoring import score as score_predictions
@@ -207,12 +208,20 @@ def _print_scores(
         _tell_what_is_missing(split, seeds)
     for sentence in doubts(predictions, of_dataset):
         print(sentence, file=sys.stderr)
+    beside = {
+        split: comparison.paired_difference(
+            comparison.MAE,
+            comparison.contender("model", seeds, of_dataset, split),
+            comparison.train_median(of_dataset, split),
+        )
+        for split, seeds in predictions.items()
+    }
     if as_json:
-        contents = [each.to_json() for each in scores]
+        contents = [{**each.to_json(), "beside_train_median": terminal.plain(beside[each.split])} for each in scores]
         print_json(contents[0] if len(contents) == 1 else contents)
         return
     for each in scores:
-        print(terminal.table(each))
+        print(f"{terminal.table(each)}{terminal.beside_the_median(beside[each.split])}")
 
 
 def _tell_of_failures(split: str, seeds: Mapping[int, Sequence[Prediction]], remarks: Mapping[str, str]) -> None:

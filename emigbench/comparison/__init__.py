@@ -4,7 +4,7 @@ Everything here is a pure function of the predictions: the order of the rows and
 """
 
 from emigbench.comparison.board import MAE, Comparison, Spread, compare_all
-from emigbench.comparison.contenders import Contender, contender, on_common_ids, restricted
+from emigbench.comparison.contenders import Contender, contender, on_common_ids, restricted, train_median
 from emigbench.comparison.differences import (
     LEVEL,
     POWER,
@@ -43,4 +43,5 @@ __all__ = [
     "restricted",
     "tie_groups",
     "tie_letters",
+    "train_median",
 ]

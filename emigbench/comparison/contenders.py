@@ -11,6 +11,7 @@ from emigbench import scoring, splits
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError
 from emigbench.metrics import BoolArray, Metric, Sample
+from emigbench.records import Prediction
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,12 @@ def contender(slug: str, seeds: scoring.Seeds, labels: Labels, split: str) -> Co
     failed = {p.id for given in seeds.values() for p in given if p.status == "failed"}
     ids = tuple(splits.held_out(labels, split))
     return Contender(slug, ids, samples, np.array([path_id not in failed for path_id in ids], dtype=np.bool_))
+
+
+def train_median(labels: Labels, split: str) -> Contender:
+    """The median barrier of the training side for every path of a fold: what any model should beat."""
+    failed = [Prediction(path_id, None, status="failed") for path_id in splits.held_out(labels, split)]
+    return contender("train-median", {0: failed}, labels, split)  # a failed path is scored with that median
 
 
 def restricted(model: Contender, chosen: Sequence[int]) -> Contender:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from emigbench.errors import on_one_line
+from emigbench.report import cells
 from emigbench.report.cells import label, with_interval
 from emigbench.report.names import SUBSET_LABELS
 from emigbench.scoring import THRESHOLDS_EV, Figure, Score
 
 if TYPE_CHECKING:
+    from emigbench.comparison import Difference
     from emigbench.contribution import Standing
 
 
@@ -37,6 +39,27 @@ def table(score: Score) -> str:
         head += "\nPaths without a value are scored with the median barrier of their training side."
     body = tabulate([line[: len(headers)] for line in lines], headers=headers, disable_numparse=True)
     return f"{head}\n\n{body}\n"
+
+
+def beside_the_median(pair: Difference) -> str:
+    """Whether a model beats the training median, by its MAE minus that of the median."""
+    if math.isnan(pair.p):
+        return ""
+    if abs(pair.value) < 0.0005 and not pair.told_apart:
+        return "The MAE is that of the training median.\n"
+    size = f"{abs(pair.value):.3f} eV {'below' if pair.value < 0 else 'above'} that of the training median"
+    told = f"[{pair.low:.3f}, {pair.high:.3f}], {'told apart from it' if pair.told_apart else 'not told apart from it'}"
+    return f"The MAE is {size} (difference {told}, p {_p(pair.p)}).\n"
+
+
+def plain(pair: Difference) -> dict[str, float | int | bool | None]:
+    """A difference as JSON has it; what is undefined is None."""
+    named = {"mae_difference_ev": pair.value, "low_ev": pair.low, "high_ev": pair.high, "p": pair.p}
+    return {**{name: cells.finite(value) for name, value in named.items()}, "told_apart": pair.told_apart}
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def standings(name: str, found: Mapping[str, Standing]) -> str:
