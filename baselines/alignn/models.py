@@ -18,6 +18,7 @@ import torch
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction, cache_folder
 from emigbench.datasets.hashing import geometry_hash
+from emigbench.errors import in_words
 from emigbench.metrics.pairs import TOLD_APART_EV
 from emigbench.metrics.weighted import rounded_size
 from emigbench.progress import progress_on_stderr
@@ -26,6 +27,7 @@ from emigbench.storage import sha256_of
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import PreparedGraph, prepare
 from emigbench_baselines.alignn.checkpoints import copy_backbone, load, of_authors
+from emigbench_baselines.alignn.device import memory_told, out_of_memory
 from emigbench_baselines.alignn.graph import crystal_graph, has_final_state
 from emigbench_baselines.alignn.graph_store import path_neighbours
 from emigbench_baselines.alignn.network import Backbone, build
@@ -80,9 +82,12 @@ class GraphModel:
         self._scale = (0.0, 1.0)
         self._approximated = 0
         self._on_train: dict[str, Any] = {}
+        self._checkpoint: Path | None = None
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
         """Train on nine tenths of the paths and choose the epoch on the others, which share no material with them.
+
+        The checkpoint stays until the first predictions are made: a run that dies of them need not train anew.
 
         Raises:
             EmigbenchError: if a path cannot be made a graph, or there is nothing to train on.
@@ -103,9 +108,10 @@ class GraphModel:
         started = time.monotonic()
         if self.recipe.frozen_alignn_layers:
             network.freeze_alignn_layers()
-            samples = self._halfway(network, [labelled.id for labelled in train], samples)
+            with memory_told(self.device):
+                samples = self._halfway(network, [labelled.id for labelled in train], samples)
         frozen_seconds = time.monotonic() - started
-        checkpoint = cache_folder() / "training" / f"{self._key(train, seed)}.pt"
+        self._checkpoint = cache_folder() / "training" / f"{self._key(train, seed)}.pt"
         with progress_on_stderr(f"{self.recipe.network}, epochs") as progress:
             self.epochs = training.train(
                 network,
@@ -114,7 +120,7 @@ class GraphModel:
                 self.recipe,
                 seed=seed,
                 device=self.device,
-                checkpoint=checkpoint,
+                checkpoint=self._checkpoint,
                 log=lambda epoch, total: progress(self._in_words(epoch), epoch.number, total),
             )
         self._network = network
@@ -125,7 +131,6 @@ class GraphModel:
             "train_mae_ev": round(float(np.mean([abs(answers[one.id] - one.e_m) for one in answered])), 4),
             **structures_told_apart(answered, answers),
         }
-        checkpoint.unlink(missing_ok=True)
 
     def predict(self, paths: Sequence[MigrationPath]) -> list[Prediction]:
         """Barriers in eV, one for each path; failed for a path that cannot be made a graph or does not fit."""
@@ -138,6 +143,8 @@ class GraphModel:
             except EmigbenchError as error:
                 log.warning("%s: no prediction (%s)", path.id, error)
         values = self._values(samples)
+        if self._checkpoint is not None:
+            self._checkpoint.unlink(missing_ok=True)
         return [
             Prediction(path.id, values[path.id]) if path.id in values else Prediction(path.id, None, status="failed")
             for path in paths
@@ -166,25 +173,35 @@ class GraphModel:
 
     def _values(self, samples: dict[str, Sample]) -> dict[str, float]:
         """Id -> barrier in eV; a sample that is too large for the memory is left out."""
+        scaled = self._scaled(list(samples.values()))
+        if scaled is not None:
+            low, width = self._scale
+            return {i: float(low + (q + 1) / 2 * width) for i, q in zip(samples, scaled, strict=True)}
+        if len(samples) > 1:
+            return {i: value for one in samples for i, value in self._values({one: samples[one]}).items()}
+        log.warning("%s: no prediction (out of memory on %s)", *samples, self.device)
+        return {}
+
+    def _scaled(self, samples: Sequence[Sample]) -> list[float] | None:
+        """Scaled barriers; None where memory does not suffice, and then what filled it is free on return."""
         assert self._network is not None
-        ids = list(samples)
         try:
-            scaled = training.predict(self._network, [samples[i] for i in ids], self.device)
-        except torch.OutOfMemoryError:
-            if len(ids) == 1:
-                log.warning("%s: no prediction (out of memory on %s)", ids[0], self.device)
-                return {}
-            return {i: value for one in ids for i, value in self._values({one: samples[one]}).items()}
-        low, width = self._scale
-        return {i: float(low + (q + 1) / 2 * width) for i, q in zip(ids, scaled[:, 0] if ids else [], strict=True)}
+            return training.predict(self._network, samples, self.device)[:, 0].tolist() if samples else []
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            return None
 
     def _graphs(self, path: MigrationPath) -> tuple[PreparedGraph, ...]:
         kinds = {"band": ("band",), "endpoints": ("endpoints",), "band-and-subgraph": ("band", "subgraph")}
-        return tuple(
-            prepare(crystal_graph(neighbours, canonical=self.recipe.canonical))
-            for kind in kinds[self.recipe.inputs]
-            for neighbours in path_neighbours(path, kind, original=self.recipe.original_graphs)  # type: ignore[arg-type]
-        )
+        try:
+            return tuple(
+                prepare(crystal_graph(neighbours, canonical=self.recipe.canonical))
+                for kind in kinds[self.recipe.inputs]
+                for neighbours in path_neighbours(path, kind, original=self.recipe.original_graphs)  # type: ignore[arg-type]
+            )
+        except MemoryError as error:
+            raise EmigbenchError(f"{path.id}: its graph does not fit into the memory ({in_words(error)}).") from error
 
     def _initial_network(self, seed: int) -> Backbone:
         torch.manual_seed(seed)

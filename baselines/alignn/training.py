@@ -23,6 +23,7 @@ from emigbench import EmigbenchError
 from emigbench.errors import in_words
 from emigbench_baselines.alignn import passes
 from emigbench_baselines.alignn.batch import GraphBatch, HalfwayBatch, HalfwayGraph, PreparedGraph
+from emigbench_baselines.alignn.device import memory_told
 from emigbench_baselines.alignn.network import Backbone
 from emigbench_baselines.alignn.recipes import Recipe
 
@@ -113,7 +114,8 @@ def train(
         The figures of every epoch.
 
     Raises:
-        EmigbenchError: if the loss or the validation error is no longer a number, or the checkpoint cannot be read.
+        EmigbenchError: if the loss or the validation error is no longer a number, the checkpoint cannot be read, or
+            memory does not suffice.
     """
     network.to(device)
     optimizer = torch.optim.AdamW(_parameter_groups(network, recipe), lr=recipe.max_learning_rate)
@@ -131,8 +133,9 @@ def train(
             started = time.monotonic()
             torch.manual_seed(_epoch_seed(seed, number))
             batches = epoch_batches(len(samples), recipe, seed, number, weights)
-            loss = _train_epoch(network, samples, batches, recipe, optimizer, schedule, device)
-            mae = mean_absolute_error(network, validation, device)
+            with memory_told(device):
+                loss = _train_epoch(network, samples, batches, recipe, optimizer, schedule, device)
+                mae = mean_absolute_error(network, validation, device)
             if not math.isfinite(loss) or (validation and not math.isfinite(mae)):
                 raise EmigbenchError(
                     f"The loss of epoch {number} is {loss}, its validation error {mae}: lower the learning rate of the "
