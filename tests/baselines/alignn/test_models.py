@@ -209,13 +209,10 @@ def test_without_weights_it_says_how_to_make_them(monkeypatch, tmp_path):
         quick("model-3").fit(TRAIN, seed=0)
 
 
-def test_a_path_that_makes_no_graph_fails_alone():
-    model = quick("model-3-scratch")
-    model.fit(TRAIN, seed=0)
-    strange = MigrationPath(
-        "Xx_1", "Xx", "", "Li", "", "unknown", 4 * np.eye(3), ("Xx",), [[0.5] * 3], np.zeros((5, 3))
-    )
-    good, bad = model.predict([HELD_OUT[0], strange])
+@pytest.mark.parametrize(("host", "lattice"), [("Xx", 4 * np.eye(3)), ("O", [[8, 0, 0], [8, 5e-5, 0], [0, 0, 8]])])
+def test_a_path_that_makes_no_graph_fails_alone(host, lattice):
+    strange = MigrationPath("Xx_1", "Xx", "", "Li", "", "unknown", lattice, (host,), [[0.5] * 3], np.zeros((5, 3)))
+    good, bad = untrained().predict([HELD_OUT[0], strange])
     assert good.status == "ok"
     assert (bad.id, bad.e_m, bad.status) == ("Xx_1", None, "failed")
 
