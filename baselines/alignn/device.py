@@ -9,6 +9,31 @@ import torch
 
 from emigbench import EmigbenchError
 
+CPU_ROWS = 400_000
+"""Rows in one pass on a CPU, 3 to 6 GB."""
+BYTES_A_ROW = {"float32": 14_000, "bfloat16": 7_000}
+"""Memory of a training pass for each row, by the precision of its products: what MODEL-3 adds from 45 to 136 thousand
+rows (on a CPU, cells of 60 atoms) is 13.5 and 7.0 kB. A prediction, which keeps nothing, takes 2.4 kB."""
+USED_SHARE = 0.75
+"""Of a GPU's memory; the rest is for weights, their optimiser, the rows at work and gaps between tensors."""
+
+
+def rows_a_pass(device: str, *, half: bool = False) -> int:
+    """How many rows of line graphs go through the network together; a larger batch is cut, its gradients added up.
+
+    The rows of the line graph are by far the most, and a training pass keeps some vectors of each for the way back:
+    its memory goes by them. All memory of a GPU counts, not what is free, so that where batches are cut does not
+    depend on what else it does.
+
+    Args:
+        device: "cpu" or "cuda".
+        half: products are in bfloat16.
+    """
+    if device == "cpu":
+        return CPU_ROWS
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return int(USED_SHARE * memory / BYTES_A_ROW["bfloat16" if half else "float32"])
+
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether memory did not suffice: torch on a GPU, torch on a CPU, which has no type of its own for it, or numpy."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from emigbench import EmigbenchError
 from emigbench.errors import in_words
 from emigbench_baselines.alignn import passes
 from emigbench_baselines.alignn.batch import GraphBatch, HalfwayBatch, HalfwayGraph, PreparedGraph
-from emigbench_baselines.alignn.device import memory_told
+from emigbench_baselines.alignn.device import memory_told, rows_a_pass
 from emigbench_baselines.alignn.network import Backbone
 from emigbench_baselines.alignn.recipes import Recipe
 
@@ -33,8 +33,6 @@ Log = Callable[["Epoch", int], None]
 
 SAVE_SECONDS = 60.0
 """How often a run is kept at most."""
-LARGEST_PASS = {"cpu": 400_000, "cuda": 6_000_000}
-"""Rows in one pass; a larger batch is cut and its gradients are added up."""
 COMPILED_FROM_ROWS = 5_000_000
 """Rows of all epochs from which on a CPU saves more time by compiled passes than it takes to compile them."""
 
@@ -165,8 +163,7 @@ def predict(network: nn.Module, samples: Sequence[Sample], device: str) -> Float
     """(n, k) scaled predictions in eval mode, in the order of the samples."""
     network.eval()
     values = np.zeros((len(samples), len(samples[0].target) if samples else 0))
-    largest_first = sorted(range(len(samples)), key=lambda i: -samples[i].n_rows)
-    for part in _parts(largest_first, samples, LARGEST_PASS[device]):
+    for part in _parts(range(len(samples)), samples, rows_a_pass(device)):
         values[part] = _forward(network, [samples[i] for i in part], device).double().cpu().numpy()
     return values
 
@@ -205,13 +202,15 @@ def _train_epoch(
     device: str,
 ) -> float:
     network.train()
+    half = _in_half_precision(recipe, device)
+    limit = rows_a_pass(device, half=half)
     total = torch.zeros((), device=device)
     for rows in batches:
         optimizer.zero_grad(set_to_none=True)
         known = sum(float(samples[i].mask.size if recipe.average_over_all else samples[i].mask.sum()) for i in rows)
-        for part in _parts(list(rows), samples, LARGEST_PASS[device]):
+        for part in _parts(rows.tolist(), samples, limit):
             chosen = [samples[i] for i in part]
-            with _precision(recipe, device):
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
                 output = _forward(network, chosen, device)
             loss = _summed_loss(output, chosen, recipe, device) / known
             loss.backward()
@@ -238,10 +237,9 @@ def _packed(graphs: Sequence[PreparedGraph | HalfwayGraph], device: str) -> Grap
     return (HalfwayBatch if isinstance(graphs[0], HalfwayGraph) else GraphBatch).of(graphs, device)
 
 
-def _precision(recipe: Recipe, device: str) -> torch.autocast:
+def _in_half_precision(recipe: Recipe, device: str) -> bool:
     """bfloat16 for the products of training where the device has instructions for it; predictions are in float32."""
-    fast = device == "cuda" or torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=recipe.mixed_precision and fast)
+    return recipe.mixed_precision and (device == "cuda" or torch.cpu._is_avx512_bf16_supported())
 
 
 def _summed_loss(output: Tensor, samples: Sequence[Sample], recipe: Recipe, device: str) -> Tensor:
@@ -251,19 +249,33 @@ def _summed_loss(output: Tensor, samples: Sequence[Sample], recipe: Recipe, devi
     return (error.square() if recipe.loss == "mse" else error.abs()).sum()
 
 
-def _parts(rows: Sequence[int], samples: Sequence[Sample], limit: int) -> Iterator[list[int]]:
-    """Runs of rows that fit into memory together; a row that is too large comes alone."""
-    part: list[int] = []
-    size = 0
-    for row in rows:
-        own = samples[row].n_rows
-        if part and size + own > limit:
-            yield part
-            part, size = [], 0
-        part.append(row)
-        size += own
-    if part:
-        yield part
+def _parts(rows: Sequence[int], samples: Sequence[Sample], limit: int) -> list[list[int]]:
+    """As few passes as fit into memory, of like size; a row that is too large comes alone.
+
+    The others do so only where memory leaves no choice: the batch statistics of a single graph say little.
+    """
+    sizes = {row: samples[row].n_rows for row in rows}
+    fewest = -(-sum(sizes[row] for row in rows) // limit)
+    for n_parts in range(min(fewest, len(rows)), len(rows) + 1):
+        parts = _dealt(rows, sizes, n_parts)
+        if all(len(part) == 1 or sum(sizes[row] for row in part) <= limit for part in parts):
+            break
+    for part in parts:
+        most = max(parts, key=len)
+        if len(part) == 1 and len(most) > 2 and sizes[part[0]] + sizes[most[-1]] <= limit:
+            part.append(most.pop())
+    return parts
+
+
+def _dealt(rows: Sequence[int], sizes: Mapping[int, int], n_parts: int) -> list[list[int]]:
+    """Largest first, each row into the part that is the smallest so far."""
+    parts: list[list[int]] = [[] for _ in range(n_parts)]
+    filled = [0] * n_parts
+    for row in sorted(rows, key=lambda row: -sizes[row]):
+        smallest = filled.index(min(filled))
+        parts[smallest].append(row)
+        filled[smallest] += sizes[row]
+    return parts
 
 
 def _parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the graph models need the extra alignn (torch)")
 
 from emigbench import EmigbenchError  # noqa: E402
-from emigbench_baselines.alignn import training  # noqa: E402
+from emigbench_baselines.alignn import device, training  # noqa: E402
 from emigbench_baselines.alignn.batch import GraphBatch, prepare  # noqa: E402
 from emigbench_baselines.alignn.graph import crystal_graph  # noqa: E402
 from emigbench_baselines.alignn.neighbours import nearest  # noqa: E402
@@ -123,11 +124,36 @@ def test_the_last_epoch_is_kept_where_the_recipe_says_so():
 def test_predictions_do_not_depend_on_the_company(monkeypatch):
     network, _ = fitted()
     together = predict(network, SAMPLES, "cpu")
-    monkeypatch.setitem(training.LARGEST_PASS, "cpu", 1)
+    monkeypatch.setattr(device, "CPU_ROWS", 1)
     alone = predict(network, SAMPLES, "cpu")
     reordered = predict(network, SAMPLES[::-1], "cpu")[::-1]
     np.testing.assert_allclose(together, alone, atol=1e-5)
     np.testing.assert_allclose(together, reordered, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "limit", "expected"),
+    [
+        ([5, 4, 3, 3, 2, 1], 18, [[5, 4, 3, 3, 2, 1]]),
+        ([5, 4, 3, 3, 2, 1], 10, [[5, 3, 1], [4, 3, 2]]),
+        ([4, 4, 4, 1], 12, [[4, 4], [4, 1]]),  # in order the last would be alone
+        ([1, 9, 1, 1, 1], 10, [[9, 1], [1, 1, 1]]),  # of like size the 9 would be alone
+        ([1, 12, 1], 10, [[12], [1, 1]]),  # too large
+        ([6, 6, 6], 10, [[6], [6], [6]]),  # there is no other way
+        ([6, 6, 6], 1, [[6], [6], [6]]),
+        ([], 10, []),
+    ],
+)
+def test_batches_are_cut_into_passes_of_like_size_and_no_graph_is_alone_without_need(sizes, limit, expected):
+    samples = [Sample((SimpleNamespace(n_rows=size),), np.zeros(1), np.ones(1)) for size in sizes]
+    parts = training._parts(range(len(sizes)), samples, limit)
+    assert [[sizes[row] for row in part] for part in parts] == expected
+    assert sorted(row for part in parts for row in part) == list(range(len(sizes)))
+
+
+def test_a_row_that_was_drawn_twice_counts_twice():
+    samples = [Sample((SimpleNamespace(n_rows=size),), np.zeros(1), np.ones(1)) for size in (4, 3)]
+    assert training._parts([0, 1, 0, 1], samples, 8) == [[0, 1], [0, 1]]
 
 
 def test_batches_hold_every_row_once_and_change_from_epoch_to_epoch():
