@@ -18,6 +18,28 @@ USED_SHARE = 0.75
 """Of a GPU's memory; the rest is for weights, their optimiser, the rows at work and gaps between tensors."""
 
 
+def device_named(name: str | None) -> str:
+    """The name of a device, or a GPU if there is one where none is named.
+
+    Raises:
+        EmigbenchError: if it is not "cpu" or "cuda", or there is no GPU.
+    """
+    gpu = torch.cuda.is_available()
+    if name is None:
+        return "cuda" if gpu else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise EmigbenchError(f"There is no device {name!r}; choose cpu or cuda.")
+    if name == "cuda" and not gpu:
+        raise EmigbenchError("torch finds no GPU for the device cuda; choose cpu, or install a torch built for CUDA.")
+    return name
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether the device has instructions for bfloat16; False for a CPU where torch is too old to tell."""
+    told = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return device == "cuda" or (told is not None and told())
+
+
 def rows_a_pass(device: str, *, half: bool = False) -> int:
     """How many rows of line graphs go through the network together; a larger batch is cut, its gradients added up.
 

@@ -27,7 +27,7 @@ from emigbench.storage import sha256_of
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import PreparedGraph, prepare
 from emigbench_baselines.alignn.checkpoints import copy_backbone, load, of_authors
-from emigbench_baselines.alignn.device import memory_told, out_of_memory
+from emigbench_baselines.alignn.device import device_named, memory_told, out_of_memory
 from emigbench_baselines.alignn.graph import crystal_graph, has_final_state
 from emigbench_baselines.alignn.graph_store import path_neighbours
 from emigbench_baselines.alignn.network import Backbone, build
@@ -66,6 +66,9 @@ class GraphModel:
         recipe: what to train, and how.
         device: "cpu" or "cuda"; a GPU if there is one by default.
 
+    Raises:
+        EmigbenchError: if there is no such device.
+
     Attributes:
         epochs: after `fit`, the figures of every epoch, in scaled units.
         fit_seconds: after `fit`, the time of every epoch in all, those before a checkpoint included.
@@ -75,7 +78,7 @@ class GraphModel:
 
     def __init__(self, recipe: Recipe, device: str | None = None) -> None:
         self.recipe = recipe
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device_named(device)
         self.epochs: list[Epoch] = []
         self.fit_seconds = 0.0
         self._network: Backbone | None = None

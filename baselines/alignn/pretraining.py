@@ -28,6 +28,7 @@ from emigbench.storage import sha256_of, write_text
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import prepare as prepare_graph
 from emigbench_baselines.alignn.checkpoints import save
+from emigbench_baselines.alignn.device import device_named
 from emigbench_baselines.alignn.graph import crystal_graph
 from emigbench_baselines.alignn.graph_store import pack, unpack
 from emigbench_baselines.alignn.neighbours import Neighbours, nearest
@@ -112,7 +113,7 @@ def pretrain(
     recipe: Recipe,
     *,
     seed: int,
-    device: str,
+    device: str | None,
     balance: float,
     largest: float = np.inf,
     limit: int | None = None,
@@ -122,6 +123,7 @@ def pretrain(
     Structures with more than `largest` rows in their line graph are left out of training and validation, and scored
     with the others where they are held out. A run that was stopped is taken up from its checkpoint in `out`.
     """
+    device = device_named(device)
     checkpoint = out / f"checkpoint-{_key(archive, recipe, seed, device, balance, largest, limit)}.pt"
     samples, held_out = read(archive, canonical=recipe.canonical, limit=limit)
     samples = [sample for sample in samples if sample.n_rows <= largest]
@@ -208,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     running.add_argument("--seed", type=int, default=0)
     running.add_argument("--balance", type=float, default=0.0, help="0: as they come; 1: all properties alike")
     running.add_argument("--limit", type=int, help="only the first structures, for a rehearsal")
-    running.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    running.add_argument("--device", help="cpu or cuda; by default a GPU if there is one")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "prepare":

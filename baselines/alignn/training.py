@@ -23,7 +23,7 @@ from emigbench import EmigbenchError
 from emigbench.errors import in_words
 from emigbench_baselines.alignn import passes
 from emigbench_baselines.alignn.batch import GraphBatch, HalfwayBatch, HalfwayGraph, PreparedGraph
-from emigbench_baselines.alignn.device import memory_told, rows_a_pass
+from emigbench_baselines.alignn.device import has_bfloat16, memory_told, rows_a_pass
 from emigbench_baselines.alignn.network import Backbone
 from emigbench_baselines.alignn.recipes import Recipe
 
@@ -202,7 +202,7 @@ def _train_epoch(
     device: str,
 ) -> float:
     network.train()
-    half = _in_half_precision(recipe, device)
+    half = recipe.mixed_precision and has_bfloat16(device)  # predictions are in float32
     limit = rows_a_pass(device, half=half)
     total = torch.zeros((), device=device)
     for rows in batches:
@@ -235,11 +235,6 @@ def _forward(network: nn.Module, samples: Sequence[Sample], device: str) -> Tens
 
 def _packed(graphs: Sequence[PreparedGraph | HalfwayGraph], device: str) -> GraphBatch | HalfwayBatch:
     return (HalfwayBatch if isinstance(graphs[0], HalfwayGraph) else GraphBatch).of(graphs, device)
-
-
-def _in_half_precision(recipe: Recipe, device: str) -> bool:
-    """bfloat16 for the products of training where the device has instructions for it; predictions are in float32."""
-    return recipe.mixed_precision and (device == "cuda" or torch.cpu._is_avx512_bf16_supported())
 
 
 def _summed_loss(output: Tensor, samples: Sequence[Sample], recipe: Recipe, device: str) -> Tensor:

@@ -73,6 +73,14 @@ def test_it_trains_scores_and_keeps_the_weights(archive, tmp_path):
     fill(build("mpt"), load(weights), str(weights))
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:0", "cuda"])
+def test_a_device_that_is_not_there_is_one_sentence(archive, tmp_path, monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match=r"^pretraining: (There is no device|torch finds no GPU).*\.$"):
+        pretraining.main(["train", str(archive), str(tmp_path / "out"), "--device", device])
+    assert not (tmp_path / "out").exists()
+
+
 def test_other_settings_do_not_take_up_a_run_that_was_stopped(archive, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
     out, train = tmp_path / "out", ["train", str(archive), str(tmp_path / "out"), "--device", "cpu", "--epochs"]
