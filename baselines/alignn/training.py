@@ -5,11 +5,12 @@ It needs torch and numpy alone, and runs on a CPU and on a GPU alike.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from emigbench_baselines.alignn.device import has_bfloat16, memory_told, rows_a_
 from emigbench_baselines.alignn.network import Backbone
 from emigbench_baselines.alignn.recipes import Recipe
 
+logger = logging.getLogger(__name__)
 FloatArray = NDArray[np.float64]
 Log = Callable[["Epoch", int], None]
 """Called after each epoch with its figures and the number of epochs of the schedule."""
@@ -314,7 +316,7 @@ def _save(
     progress: _Progress,
     best: dict[str, Tensor],
 ) -> None:
-    """Write the whole run beside the file, then put it in its place."""
+    """Write the whole run beside the file, then put it in its place; a run goes on without a checkpoint, too."""
     content = {
         "network": network.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -324,10 +326,16 @@ def _save(
         "best_mae": progress.best_mae,
         "best_epoch": progress.best_epoch,
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
     scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    torch.save(content, scratch)
-    scratch.replace(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, scratch)
+        scratch.replace(file)
+    except (OSError, RuntimeError) as error:  # a full disk is the one or the other to torch
+        logger.warning("The checkpoint %s cannot be written (%s); training goes on.", file, in_words(error))
+    finally:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
 
 
 def _resume(
@@ -337,7 +345,7 @@ def _resume(
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> tuple[_Progress, dict[str, Tensor]]:
     try:
-        content = torch.load(file, map_location=next(network.parameters()).device, weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True)  # each takes what it needs to its device
         network.load_state_dict(content["network"])
         optimizer.load_state_dict(content["optimizer"])
         schedule.load_state_dict(content["schedule"])

@@ -80,6 +80,30 @@ def test_half_precision_changes_training_little_and_predictions_not_at_all():
     np.testing.assert_allclose(predict(a, SAMPLES, "cpu"), plain, atol=1e-6)
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 64 vs 0")])
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(tmp_path, monkeypatch, caplog, error):
+    recipe = dataclasses.replace(RECIPE, epochs=1)
+
+    def save(content, file):
+        file.write_bytes(b"half of it")
+        raise error
+
+    whole, _ = fitted(recipe=recipe)
+    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(torch, "save", save)
+    unsaved, _ = fitted(tmp_path, recipe=recipe)
+    assert same(whole, unsaved)
+    assert not list(tmp_path.iterdir())
+    assert "run.pt cannot be written (" in caplog.text
+
+
+def test_a_folder_for_checkpoints_that_cannot_be_made_does_not_end_the_run(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
+    (tmp_path / "file").write_text("in the way of the folder")
+    fitted(tmp_path / "file", recipe=dataclasses.replace(RECIPE, epochs=1))
+    assert "run.pt cannot be written (" in caplog.text
+
+
 @pytest.mark.parametrize("content", [b"no checkpoint", b""])
 def test_a_damaged_checkpoint_is_refused_in_one_sentence(tmp_path, content):
     (tmp_path / "run.pt").write_bytes(content)
