@@ -31,12 +31,11 @@ from emigbench_baselines.alignn.device import device_named, memory_told, out_of_
 from emigbench_baselines.alignn.graph import crystal_graph, has_final_state
 from emigbench_baselines.alignn.graph_store import path_neighbours
 from emigbench_baselines.alignn.network import Backbone, build
-from emigbench_baselines.alignn.recipes import RECIPES, Recipe, frozen, original, short
+from emigbench_baselines.alignn.recipes import RECIPES, VALIDATION_SHARE, Recipe, frozen, original, short
 from emigbench_baselines.alignn.training import Epoch, Sample
 
 log = logging.getLogger(__name__)
 
-VALIDATION_SHARE = 0.1
 WEIGHTS = Path(__file__).with_name("weights") / "mpt.safetensors"
 """Our own pre-trained weights; `pretraining` makes them."""
 
@@ -97,6 +96,8 @@ class GraphModel:
         """
         if self.recipe.single_path:
             train = [labelled for labelled in train if is_single_path(labelled.id)]
+        if not train:
+            raise EmigbenchError(f"{self.recipe.network} has no paths to train on.")
         barriers = np.array([labelled.e_m for labelled in train])
         self._scale = (float(barriers.min()), float(np.ptp(barriers)) or 1.0)
         scaled = 2 * (barriers - self._scale[0]) / self._scale[1] - 1
@@ -230,7 +231,8 @@ class GraphModel:
         if self.recipe.pretrained:
             digest.update(sha256_of(pretrained_weights()).encode())
         for labelled in train:
-            digest.update(f"{geometry_hash(labelled.path)} {labelled.e_m}\n".encode())
+            of_path = (geometry_hash(labelled.path), labelled.path.material_id, labelled.e_m)
+            digest.update(f"{of_path}\n".encode())
         return digest.hexdigest()
 
 

@@ -114,9 +114,11 @@ def train(
         The figures of every epoch.
 
     Raises:
-        EmigbenchError: if the loss or the validation error is no longer a number, the checkpoint cannot be read, or
-            memory does not suffice.
+        EmigbenchError: if there are no samples, the loss or the validation error is no longer a number, the checkpoint
+            cannot be read, or memory does not suffice.
     """
+    if not samples:
+        raise EmigbenchError("There is nothing to train on.")
     network.to(device)
     optimizer = torch.optim.AdamW(_parameter_groups(network, recipe), lr=recipe.max_learning_rate)
     steps = len(epoch_batches(len(samples), recipe, seed, 1, weights))

@@ -116,6 +116,19 @@ def test_the_checkpoint_stays_until_there_are_predictions(monkeypatch):
     assert all(answer.status == "ok" for answer in answers)
 
 
+def test_a_checkpoint_is_that_of_its_materials():
+    """They say which paths validate."""
+    renamed = [dataclasses.replace(one, path=dataclasses.replace(one.path, material_id="m")) for one in TRAIN]
+    model = quick("model-3-scratch")
+    assert model._key(TRAIN, 0) == model._key(list(TRAIN), 0)
+    assert model._key(TRAIN, 0) != model._key(renamed, 0)
+
+
+def test_no_paths_to_train_on():
+    with pytest.raises(EmigbenchError, match=r"^model-3 has no paths to train on\.$"):
+        quick("model-3-scratch").fit([], seed=0)
+
+
 def test_predictions_are_in_ev():
     """A network whose answer is 0 predicts the middle between the lowest and the highest training barrier."""
     model = quick("model-3-scratch")

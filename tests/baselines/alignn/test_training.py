@@ -32,12 +32,20 @@ SAMPLES = [sample(i, target) for i, target in enumerate(np.linspace(-1, 1, 7))]
 FIT, VALIDATION = SAMPLES[:5], SAMPLES[5:]
 
 
-def fitted(tmp_path=None, recipe=RECIPE, validation=VALIDATION, seed=1, log=lambda epoch, total: None, weights=None):
+def fitted(
+    tmp_path=None,
+    recipe=RECIPE,
+    validation=VALIDATION,
+    seed=1,
+    log=lambda epoch, total: None,
+    weights=None,
+    samples=FIT,
+):
     torch.manual_seed(seed)
     network = build(recipe.network)
     checkpoint = tmp_path / "run.pt" if tmp_path else None
     epochs = train(
-        network, FIT, validation, recipe, seed=seed, device="cpu", checkpoint=checkpoint, log=log, weights=weights
+        network, samples, validation, recipe, seed=seed, device="cpu", checkpoint=checkpoint, log=log, weights=weights
     )
     return network, epochs
 
@@ -66,6 +74,77 @@ def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path, monkeypatch, 
     assert same(whole, resumed)
     without_time = [[dataclasses.replace(e, seconds=0.0) for e in run] for run in (epochs, resumed_epochs)]
     assert without_time[0] == without_time[1]
+
+
+def test_dropout_is_the_same_whether_a_run_was_stopped_or_not(tmp_path, monkeypatch):
+    """MODEL-4 drops weights of its attention at random."""
+    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
+    two_cells = [dataclasses.replace(one, graphs=one.graphs * 2) for one in FIT[:3]]
+    run = {"recipe": dataclasses.replace(RECIPE, network="model-4", epochs=2), "samples": two_cells, "validation": []}
+    whole, _ = fitted(**run)
+
+    def stop(epoch, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(tmp_path, log=stop, **run)
+    torch.manual_seed(99)
+    resumed, _ = fitted(tmp_path, **run)
+    assert same(whole, resumed)
+
+
+def labelled(*labels) -> list[Sample]:
+    """Samples with (targets, mask)."""
+    return [
+        dataclasses.replace(one, target=np.array(target, dtype=float), mask=np.array(mask, dtype=float))
+        for one, (target, mask) in zip(FIT, labels, strict=False)
+    ]
+
+
+@pytest.mark.parametrize("over_all", [True, False])
+def test_gradients_do_not_depend_on_the_passes(monkeypatch, over_all):
+    """With batch statistics left alone, one pass and three of one sample each are one batch."""
+    random = np.random.default_rng(0)
+    samples = labelled(*((random.normal(size=7), mask) for mask in ([1, 1, 1, 0, 0, 0, 0], [1] + [0] * 6, [1] * 7)))
+    recipe = dataclasses.replace(RECIPE, network="mpt", mixed_precision=False, average_over_all=over_all)
+    losses, gradients = [], []
+    for rows, n_passes in ((10**9, 1), (1, 3)):
+        monkeypatch.setattr(device, "CPU_ROWS", rows)
+        assert len(training._parts(range(3), samples, rows)) == n_passes
+        torch.manual_seed(0)
+        network = build("mpt")
+        network.frozen = tuple(network.children())
+        still = torch.optim.SGD(network.parameters(), lr=0.0)
+        schedule = torch.optim.lr_scheduler.ConstantLR(still)
+        losses.append(training._train_epoch(network, samples, [np.arange(3)], recipe, still, schedule, "cpu"))
+        gradients.append({name: p.grad for name, p in network.named_parameters() if p.grad is not None})
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert max(float(gradient.abs().max()) for gradient in gradients[0].values()) > 1e-3
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-6)
+
+
+class Constant(torch.nn.Module):
+    """Answers 0.5 to everything."""
+
+    def __init__(self):
+        super().__init__()
+        self.answer = torch.nn.Parameter(torch.full((2,), 0.5))
+
+    def forward(self, batch):
+        return self.answer.expand(len(batch), -1)
+
+
+@pytest.mark.parametrize("rows", [1, 10**9])
+@pytest.mark.parametrize(
+    ("loss", "over_all", "expected"), [("l1", True, 2.5 / 6), ("l1", False, 2.5 / 4), ("mse", True, 2.75 / 6)]
+)
+def test_the_loss_of_an_epoch_by_hand(monkeypatch, rows, loss, over_all, expected):
+    """Equation 2. Known errors are 0.5; 0.5 and 1.5; 0: four of six targets, which are 2.5 off, 2.75 in squares."""
+    monkeypatch.setattr(device, "CPU_ROWS", rows)
+    samples = labelled(([1, 9], [1, 0]), ([0, -1], [1, 1]), ([9, 0.5], [0, 1]))
+    recipe = dataclasses.replace(RECIPE, epochs=1, loss=loss, average_over_all=over_all)
+    (epoch,) = train(Constant(), samples, [], recipe, seed=0, device="cpu")
+    assert epoch.train_loss == pytest.approx(expected)
 
 
 def test_half_precision_changes_training_little_and_predictions_not_at_all():
