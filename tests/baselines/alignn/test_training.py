@@ -110,17 +110,31 @@ def test_gradients_do_not_depend_on_the_passes(monkeypatch, over_all):
     losses, gradients = [], []
     for rows, n_passes in ((10**9, 1), (1, 3)):
         monkeypatch.setattr(device, "CPU_ROWS", rows)
-        assert len(training._parts(range(3), samples, rows)) == n_passes
         torch.manual_seed(0)
-        network = build("mpt")
+        network, answers = build("mpt"), []
         network.frozen = tuple(network.children())
+        network.register_forward_hook(lambda _, given, answer, answers=answers: answers.append(answer))
         still = torch.optim.SGD(network.parameters(), lr=0.0)
         schedule = torch.optim.lr_scheduler.ConstantLR(still)
         losses.append(training._train_epoch(network, samples, [np.arange(3)], recipe, still, schedule, "cpu"))
+        assert len(answers) == n_passes
         gradients.append({name: p.grad for name, p in network.named_parameters() if p.grad is not None})
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert max(float(gradient.abs().max()) for gradient in gradients[0].values()) > 1e-3
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_passes_of_training_are_as_large_as_its_precision_allows(monkeypatch, mixed):
+    def rows_a_pass(device, *, half=False):
+        asked.append(half)
+        return 10**9
+
+    asked: list[bool] = []
+    monkeypatch.setattr(training, "rows_a_pass", rows_a_pass)
+    monkeypatch.setattr(training, "has_bfloat16", lambda device: True)
+    fitted(recipe=dataclasses.replace(RECIPE, epochs=1, mixed_precision=mixed))
+    assert asked == [mixed, False]  # of the epoch, and of its validation
 
 
 class Constant(torch.nn.Module):
