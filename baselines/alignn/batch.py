@@ -104,7 +104,6 @@ def chunk_rows(device: torch.device) -> int:
     return CHUNK_ROWS.get(device.type, CHUNK_ROWS["cuda"])
 
 
-T = TypeVar("T", "Links", "GraphBatch")
 B = TypeVar("B", "GraphBatch", "HalfwayBatch")
 
 
@@ -143,10 +142,6 @@ class Links:
     by_source: Tensor
     row: Tensor
     borders: NDArray[np.int64]
-
-    def to(self, device: torch.device | str) -> Links:
-        """The same on another device."""
-        return _moved(self, device)
 
     def chunks(self) -> Iterator[Chunk]:
         """Whole blocks, together about as many rows as suit the device."""
@@ -207,10 +202,6 @@ class GraphBatch:
     def __len__(self) -> int:
         return len(self.n_atoms)
 
-    def to(self, device: torch.device | str) -> GraphBatch:
-        """The same on another device."""
-        return _moved(self, device)
-
 
 @dataclass(frozen=True, eq=False)
 class HalfwayGraph:
@@ -254,10 +245,6 @@ class HalfwayBatch:
         bonds, n_atoms = _crystal_links([half.graph for half in graphs], device)
         atoms, edges = ([getattr(half, name).to(device).float() for half in graphs] for name in ("atoms", "edges"))
         return cls(n_atoms, bonds, torch.cat(atoms), torch.cat(edges))
-
-
-def _moved(batch: T, device: torch.device | str) -> T:
-    return replace(batch, **{name: value.to(device) for name, value in vars(batch).items() if hasattr(value, "to")})
 
 
 def together(first: B, second: B) -> B:

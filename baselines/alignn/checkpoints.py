@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from emigbench import EmigbenchError
 from emigbench.errors import in_words
+from emigbench.storage import write_bytes
 
 State = dict[str, Tensor]
 
@@ -67,16 +68,15 @@ def load(path: Path | str) -> State:
         raise EmigbenchError(f"{path}: the checkpoint cannot be read ({in_words(error)})") from error
 
 
-def save(network: nn.Module, path: Path | str, metadata: Mapping[str, str] | None = None) -> None:
+def save(network: nn.Module, path: Path | str) -> None:
     """Write weights as safetensors: matrices in half precision, vectors (biases, batch statistics) in full.
 
     Args:
         network: whose weights.
         path: the file, replaced if there is one.
-        metadata: strings to keep beside them.
 
     Raises:
-        EmigbenchError: if a matrix holds a value that half precision cannot.
+        EmigbenchError: if a matrix holds a value that half precision cannot, or the file cannot be written.
     """
     state = {}
     for name, tensor in network.state_dict().items():
@@ -86,7 +86,7 @@ def save(network: nn.Module, path: Path | str, metadata: Mapping[str, str] | Non
             if not torch.isfinite(value).all():
                 raise EmigbenchError(f"{path}: {name} holds a value that is not finite in half precision")
         state[name] = value
-    _write_safetensors(state, Path(path), dict(metadata or {}))
+    _write_safetensors(state, Path(path))
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -244,21 +244,17 @@ def _full_precision(state: State) -> State:
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 
-def _write_safetensors(state: State, path: Path, metadata: dict[str, str]) -> None:
+def _write_safetensors(state: State, path: Path) -> None:
     """The format: header length (8 bytes), header (JSON), then the bytes of all tensors, each where the header says."""
-    header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    header: dict[str, Any] = {}
     end = 0
     for name, value in state.items():
         begin, end = end, end + value.nbytes
         header[name] = {"dtype": _DTYPE_NAMES[value.dtype], "shape": list(value.shape), "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    draft = path.with_name(path.name + ".part")
-    with draft.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for value in state.values():
-            file.write(value.numpy().tobytes())
-    draft.replace(path)
+    tensors = (value.numpy().tobytes() for value in state.values())
+    write_bytes(path, b"".join([len(text).to_bytes(8, "little"), text, *tensors]))
 
 
 def _read_safetensors(path: Path) -> State:
@@ -272,9 +268,18 @@ def _read_safetensors(path: Path) -> State:
             raise ValueError(f"a header of {begin - 8} bytes in a file of {len(content)}")
         header = json.loads(content[8:begin])
         header.pop("__metadata__", None)
+        _check_types({name: str(entry["dtype"]) for name, entry in header.items()}, path)
         return _full_precision({name: _tensor(data, **entry) for name, entry in header.items()})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise EmigbenchError(f"{path}: not a whole safetensors file ({in_words(error)})") from error
+
+
+def _check_types(types: Mapping[str, str], path: Path) -> None:
+    for name, kind in types.items():
+        if kind not in _DTYPES:
+            raise EmigbenchError(
+                f"{path}: {name} is stored as {kind}; convert the weights to one of {', '.join(_DTYPES)}"
+            )
 
 
 def _tensor(data: memoryview, dtype: str, shape: list[int], data_offsets: list[int]) -> Tensor:

@@ -187,18 +187,20 @@ class Attention(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor, n_atoms: Tensor) -> Tensor:
-        """(atoms, width), graph after graph, to (graphs, width)."""
+        """(atoms, width), graph after graph, to (graphs, width); not in half precision where the rest is."""
         sizes = n_atoms.tolist()
-        queries, keys, values = (
-            torch.relu(layer(x)).split(sizes) for layer in (self.linear_q, self.linear_k, self.linear_v)
-        )
-        pooled = [self._of_one(*graph) for graph in zip(queries, keys, values, strict=True)]
-        return self.norm(mean_of_runs(x, n_atoms) + torch.stack(pooled))
+        with torch.autocast(x.device.type, enabled=False):
+            x = full_precision(x)
+            queries, keys, values = (
+                torch.relu(layer(x)).split(sizes) for layer in (self.linear_q, self.linear_k, self.linear_v)
+            )
+            pooled = [self._of_one(*graph) for graph in zip(queries, keys, values, strict=True)]
+            return self.norm(mean_of_runs(x, n_atoms) + torch.stack(pooled))
 
     def _of_one(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        score = full_precision(torch.tanh(key @ query.t())).sum(1)
+        score = torch.tanh(key @ query.t()).sum(1)
         weight = F.dropout(torch.softmax(score, dim=0), self.dropout, self.training)
-        return weight @ full_precision(value)
+        return weight @ value
 
 
 def mean_of_runs(x: Tensor, lengths: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction, cache_folder
 from emigbench.datasets.hashing import geometry_hash
+from emigbench.errors import in_words
 from emigbench.metrics.pairs import TOLD_APART_EV
 from emigbench.metrics.weighted import rounded_size
 from emigbench.progress import progress_on_stderr
@@ -26,15 +27,15 @@ from emigbench.storage import sha256_of
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import PreparedGraph, prepare
 from emigbench_baselines.alignn.checkpoints import copy_backbone, load, of_authors
+from emigbench_baselines.alignn.device import device_named, memory_told, out_of_memory
 from emigbench_baselines.alignn.graph import crystal_graph, has_final_state
 from emigbench_baselines.alignn.graph_store import path_neighbours
 from emigbench_baselines.alignn.network import Backbone, build
-from emigbench_baselines.alignn.recipes import RECIPES, Recipe, frozen, original, short
+from emigbench_baselines.alignn.recipes import RECIPES, VALIDATION_SHARE, Recipe, frozen, original, short
 from emigbench_baselines.alignn.training import Epoch, Sample
 
 log = logging.getLogger(__name__)
 
-VALIDATION_SHARE = 0.1
 WEIGHTS = Path(__file__).with_name("weights") / "mpt.safetensors"
 """Our own pre-trained weights; `pretraining` makes them."""
 
@@ -64,6 +65,9 @@ class GraphModel:
         recipe: what to train, and how.
         device: "cpu" or "cuda"; a GPU if there is one by default.
 
+    Raises:
+        EmigbenchError: if there is no such device.
+
     Attributes:
         epochs: after `fit`, the figures of every epoch, in scaled units.
         fit_seconds: after `fit`, the time of every epoch in all, those before a checkpoint included.
@@ -73,22 +77,27 @@ class GraphModel:
 
     def __init__(self, recipe: Recipe, device: str | None = None) -> None:
         self.recipe = recipe
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device_named(device)
         self.epochs: list[Epoch] = []
         self.fit_seconds = 0.0
         self._network: Backbone | None = None
         self._scale = (0.0, 1.0)
         self._approximated = 0
         self._on_train: dict[str, Any] = {}
+        self._checkpoint: Path | None = None
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
         """Train on nine tenths of the paths and choose the epoch on the others, which share no material with them.
+
+        The checkpoint stays until the first predictions are made: a run that dies of them need not train anew.
 
         Raises:
             EmigbenchError: if a path cannot be made a graph, or there is nothing to train on.
         """
         if self.recipe.single_path:
             train = [labelled for labelled in train if is_single_path(labelled.id)]
+        if not train:
+            raise EmigbenchError(f"{self.recipe.network} has no paths to train on.")
         barriers = np.array([labelled.e_m for labelled in train])
         self._scale = (float(barriers.min()), float(np.ptp(barriers)) or 1.0)
         scaled = 2 * (barriers - self._scale[0]) / self._scale[1] - 1
@@ -103,9 +112,10 @@ class GraphModel:
         started = time.monotonic()
         if self.recipe.frozen_alignn_layers:
             network.freeze_alignn_layers()
-            samples = self._halfway(network, [labelled.id for labelled in train], samples)
+            with memory_told(self.device):
+                samples = self._halfway(network, [labelled.id for labelled in train], samples)
         frozen_seconds = time.monotonic() - started
-        checkpoint = cache_folder() / "training" / f"{self._key(train, seed)}.pt"
+        self._checkpoint = cache_folder() / "training" / f"{self._key(train, seed)}.pt"
         with progress_on_stderr(f"{self.recipe.network}, epochs") as progress:
             self.epochs = training.train(
                 network,
@@ -114,7 +124,7 @@ class GraphModel:
                 self.recipe,
                 seed=seed,
                 device=self.device,
-                checkpoint=checkpoint,
+                checkpoint=self._checkpoint,
                 log=lambda epoch, total: progress(self._in_words(epoch), epoch.number, total),
             )
         self._network = network
@@ -125,7 +135,6 @@ class GraphModel:
             "train_mae_ev": round(float(np.mean([abs(answers[one.id] - one.e_m) for one in answered])), 4),
             **structures_told_apart(answered, answers),
         }
-        checkpoint.unlink(missing_ok=True)
 
     def predict(self, paths: Sequence[MigrationPath]) -> list[Prediction]:
         """Barriers in eV, one for each path; failed for a path that cannot be made a graph or does not fit."""
@@ -138,6 +147,8 @@ class GraphModel:
             except EmigbenchError as error:
                 log.warning("%s: no prediction (%s)", path.id, error)
         values = self._values(samples)
+        if self._checkpoint is not None:
+            self._checkpoint.unlink(missing_ok=True)
         return [
             Prediction(path.id, values[path.id]) if path.id in values else Prediction(path.id, None, status="failed")
             for path in paths
@@ -166,25 +177,35 @@ class GraphModel:
 
     def _values(self, samples: dict[str, Sample]) -> dict[str, float]:
         """Id -> barrier in eV; a sample that is too large for the memory is left out."""
+        scaled = self._scaled(list(samples.values()))
+        if scaled is not None:
+            low, width = self._scale
+            return {i: float(low + (q + 1) / 2 * width) for i, q in zip(samples, scaled, strict=True)}
+        if len(samples) > 1:
+            return {i: value for one in samples for i, value in self._values({one: samples[one]}).items()}
+        log.warning("%s: no prediction (out of memory on %s)", *samples, self.device)
+        return {}
+
+    def _scaled(self, samples: Sequence[Sample]) -> list[float] | None:
+        """Scaled barriers; None where memory does not suffice, and then what filled it is free on return."""
         assert self._network is not None
-        ids = list(samples)
         try:
-            scaled = training.predict(self._network, [samples[i] for i in ids], self.device)
-        except torch.OutOfMemoryError:
-            if len(ids) == 1:
-                log.warning("%s: no prediction (out of memory on %s)", ids[0], self.device)
-                return {}
-            return {i: value for one in ids for i, value in self._values({one: samples[one]}).items()}
-        low, width = self._scale
-        return {i: float(low + (q + 1) / 2 * width) for i, q in zip(ids, scaled[:, 0] if ids else [], strict=True)}
+            return training.predict(self._network, samples, self.device)[:, 0].tolist() if samples else []
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            return None
 
     def _graphs(self, path: MigrationPath) -> tuple[PreparedGraph, ...]:
         kinds = {"band": ("band",), "endpoints": ("endpoints",), "band-and-subgraph": ("band", "subgraph")}
-        return tuple(
-            prepare(crystal_graph(neighbours, canonical=self.recipe.canonical))
-            for kind in kinds[self.recipe.inputs]
-            for neighbours in path_neighbours(path, kind, original=self.recipe.original_graphs)  # type: ignore[arg-type]
-        )
+        try:
+            return tuple(
+                prepare(crystal_graph(neighbours, canonical=self.recipe.canonical))
+                for kind in kinds[self.recipe.inputs]
+                for neighbours in path_neighbours(path, kind, original=self.recipe.original_graphs)  # type: ignore[arg-type]
+            )
+        except MemoryError as error:
+            raise EmigbenchError(f"{path.id}: its graph does not fit into the memory ({in_words(error)}).") from error
 
     def _initial_network(self, seed: int) -> Backbone:
         torch.manual_seed(seed)
@@ -210,7 +231,8 @@ class GraphModel:
         if self.recipe.pretrained:
             digest.update(sha256_of(pretrained_weights()).encode())
         for labelled in train:
-            digest.update(f"{geometry_hash(labelled.path)} {labelled.e_m}\n".encode())
+            of_path = (geometry_hash(labelled.path), labelled.path.material_id, labelled.e_m)
+            digest.update(f"{of_path}\n".encode())
         return digest.hexdigest()
 
 

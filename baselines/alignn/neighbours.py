@@ -34,6 +34,11 @@ SHELL_TOLERANCE = 1e-5
 """Å beyond the k-th distance that still count as its shell."""
 FLOOR = 0.15
 """Å; sites as close as this, or closer, are not neighbours (jarvis-tools, `Atoms.get_all_neighbors`)."""
+LEAST_SPACING = 0.1
+"""Å between neighbouring lattice planes; a flatter cell, which is a slip, has more images around an atom than can be
+searched. The least of our structures is 0.88 Å."""
+LEAST_VOLUME = 0.5
+"""Å³ of the cell for each atom, a tenth of that in diamond; a smaller one is in another unit."""
 
 _SPARE = 20
 """Sites asked for beyond k at first: the rest of most shells, the site itself, and what is too close."""
@@ -116,7 +121,7 @@ def nearest(
         name: what to call the structure in errors.
 
     Raises:
-        EmigbenchError: if an element has no features, a number is not finite, or the cell has no volume.
+        EmigbenchError: if an element has no features, a number is not finite, or the cell has next to no volume.
     """
     cell = np.array(lattice, dtype=np.float64)
     frac = np.array(frac_coords, dtype=np.float64).reshape(-1, 3)
@@ -148,12 +153,28 @@ def _checked(
     lengths = np.linalg.norm(lattice, axis=1)
     if abs(np.linalg.det(lattice)) <= 1e-6 * lengths.prod():
         raise EmigbenchError(f"{name}: the cell has no volume; its three vectors lie in a plane.")
+    _check_size(lattice, len(frac_coords), name)
     unknown = sorted({int(z) for z in atomic_numbers if not 1 <= z <= LAST})
     if unknown:
         raise EmigbenchError(
             f"{name}: atomic number {unknown[0]} has no CGCNN features; the graph models know 1 to {LAST}."
         )
     return atomic_numbers.astype(np.uint8)
+
+
+def _check_size(lattice: NDArray[np.float64], n_atoms: int, name: str) -> None:
+    volume = abs(np.linalg.det(lattice))
+    spacing = volume / np.linalg.norm(np.cross(np.roll(lattice, -1, axis=0), np.roll(lattice, -2, axis=0)), axis=1)
+    if spacing.min() < LEAST_SPACING:
+        raise EmigbenchError(
+            f"{name}: the cell is too flat, its lattice planes are {spacing.min():.1g} Å apart, where at least "
+            f"{LEAST_SPACING} Å are expected; check its vectors."
+        )
+    if volume < LEAST_VOLUME * n_atoms:
+        raise EmigbenchError(
+            f"{name}: the cell has {volume / n_atoms:.1g} Å³ for each atom, where at least {LEAST_VOLUME} Å³ are "
+            f"expected; give its vectors in Å."
+        )
 
 
 def _candidates(

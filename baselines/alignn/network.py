@@ -178,7 +178,7 @@ class Joined(Backbone):
     def forward(self, initial: GraphBatch, final: GraphBatch) -> Tensor:
         """(graphs,) scaled barriers."""
         pair = torch.cat([self.pooled(initial), self.pooled(final)], dim=1)
-        return self.heads(self.fc(pair)).squeeze(1)
+        return self.heads(_in_full_precision(self.fc, pair)).squeeze(1)
 
 
 class Change(Backbone):
@@ -201,7 +201,8 @@ class Change(Backbone):
         change = self._short(initial, tuple(_private(x) for x in start)) - self._short(final, self.embed(final))
         behind = self.halfway(initial, start) if behind is None else behind
         full = mean_of_runs(_convolved(behind, self.gcn_layers), initial.n_atoms)
-        return self.heads(self.fc(torch.cat([full, change], dim=1))).squeeze(1)
+        pair = torch.cat([full, change], dim=1)
+        return self.heads(_in_full_precision(self.fc, pair)).squeeze(1)
 
     def frozen_inputs(
         self, graphs: Sequence[PreparedGraph], halfway: Callable[[PreparedGraph], HalfwayGraph]
@@ -232,7 +233,8 @@ class BandAndSurroundings(Backbone):
         """(graphs,) scaled barriers."""
         of_band, of_subgraph = self._atom_features(band, subgraph)
         whole, near = self.attention(of_band, band.n_atoms), self.attention1(of_subgraph, subgraph.n_atoms)
-        return self.heads(self.fc(torch.cat([whole, near], dim=1))).squeeze(1)
+        pair = torch.cat([whole, near], dim=1)
+        return self.heads(_in_full_precision(self.fc, pair)).squeeze(1)
 
     def _atom_features(self, band: Any, subgraph: Any) -> tuple[Tensor, Tensor]:
         both = self.atom_features(together(band, subgraph))

@@ -28,18 +28,18 @@ from emigbench.storage import sha256_of, write_text
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import prepare as prepare_graph
 from emigbench_baselines.alignn.checkpoints import save
+from emigbench_baselines.alignn.device import device_named
 from emigbench_baselines.alignn.graph import crystal_graph
 from emigbench_baselines.alignn.graph_store import pack, unpack
 from emigbench_baselines.alignn.neighbours import Neighbours, nearest
 from emigbench_baselines.alignn.network import build
-from emigbench_baselines.alignn.recipes import PRETRAINING, Recipe
+from emigbench_baselines.alignn.recipes import PRETRAINING, VALIDATION_SHARE, Recipe
 from emigbench_baselines.alignn.training import Sample
 
 PROPERTIES = ("GV", "PH", "PZ", "DC", "EBG", "FE", "BG")
 """Columns of the targets, in the order of the heads: shear modulus, phonon peak, piezoelectric modulus, dielectric,
 experimental band gap, formation energy, band gap."""
 HELD_OUT_SHARE = 0.1
-VALIDATION_SHARE = 0.1
 SPLIT_SEED = 0
 
 FloatArray = NDArray[np.float64]
@@ -112,7 +112,7 @@ def pretrain(
     recipe: Recipe,
     *,
     seed: int,
-    device: str,
+    device: str | None,
     balance: float,
     largest: float = np.inf,
     limit: int | None = None,
@@ -122,6 +122,7 @@ def pretrain(
     Structures with more than `largest` rows in their line graph are left out of training and validation, and scored
     with the others where they are held out. A run that was stopped is taken up from its checkpoint in `out`.
     """
+    device = device_named(device)
     checkpoint = out / f"checkpoint-{_key(archive, recipe, seed, device, balance, largest, limit)}.pt"
     samples, held_out = read(archive, canonical=recipe.canonical, limit=limit)
     samples = [sample for sample in samples if sample.n_rows <= largest]
@@ -145,6 +146,7 @@ def pretrain(
             ),
             weights=sampling_weights(fitted, balance) if balance else None,
         )
+    save(network, out / "mpt.safetensors")
     report = {
         "recipe": asdict(recipe),
         "seed": seed,
@@ -154,20 +156,23 @@ def pretrain(
         "n": {"train": len(fitted), "validation": len(validation), "held_out": len(held_out)},
         "validation": scores(network, validation, device),
         "held_out": scores(network, held_out, device),
-        "epochs": [asdict(epoch) for epoch in epochs],
+        "epochs": [{k: v if np.isfinite(v) else None for k, v in asdict(epoch).items()} for epoch in epochs],
     }
-    save(network, out / "mpt.safetensors")
-    write_text(out / "pretraining.json", json.dumps(report, indent=1) + "\n")
+    write_text(out / "pretraining.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
     checkpoint.unlink(missing_ok=True)
 
 
 def _key(archive: Path, *settings: object) -> str:
     """Everything that the weights depend on, as part of a sha256: no two runs share a checkpoint."""
-    return hashlib.sha256(repr((sha256_of(archive), *settings)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((sha256_of(archive), *settings, torch.__version__)).encode()).hexdigest()[:16]
 
 
 def sampling_weights(samples: Sequence[Sample], balance: float) -> FloatArray:
-    """How often each sample is drawn: 0 for all alike, 1 for every property as often as every other."""
+    """Shares by which samples are drawn: balance 0 for all alike, 1 by the rarest property of each.
+
+    A structure with several properties brings the others along, so at 1 properties are not drawn quite alike: of what
+    is drawn from the seven-property table 22.6 % have GV, 18.3 % BG, 17.6 % FE and 15.6 to 16.7 % each of the others.
+    """
     mask = np.array([sample.mask for sample in samples])
     rarity = np.maximum(mask.sum(axis=0), 1.0) ** -balance
     weights: FloatArray = (mask * rarity).max(axis=1)
@@ -175,20 +180,32 @@ def sampling_weights(samples: Sequence[Sample], balance: float) -> FloatArray:
 
 
 def scores(network: torch.nn.Module, samples: Sequence[Sample], device: str) -> dict[str, Any]:
-    """R2 and MAE of each property in scaled units, and the number of labels."""
-    predicted = training.predict(network, samples, device)
-    target, mask = (np.array([getattr(s, name) for s in samples]) for name in ("target", "mask"))
-    found = {}
+    """R2 and MAE of each property in scaled units, and the number of labels; the MAE of all, in two ways.
+
+    That of all labels is what chooses the epoch; the mean of the properties' own does not go by how many labels each
+    has.
+    """
+    shape = (len(samples), len(PROPERTIES))
+    predicted = training.predict(network, samples, device).reshape(shape)
+    target, mask = (np.array([getattr(s, name) for s in samples]).reshape(shape) for name in ("target", "mask"))
+    found: dict[str, Any] = {}
     for column, name in enumerate(PROPERTIES):
         known = mask[:, column] > 0
-        error = (predicted - target)[known, column]
-        spread = target[known, column] - target[known, column].mean() if known.any() else np.zeros(0)
-        found[name] = {
-            "n": int(known.sum()),
-            "mae": float(np.abs(error).mean()) if known.any() else None,
-            "r2": float(1 - (error**2).sum() / (spread**2).sum()) if (spread**2).sum() > 0 else None,
-        }
-    return found
+        found[name] = _score(predicted[known, column], target[known, column])
+    maes = [of_one["mae"] for of_one in found.values() if of_one["n"]]
+    pooled = _score(predicted[mask > 0], target[mask > 0])["mae"]
+    return {**found, "mae_of_all_labels": pooled, "mae_mean_of_properties": float(np.mean(maes)) if maes else None}
+
+
+def _score(predicted: FloatArray, target: FloatArray) -> dict[str, Any]:
+    """Of labels that are all one value R2 has no meaning, of none the MAE has none either."""
+    error, n = predicted - target, len(target)
+    spread = float(((target - target.mean()) ** 2).sum()) if n else 0.0
+    return {
+        "n": n,
+        "mae": float(np.abs(error).mean()) if n else None,
+        "r2": float(1 - (error**2).sum() / spread) if spread > 0 else None,
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -208,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     running.add_argument("--seed", type=int, default=0)
     running.add_argument("--balance", type=float, default=0.0, help="0: as they come; 1: all properties alike")
     running.add_argument("--limit", type=int, help="only the first structures, for a rehearsal")
-    running.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    running.add_argument("--device", help="cpu or cuda; by default a GPU if there is one")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "prepare":

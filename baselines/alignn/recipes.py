@@ -15,6 +15,8 @@ from typing import Literal
 from emigbench import EmigbenchError
 
 Inputs = Literal["band", "endpoints", "band-and-subgraph"]
+VALIDATION_SHARE = 0.1
+"""Of the paths, or structures, on the training side: they choose the epoch."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Released(GraphModel):
         device: "cpu" or "cuda"; a GPU if there is one by default.
 
     Raises:
-        EmigbenchError: if no file of that name was released.
+        EmigbenchError: if no file of that name was released, or there is no such device.
     """
 
     def __init__(self, name: str, device: str | None = None) -> None:

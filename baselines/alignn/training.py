@@ -5,11 +5,12 @@ It needs torch and numpy alone, and runs on a CPU and on a GPU alike.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,17 @@ from emigbench import EmigbenchError
 from emigbench.errors import in_words
 from emigbench_baselines.alignn import passes
 from emigbench_baselines.alignn.batch import GraphBatch, HalfwayBatch, HalfwayGraph, PreparedGraph
+from emigbench_baselines.alignn.device import has_bfloat16, memory_told, rows_a_pass
 from emigbench_baselines.alignn.network import Backbone
 from emigbench_baselines.alignn.recipes import Recipe
 
+logger = logging.getLogger(__name__)
 FloatArray = NDArray[np.float64]
 Log = Callable[["Epoch", int], None]
 """Called after each epoch with its figures and the number of epochs of the schedule."""
 
 SAVE_SECONDS = 60.0
 """How often a run is kept at most."""
-LARGEST_PASS = {"cpu": 400_000, "cuda": 6_000_000}
-"""Rows in one pass; a larger batch is cut and its gradients are added up."""
 COMPILED_FROM_ROWS = 5_000_000
 """Rows of all epochs from which on a CPU saves more time by compiled passes than it takes to compile them."""
 
@@ -113,8 +114,11 @@ def train(
         The figures of every epoch.
 
     Raises:
-        EmigbenchError: if the loss or the validation error is no longer a number, or the checkpoint cannot be read.
+        EmigbenchError: if there are no samples, the loss or the validation error is no longer a number, the checkpoint
+            cannot be read, or memory does not suffice.
     """
+    if not samples:
+        raise EmigbenchError("There is nothing to train on.")
     network.to(device)
     optimizer = torch.optim.AdamW(_parameter_groups(network, recipe), lr=recipe.max_learning_rate)
     steps = len(epoch_batches(len(samples), recipe, seed, 1, weights))
@@ -131,8 +135,9 @@ def train(
             started = time.monotonic()
             torch.manual_seed(_epoch_seed(seed, number))
             batches = epoch_batches(len(samples), recipe, seed, number, weights)
-            loss = _train_epoch(network, samples, batches, recipe, optimizer, schedule, device)
-            mae = mean_absolute_error(network, validation, device)
+            with memory_told(device):
+                loss = _train_epoch(network, samples, batches, recipe, optimizer, schedule, device)
+                mae = mean_absolute_error(network, validation, device)
             if not math.isfinite(loss) or (validation and not math.isfinite(mae)):
                 raise EmigbenchError(
                     f"The loss of epoch {number} is {loss}, its validation error {mae}: lower the learning rate of the "
@@ -162,8 +167,7 @@ def predict(network: nn.Module, samples: Sequence[Sample], device: str) -> Float
     """(n, k) scaled predictions in eval mode, in the order of the samples."""
     network.eval()
     values = np.zeros((len(samples), len(samples[0].target) if samples else 0))
-    largest_first = sorted(range(len(samples)), key=lambda i: -samples[i].n_rows)
-    for part in _parts(largest_first, samples, LARGEST_PASS[device]):
+    for part in _parts(range(len(samples)), samples, rows_a_pass(device)):
         values[part] = _forward(network, [samples[i] for i in part], device).double().cpu().numpy()
     return values
 
@@ -202,13 +206,15 @@ def _train_epoch(
     device: str,
 ) -> float:
     network.train()
+    half = recipe.mixed_precision and has_bfloat16(device)  # predictions are in float32
+    limit = rows_a_pass(device, half=half)
     total = torch.zeros((), device=device)
     for rows in batches:
         optimizer.zero_grad(set_to_none=True)
         known = sum(float(samples[i].mask.size if recipe.average_over_all else samples[i].mask.sum()) for i in rows)
-        for part in _parts(list(rows), samples, LARGEST_PASS[device]):
+        for part in _parts(rows.tolist(), samples, limit):
             chosen = [samples[i] for i in part]
-            with _precision(recipe, device):
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
                 output = _forward(network, chosen, device)
             loss = _summed_loss(output, chosen, recipe, device) / known
             loss.backward()
@@ -235,12 +241,6 @@ def _packed(graphs: Sequence[PreparedGraph | HalfwayGraph], device: str) -> Grap
     return (HalfwayBatch if isinstance(graphs[0], HalfwayGraph) else GraphBatch).of(graphs, device)
 
 
-def _precision(recipe: Recipe, device: str) -> torch.autocast:
-    """bfloat16 for the products of training where the device has instructions for it; predictions are in float32."""
-    fast = device == "cuda" or torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=recipe.mixed_precision and fast)
-
-
 def _summed_loss(output: Tensor, samples: Sequence[Sample], recipe: Recipe, device: str) -> Tensor:
     target = torch.tensor(np.array([sample.target for sample in samples]), dtype=torch.float32, device=device)
     mask = torch.tensor(np.array([sample.mask for sample in samples]), dtype=torch.float32, device=device)
@@ -248,19 +248,33 @@ def _summed_loss(output: Tensor, samples: Sequence[Sample], recipe: Recipe, devi
     return (error.square() if recipe.loss == "mse" else error.abs()).sum()
 
 
-def _parts(rows: Sequence[int], samples: Sequence[Sample], limit: int) -> Iterator[list[int]]:
-    """Runs of rows that fit into memory together; a row that is too large comes alone."""
-    part: list[int] = []
-    size = 0
-    for row in rows:
-        own = samples[row].n_rows
-        if part and size + own > limit:
-            yield part
-            part, size = [], 0
-        part.append(row)
-        size += own
-    if part:
-        yield part
+def _parts(rows: Sequence[int], samples: Sequence[Sample], limit: int) -> list[list[int]]:
+    """As few passes as fit into memory, of like size; a row that is too large comes alone.
+
+    The others do so only where memory leaves no choice: the batch statistics of a single graph say little.
+    """
+    sizes = {row: samples[row].n_rows for row in rows}
+    fewest = -(-sum(sizes[row] for row in rows) // limit)
+    for n_parts in range(min(fewest, len(rows)), len(rows) + 1):
+        parts = _dealt(rows, sizes, n_parts)
+        if all(len(part) == 1 or sum(sizes[row] for row in part) <= limit for part in parts):
+            break
+    for part in parts:
+        most = max(parts, key=len)
+        if len(part) == 1 and len(most) > 2 and sizes[part[0]] + sizes[most[-1]] <= limit:
+            part.append(most.pop())
+    return parts
+
+
+def _dealt(rows: Sequence[int], sizes: Mapping[int, int], n_parts: int) -> list[list[int]]:
+    """Largest first, each row into the part that is the smallest so far."""
+    parts: list[list[int]] = [[] for _ in range(n_parts)]
+    filled = [0] * n_parts
+    for row in sorted(rows, key=lambda row: -sizes[row]):
+        smallest = filled.index(min(filled))
+        parts[smallest].append(row)
+        filled[smallest] += sizes[row]
+    return parts
 
 
 def _parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
@@ -304,7 +318,7 @@ def _save(
     progress: _Progress,
     best: dict[str, Tensor],
 ) -> None:
-    """Write the whole run beside the file, then put it in its place."""
+    """Write the whole run beside the file, then put it in its place; a run goes on without a checkpoint, too."""
     content = {
         "network": network.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -314,10 +328,16 @@ def _save(
         "best_mae": progress.best_mae,
         "best_epoch": progress.best_epoch,
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
     scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    torch.save(content, scratch)
-    scratch.replace(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, scratch)
+        scratch.replace(file)
+    except (OSError, RuntimeError) as error:  # a full disk is the one or the other to torch
+        logger.warning("The checkpoint %s cannot be written (%s); training goes on.", file, in_words(error))
+    finally:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
 
 
 def _resume(
@@ -327,7 +347,7 @@ def _resume(
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> tuple[_Progress, dict[str, Tensor]]:
     try:
-        content = torch.load(file, map_location=next(network.parameters()).device, weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True)  # each takes what it needs to its device
         network.load_state_dict(content["network"])
         optimizer.load_state_dict(content["optimizer"])
         schedule.load_state_dict(content["schedule"])

@@ -4,6 +4,7 @@ import bz2
 import io
 import os
 import pickle
+import signal
 import zipfile
 from pathlib import Path
 
@@ -142,14 +143,14 @@ def test_missing_file(tmp_path):
 
 def test_half_precision_round_trip(mpt, tmp_path):
     path = tmp_path / "mpt.safetensors"
-    checkpoints.save(mpt, path, {"made_by": "test"})
+    checkpoints.save(mpt, path)
     assert path.stat().st_size <= 10_000_000
     read = checkpoints.load(path)
     for name, tensor in mpt.state_dict().items():
         torch.testing.assert_close(read[name], tensor, rtol=1e-3, atol=1e-6)
         if tensor.dim() < 2:
             assert torch.equal(read[name], tensor)
-    checkpoints.save(mpt, tmp_path / "again.safetensors", {"made_by": "test"})
+    checkpoints.save(mpt, tmp_path / "again.safetensors")
     assert path.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
 
 
@@ -162,6 +163,31 @@ def test_the_safetensors_library_reads_the_same(mpt, tmp_path):
     library.save_file(mpt.state_dict(), tmp_path / "theirs.safetensors")
     read = checkpoints.load(tmp_path / "theirs.safetensors")
     assert all(torch.equal(read[name], tensor) for name, tensor in mpt.state_dict().items())
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [(torch.bfloat16, "BF16"), (torch.float64, "F64")])
+def test_a_type_that_is_not_read_is_named(tmp_path, dtype, kind):
+    library = pytest.importorskip("safetensors.torch")
+    library.save_file({"fc.weight": torch.ones(2, dtype=dtype)}, tmp_path / "a.safetensors")
+    with pytest.raises(
+        EmigbenchError, match=rf"a\.safetensors: fc\.weight is stored as {kind}; convert .* F16, F32, I64"
+    ):
+        checkpoints.load(tmp_path / "a.safetensors")
+
+
+def test_weights_that_cannot_be_written_leave_nothing_behind(mpt, tmp_path):
+    """Of a network of 9 MB, on a disk that is full after 1 MB."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        with pytest.raises(EmigbenchError, match=r"^Cannot write .*mpt\.safetensors: File too large\.$"):
+            checkpoints.save(mpt, tmp_path / "mpt.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_value_beyond_half_precision_is_refused(tmp_path):

@@ -304,6 +304,9 @@ def test_graphs_of_all_paths(full):
         (np.full((3, 3), np.inf), [8], [[0, 0, 0]], "not finite"),
         (np.ones((3, 3)), [8], [[0, 0, 0]], "no volume"),
         (np.zeros((3, 3)), [8], [[0, 0, 0]], "no volume"),
+        ([[8, 0, 0], [8, 5e-5, 0], [0, 0, 8]], [8], [[0, 0, 0]], "too flat, its lattice planes are 5e-05 Å apart"),
+        (np.diag([0.09, 8, 8]), [8], [[0, 0, 0]], "too flat, its lattice planes are 0.09 Å apart"),
+        (0.4 * np.eye(3), [8], [[0, 0, 0]], r"0\.06 Å³ for each atom, .*; give its vectors in Å\.$"),
         (CUBE, [8, 8], [[0, 0, 0]], "as many sites"),
         (CUBE, [], np.zeros((0, 3)), "as many sites"),
     ],
@@ -311,6 +314,12 @@ def test_graphs_of_all_paths(full):
 def test_bad_structure_is_one_sentence_with_its_name(lattice, numbers, coords, words):
     with pytest.raises(EmigbenchError, match=f"^Bad1: .*{words}"):
         nearest(lattice, numbers, coords, k=12, name="Bad1")
+
+
+@pytest.mark.parametrize("lattice", [np.diag([0.11, 4, 4]), 0.8 * np.eye(3)])
+def test_a_cell_that_is_just_large_enough_has_neighbours(lattice):
+    """0.11 Å between planes; 0.512 Å³ for the atom."""
+    assert len(nearest(lattice, [8], [[0, 0, 0]], k=12)) >= 12
 
 
 def test_bad_path_is_one_sentence_with_its_id(spinel):

@@ -1,5 +1,7 @@
 import dataclasses
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -95,6 +97,38 @@ def test_training_time_counts_from_the_first_epoch_of_a_run_that_was_stopped(mon
     assert 1e6 < resumed.fit_seconds < 1e6 + 1e3
 
 
+def test_the_checkpoint_stays_until_there_are_predictions(monkeypatch):
+    monkeypatch.setattr(models.training, "SAVE_SECONDS", -1.0)
+    folder = models.cache_folder() / "training"
+    model = quick("model-3-scratch")
+    model.fit(TRAIN, seed=0)
+
+    def dies(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(models.training, "predict", dies)
+        with pytest.raises(KeyboardInterrupt):
+            model.predict(HELD_OUT)
+    assert len(list(folder.iterdir())) == 1
+    answers = model.predict(HELD_OUT)
+    assert not list(folder.iterdir())
+    assert all(answer.status == "ok" for answer in answers)
+
+
+def test_a_checkpoint_is_that_of_its_materials():
+    """They say which paths validate."""
+    renamed = [dataclasses.replace(one, path=dataclasses.replace(one.path, material_id="m")) for one in TRAIN]
+    model = quick("model-3-scratch")
+    assert model._key(TRAIN, 0) == model._key(list(TRAIN), 0)
+    assert model._key(TRAIN, 0) != model._key(renamed, 0)
+
+
+def test_no_paths_to_train_on():
+    with pytest.raises(EmigbenchError, match=r"^model-3 has no paths to train on\.$"):
+        quick("model-3-scratch").fit([], seed=0)
+
+
 def test_predictions_are_in_ev():
     """A network whose answer is 0 predicts the middle between the lowest and the highest training barrier."""
     model = quick("model-3-scratch")
@@ -188,15 +222,90 @@ def test_without_weights_it_says_how_to_make_them(monkeypatch, tmp_path):
         quick("model-3").fit(TRAIN, seed=0)
 
 
-def test_a_path_that_makes_no_graph_fails_alone():
-    model = quick("model-3-scratch")
-    model.fit(TRAIN, seed=0)
-    strange = MigrationPath(
-        "Xx_1", "Xx", "", "Li", "", "unknown", 4 * np.eye(3), ("Xx",), [[0.5] * 3], np.zeros((5, 3))
-    )
-    good, bad = model.predict([HELD_OUT[0], strange])
+@pytest.mark.parametrize(("host", "lattice"), [("Xx", 4 * np.eye(3)), ("O", [[8, 0, 0], [8, 5e-5, 0], [0, 0, 8]])])
+def test_a_path_that_makes_no_graph_fails_alone(host, lattice):
+    strange = MigrationPath("Xx_1", "Xx", "", "Li", "", "unknown", lattice, (host,), [[0.5] * 3], np.zeros((5, 3)))
+    good, bad = untrained().predict([HELD_OUT[0], strange])
     assert good.status == "ok"
     assert (bad.id, bad.e_m, bad.status) == ("Xx_1", None, "failed")
+
+
+def untrained(name="model-3-scratch") -> GraphModel:
+    model = quick(name)
+    model._network = build(model.recipe.network)
+    return model
+
+
+def of_cuda() -> Exception:
+    return torch.OutOfMemoryError("CUDA out of memory")
+
+
+def of_cpu() -> Exception:
+    """What torch itself raises: more than any machine has."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    return caught.value.with_traceback(None)
+
+
+@pytest.mark.parametrize("error", [of_cuda, of_cpu, MemoryError])
+def test_paths_that_are_too_large_together_are_predicted_one_by_one(monkeypatch, caplog, error):
+    """The second fails by itself as well; what the first try held is gone when the second begins."""
+    asked, tensors, one_by_one = [], [], models.training.predict
+    model = untrained()
+    expected = model.predict(HELD_OUT[:1])
+
+    def predict(network, samples, device):
+        asked.append(len(samples))
+        gc.collect()
+        assert not any(tensor() is not None for tensor in tensors)
+        if len(asked) == 2:
+            return one_by_one(network, samples, device)
+        held = torch.zeros(1)
+        tensors.append(weakref.ref(held))
+        raise error()
+
+    monkeypatch.setattr(models.training, "predict", predict)
+    first, second = model.predict(HELD_OUT)
+    assert asked == [2, 1, 1]
+    assert [first] == expected
+    assert (second.id, second.e_m, second.status) == (HELD_OUT[1].id, None, "failed")
+    assert f"{HELD_OUT[1].id}: no prediction (out of memory on cpu)" in caplog.text
+
+
+def test_other_errors_of_a_prediction_are_no_lack_of_memory(monkeypatch):
+    def predict(network, samples, device):
+        raise RuntimeError("shapes do not agree")
+
+    model = untrained()
+    monkeypatch.setattr(models.training, "predict", predict)
+    with pytest.raises(RuntimeError, match="shapes do not agree"):
+        model.predict(HELD_OUT)
+
+
+def test_a_graph_that_does_not_fit_into_memory_fails_alone(monkeypatch, caplog):
+    neighbours_of = models.path_neighbours
+
+    def path_neighbours(path, kind, *, original):
+        if path.id == HELD_OUT[1].id:
+            raise MemoryError("Unable to allocate 50. GiB")
+        return neighbours_of(path, kind, original=original)
+
+    monkeypatch.setattr(models, "path_neighbours", path_neighbours)
+    model = untrained()
+    first, second = model.predict(HELD_OUT)
+    assert (first.status, second.status) == ("ok", "failed")
+    assert f"{HELD_OUT[1].id}: its graph does not fit into the memory (MemoryError: Unable to" in caplog.text
+    with pytest.raises(EmigbenchError, match="its graph does not fit into the memory"):
+        model.fit(list(SPINELS)[6:8], seed=0)
+
+
+def test_training_that_does_not_fit_into_memory_is_one_sentence(monkeypatch):
+    def forward(network, samples, device):
+        raise of_cuda()
+
+    monkeypatch.setattr(models.training, "_forward", forward)
+    with pytest.raises(EmigbenchError, match=r"^The memory that is free on cpu does not suffice to train; .*\.$"):
+        quick("model-3-scratch").fit(TRAIN, seed=0)
 
 
 def moved(path: MigrationPath) -> MigrationPath:

@@ -597,19 +597,48 @@ def test_half_precision_is_close_and_trains(name):
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in network.parameters())
 
 
+READ_OUT = {"fc", "conv_to_fc", "fc_hp", "fc_out", "attention", "attention1"}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_half_precision_stops_before_the_read_out(name):
+    """Every product behind the pooled features is in float32; those before them are not, so the hooks do see some."""
+    network, cells = seeded(name).train(), graphs_for(name, 1, 2)
+    seen: dict[str, set[torch.dtype]] = {}
+    for path, module in network.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            part = path.partition(".")[0]
+            module.register_forward_hook(
+                lambda _, given, answer, part=part: seen.setdefault(part, set()).update((given[0].dtype, answer.dtype))
+            )
+    with torch.autocast("cpu", torch.bfloat16):
+        network(*(GraphBatch.of(graphs) for graphs in cells))
+    assert torch.bfloat16 in seen["gcn_layers"]
+    assert {part: seen[part] for part in seen.keys() & READ_OUT} == {
+        part: {torch.float32} for part, _ in network.named_children() if part in READ_OUT
+    }
+
+
+def test_attention_is_not_rounded_where_the_rest_is():
+    torch.manual_seed(0)
+    attention, x, sizes = Attention(16).eval(), torch.randn(11, 16), torch.tensor([3, 1, 7])
+    expected = attention(x, sizes)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(attention(x, sizes), expected)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16])
 def test_cuda_gives_what_the_cpu_gives(dtype):
     network, cells = seeded("model-3").eval(), graphs_for("model-3", 1, 2, 3)
     expected = network(GraphBatch.of(cells[0])).detach()
     network.cuda()
-    for packed in (GraphBatch.of(cells[0], "cuda"), GraphBatch.of(cells[0]).to("cuda")):
-        with torch.autocast("cuda", dtype or torch.float16, enabled=dtype is not None):
-            found = network(packed)
-        tolerance = 1e-4 if dtype is None else 0.1
-        torch.testing.assert_close(found.detach().cpu(), expected, rtol=tolerance, atol=tolerance)
-        found.sum().backward()
-        assert all(p.grad is None or torch.isfinite(p.grad).all() for p in network.parameters())
+    with torch.autocast("cuda", dtype or torch.float16, enabled=dtype is not None):
+        found = network(GraphBatch.of(cells[0], "cuda"))
+    tolerance = 1e-4 if dtype is None else 0.1
+    torch.testing.assert_close(found.detach().cpu(), expected, rtol=tolerance, atol=tolerance)
+    found.sum().backward()
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in network.parameters())
 
 
 # The original stack --------------------------------------------------------------------------------------------------

@@ -73,6 +73,14 @@ def test_it_trains_scores_and_keeps_the_weights(archive, tmp_path):
     fill(build("mpt"), load(weights), str(weights))
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:0", "cuda"])
+def test_a_device_that_is_not_there_is_one_sentence(archive, tmp_path, monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match=r"^pretraining: (There is no device|torch finds no GPU).*\.$"):
+        pretraining.main(["train", str(archive), str(tmp_path / "out"), "--device", device])
+    assert not (tmp_path / "out").exists()
+
+
 def test_other_settings_do_not_take_up_a_run_that_was_stopped(archive, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
     out, train = tmp_path / "out", ["train", str(archive), str(tmp_path / "out"), "--device", "cpu", "--epochs"]
@@ -94,6 +102,54 @@ def test_other_settings_do_not_take_up_a_run_that_was_stopped(archive, tmp_path,
     assert not list(out.glob("checkpoint-*.pt"))
 
 
+def test_without_structures_to_validate_or_score_there_is_a_report_all_the_same(tmp_path):
+    """Of five structures a tenth is none, and no property has test rows."""
+    table(5).assign(subset="pool").to_parquet(tmp_path / "table.parquet")
+    archive, out = tmp_path / "a.npz", tmp_path / "out"
+    pretraining.main(["prepare", str(tmp_path / "table.parquet"), str(archive), "--workers", "1"])
+    pretraining.main(["train", str(archive), str(out), "--epochs", "1", "--device", "cpu"])
+    text = (out / "pretraining.json").read_text()
+    report = json.loads(text)
+    assert "NaN" not in text
+    assert report["n"] == {"train": 5, "validation": 0, "held_out": 0}
+    assert report["epochs"][0]["validation_mae"] is None
+    assert report["validation"] == report["held_out"]
+    assert report["held_out"]["GV"] == {"n": 0, "mae": None, "r2": None}
+    assert report["held_out"]["mae_of_all_labels"] is report["held_out"]["mae_mean_of_properties"] is None
+
+
+def test_weights_are_there_before_the_scores(archive, tmp_path, monkeypatch):
+    def dies(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretraining, "scores", dies)
+    with pytest.raises(KeyboardInterrupt):
+        pretraining.main(["train", str(archive), str(tmp_path), "--epochs", "1", "--device", "cpu", "--limit", "6"])
+    assert (tmp_path / "mpt.safetensors").is_file()
+
+
+def test_nothing_to_train_on_is_one_sentence(archive, tmp_path):
+    with pytest.raises(SystemExit, match=r"^pretraining: There is nothing to train on\.$"):
+        pretraining.main(["train", str(archive), str(tmp_path), "--device", "cpu", "--largest", "1"])
+
+
+def test_scores_by_hand(monkeypatch):
+    """GV has labels 0 and 1, answered with 0.5 and 1: R2 = 1 - 0.25/0.5. PH has one, off by 1. All labels: 1.5/3."""
+    labels = [([0, 9], [1, 0]), ([1, -1], [1, 1])]
+    samples = [
+        Sample((), np.array([*target, *[9] * 5], dtype=float), np.array([*known, *[0] * 5], dtype=float))
+        for target, known in labels
+    ]
+    answers = np.array([[0.5, 0, *[0] * 5], [1, 0, *[0] * 5]])
+    monkeypatch.setattr(training, "predict", lambda network, samples, device: answers)
+    found = pretraining.scores(None, samples, "cpu")
+    assert found["GV"] == {"n": 2, "mae": 0.25, "r2": 0.5}
+    assert found["PH"] == {"n": 1, "mae": 1.0, "r2": None}
+    assert found["BG"] == {"n": 0, "mae": None, "r2": None}
+    assert found["mae_of_all_labels"] == 0.5
+    assert found["mae_mean_of_properties"] == 0.625
+
+
 def test_large_structures_are_left_out_of_training_and_not_of_the_scores(archive, tmp_path):
     sizes = sorted(sample.n_rows for sample in pretraining.read(archive)[0])
     options = ["--epochs", "1", "--device", "cpu", "--largest", str(sizes[10]), "--batch-size", "4"]
@@ -109,6 +165,20 @@ def test_balanced_sampling():
     samples = [Sample((), np.zeros(2), np.array(mask, dtype=float)) for mask in [[1, 0]] * 4 + [[0, 1]]]
     np.testing.assert_allclose(pretraining.sampling_weights(samples, 1.0), [1 / 8] * 4 + [1 / 2])
     np.testing.assert_allclose(pretraining.sampling_weights(samples, 0.0), [1 / 5] * 5)
+
+
+def test_balanced_sampling_of_structures_with_several_properties():
+    """One of five structures has both: it goes by its rarer one, and brings the other along."""
+    samples = [Sample((), np.zeros(2), np.array(mask, dtype=float)) for mask in [[1, 0]] * 4 + [[1, 1]]]
+    np.testing.assert_allclose(pretraining.sampling_weights(samples, 1.0), [1 / 9] * 4 + [5 / 9])
+
+
+def test_a_checkpoint_is_that_of_its_version_of_torch(archive, monkeypatch):
+    keys = []
+    for version in ("2.6.0", "2.13.0"):
+        monkeypatch.setattr(torch, "__version__", version)
+        keys.append(pretraining._key(archive, "settings"))
+    assert keys[0] != keys[1]
 
 
 def test_training_needs_little_more_than_torch_and_numpy():

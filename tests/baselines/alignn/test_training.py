@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the graph models need the extra alignn (torch)")
 
 from emigbench import EmigbenchError  # noqa: E402
-from emigbench_baselines.alignn import training  # noqa: E402
+from emigbench_baselines.alignn import device, training  # noqa: E402
 from emigbench_baselines.alignn.batch import GraphBatch, prepare  # noqa: E402
 from emigbench_baselines.alignn.graph import crystal_graph  # noqa: E402
 from emigbench_baselines.alignn.neighbours import nearest  # noqa: E402
@@ -31,12 +32,20 @@ SAMPLES = [sample(i, target) for i, target in enumerate(np.linspace(-1, 1, 7))]
 FIT, VALIDATION = SAMPLES[:5], SAMPLES[5:]
 
 
-def fitted(tmp_path=None, recipe=RECIPE, validation=VALIDATION, seed=1, log=lambda epoch, total: None, weights=None):
+def fitted(
+    tmp_path=None,
+    recipe=RECIPE,
+    validation=VALIDATION,
+    seed=1,
+    log=lambda epoch, total: None,
+    weights=None,
+    samples=FIT,
+):
     torch.manual_seed(seed)
     network = build(recipe.network)
     checkpoint = tmp_path / "run.pt" if tmp_path else None
     epochs = train(
-        network, FIT, validation, recipe, seed=seed, device="cpu", checkpoint=checkpoint, log=log, weights=weights
+        network, samples, validation, recipe, seed=seed, device="cpu", checkpoint=checkpoint, log=log, weights=weights
     )
     return network, epochs
 
@@ -67,16 +76,125 @@ def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path, monkeypatch, 
     assert without_time[0] == without_time[1]
 
 
+def test_dropout_is_the_same_whether_a_run_was_stopped_or_not(tmp_path, monkeypatch):
+    """MODEL-4 drops weights of its attention at random."""
+    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
+    two_cells = [dataclasses.replace(one, graphs=one.graphs * 2) for one in FIT[:3]]
+    run = {"recipe": dataclasses.replace(RECIPE, network="model-4", epochs=2), "samples": two_cells, "validation": []}
+    whole, _ = fitted(**run)
+
+    def stop(epoch, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(tmp_path, log=stop, **run)
+    torch.manual_seed(99)
+    resumed, _ = fitted(tmp_path, **run)
+    assert same(whole, resumed)
+
+
+def labelled(*labels) -> list[Sample]:
+    """Samples with (targets, mask)."""
+    return [
+        dataclasses.replace(one, target=np.array(target, dtype=float), mask=np.array(mask, dtype=float))
+        for one, (target, mask) in zip(FIT, labels, strict=False)
+    ]
+
+
+@pytest.mark.parametrize("over_all", [True, False])
+def test_gradients_do_not_depend_on_the_passes(monkeypatch, over_all):
+    """With batch statistics left alone, one pass and three of one sample each are one batch."""
+    random = np.random.default_rng(0)
+    samples = labelled(*((random.normal(size=7), mask) for mask in ([1, 1, 1, 0, 0, 0, 0], [1] + [0] * 6, [1] * 7)))
+    recipe = dataclasses.replace(RECIPE, network="mpt", mixed_precision=False, average_over_all=over_all)
+    losses, gradients = [], []
+    for rows, n_passes in ((10**9, 1), (1, 3)):
+        monkeypatch.setattr(device, "CPU_ROWS", rows)
+        torch.manual_seed(0)
+        network, answers = build("mpt"), []
+        network.frozen = tuple(network.children())
+        network.register_forward_hook(lambda _, given, answer, answers=answers: answers.append(answer))
+        still = torch.optim.SGD(network.parameters(), lr=0.0)
+        schedule = torch.optim.lr_scheduler.ConstantLR(still)
+        losses.append(training._train_epoch(network, samples, [np.arange(3)], recipe, still, schedule, "cpu"))
+        assert len(answers) == n_passes
+        gradients.append({name: p.grad for name, p in network.named_parameters() if p.grad is not None})
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert max(float(gradient.abs().max()) for gradient in gradients[0].values()) > 1e-3
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_passes_of_training_are_as_large_as_its_precision_allows(monkeypatch, mixed):
+    def rows_a_pass(device, *, half=False):
+        asked.append(half)
+        return 10**9
+
+    asked: list[bool] = []
+    monkeypatch.setattr(training, "rows_a_pass", rows_a_pass)
+    monkeypatch.setattr(training, "has_bfloat16", lambda device: True)
+    fitted(recipe=dataclasses.replace(RECIPE, epochs=1, mixed_precision=mixed))
+    assert asked == [mixed, False]  # of the epoch, and of its validation
+
+
+class Constant(torch.nn.Module):
+    """Answers 0.5 to everything."""
+
+    def __init__(self):
+        super().__init__()
+        self.answer = torch.nn.Parameter(torch.full((2,), 0.5))
+
+    def forward(self, batch):
+        return self.answer.expand(len(batch), -1)
+
+
+@pytest.mark.parametrize("rows", [1, 10**9])
+@pytest.mark.parametrize(
+    ("loss", "over_all", "expected"), [("l1", True, 2.5 / 6), ("l1", False, 2.5 / 4), ("mse", True, 2.75 / 6)]
+)
+def test_the_loss_of_an_epoch_by_hand(monkeypatch, rows, loss, over_all, expected):
+    """Equation 2. Known errors are 0.5; 0.5 and 1.5; 0: four of six targets, which are 2.5 off, 2.75 in squares."""
+    monkeypatch.setattr(device, "CPU_ROWS", rows)
+    samples = labelled(([1, 9], [1, 0]), ([0, -1], [1, 1]), ([9, 0.5], [0, 1]))
+    recipe = dataclasses.replace(RECIPE, epochs=1, loss=loss, average_over_all=over_all)
+    (epoch,) = train(Constant(), samples, [], recipe, seed=0, device="cpu")
+    assert epoch.train_loss == pytest.approx(expected)
+
+
 def test_half_precision_changes_training_little_and_predictions_not_at_all():
     """Without the instructions both runs are in float32; then there is nothing to compare."""
     half, full = (dataclasses.replace(RECIPE, epochs=1, batch_size=5, mixed_precision=mixed) for mixed in (True, False))
     (a, first), (b, second) = fitted(recipe=half), fitted(recipe=full)
     assert first[0].train_loss == pytest.approx(second[0].train_loss, rel=0.01)
-    if torch.cpu._is_avx512_bf16_supported():
+    if device.has_bfloat16("cpu"):
         assert not same(a, b)
     with torch.no_grad():
         plain = a.eval()(GraphBatch.of([s.graphs[0] for s in SAMPLES])).numpy().reshape(-1, 1)
     np.testing.assert_allclose(predict(a, SAMPLES, "cpu"), plain, atol=1e-6)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 64 vs 0")])
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(tmp_path, monkeypatch, caplog, error):
+    recipe = dataclasses.replace(RECIPE, epochs=1)
+
+    def save(content, file):
+        file.write_bytes(b"half of it")
+        raise error
+
+    whole, _ = fitted(recipe=recipe)
+    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(torch, "save", save)
+    unsaved, _ = fitted(tmp_path, recipe=recipe)
+    assert same(whole, unsaved)
+    assert not list(tmp_path.iterdir())
+    assert "run.pt cannot be written (" in caplog.text
+
+
+def test_a_folder_for_checkpoints_that_cannot_be_made_does_not_end_the_run(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
+    (tmp_path / "file").write_text("in the way of the folder")
+    fitted(tmp_path / "file", recipe=dataclasses.replace(RECIPE, epochs=1))
+    assert "run.pt cannot be written (" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"no checkpoint", b""])
@@ -123,11 +241,36 @@ def test_the_last_epoch_is_kept_where_the_recipe_says_so():
 def test_predictions_do_not_depend_on_the_company(monkeypatch):
     network, _ = fitted()
     together = predict(network, SAMPLES, "cpu")
-    monkeypatch.setitem(training.LARGEST_PASS, "cpu", 1)
+    monkeypatch.setattr(device, "CPU_ROWS", 1)
     alone = predict(network, SAMPLES, "cpu")
     reordered = predict(network, SAMPLES[::-1], "cpu")[::-1]
     np.testing.assert_allclose(together, alone, atol=1e-5)
     np.testing.assert_allclose(together, reordered, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "limit", "expected"),
+    [
+        ([5, 4, 3, 3, 2, 1], 18, [[5, 4, 3, 3, 2, 1]]),
+        ([5, 4, 3, 3, 2, 1], 10, [[5, 3, 1], [4, 3, 2]]),
+        ([4, 4, 4, 1], 12, [[4, 4], [4, 1]]),  # in order the last would be alone
+        ([1, 9, 1, 1, 1], 10, [[9, 1], [1, 1, 1]]),  # of like size the 9 would be alone
+        ([1, 12, 1], 10, [[12], [1, 1]]),  # too large
+        ([6, 6, 6], 10, [[6], [6], [6]]),  # there is no other way
+        ([6, 6, 6], 1, [[6], [6], [6]]),
+        ([], 10, []),
+    ],
+)
+def test_batches_are_cut_into_passes_of_like_size_and_no_graph_is_alone_without_need(sizes, limit, expected):
+    samples = [Sample((SimpleNamespace(n_rows=size),), np.zeros(1), np.ones(1)) for size in sizes]
+    parts = training._parts(range(len(sizes)), samples, limit)
+    assert [[sizes[row] for row in part] for part in parts] == expected
+    assert sorted(row for part in parts for row in part) == list(range(len(sizes)))
+
+
+def test_a_row_that_was_drawn_twice_counts_twice():
+    samples = [Sample((SimpleNamespace(n_rows=size),), np.zeros(1), np.ones(1)) for size in (4, 3)]
+    assert training._parts([0, 1, 0, 1], samples, 8) == [[0, 1], [0, 1]]
 
 
 def test_batches_hold_every_row_once_and_change_from_epoch_to_epoch():
