@@ -207,8 +207,7 @@ def _standing(own: Submission, others: Sequence[Submission], labels: Labels, spl
     found = _compared([own, *rivals], labels, split)
     slug = own.card.slug
     names = {rival.card.slug: rival.card.name for rival in rivals}
-    own_pairs = comparison.corrected(found.difference(slug, other) for other in found.slugs if other != slug)
-    tied = tuple(names[other] for (_, other), difference in own_pairs.items() if not difference.told_apart)
+    tied = tuple(names[other] for other, own in found.own_differences(slug).items() if not own.told_apart)
     return Standing(score, found.ranks[slug], len(found.slugs), tied, found.detectable)
 
 

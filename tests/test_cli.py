@@ -2,6 +2,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -165,7 +166,9 @@ def test_evaluate_writes_where_it_says(call, model, tmp_path, monkeypatch):
     code, out, err = call("evaluate", "mine.py:Half", "--dataset", "spinels")
     assert code == 0
     assert out.startswith("spinels 1.")
-    assert err == "Predictions and run record are in runs/mine.py-Half-spinels.\n"
+    said, hint = err.splitlines()
+    assert said == "Predictions and run record are in runs/mine.py-Half-spinels."
+    assert hint.startswith("Plots, and the run beside the leaderboard's models: emigbench leaderboard build ")
     assert (tmp_path / "runs" / "mine.py-Half-spinels" / "run.json").is_file()
     assert "holds a finished run" in refused(call("evaluate", "mine.py:Half", "--dataset", "spinels"))
 
@@ -267,7 +270,7 @@ def test_progress_in_a_log_is_plain_lines_and_only_for_long_work(model, tmp_path
     slow = model.replace("Half", "Slow")
     done = run("evaluate", slow, "--dataset", "spinels", "--split", "material-cv", "--out", tmp_path / "out")
     assert done.returncode == 0
-    *lines, last = done.stderr.splitlines()
+    *lines, last, _ = done.stderr.splitlines()
     assert last == f"Predictions and run record are in {tmp_path / 'out'}."
     assert 1 <= len(lines) <= 2  # the first after two seconds, then less often
     for line in lines:
@@ -531,6 +534,19 @@ def test_leaderboard_of_spinels_with_a_run_of_ones_own(call, board, model, tmp_p
     assert "(your run)" in out
     assert "| floor " in out
     assert "another dataset" in refused(call(*board, "--add", tmp_path / "own"))
+
+
+def test_runs_stand_alone_where_there_are_no_submissions(call, tmp_path, monkeypatch):
+    """As for someone who has installed the package and has no clone; `evaluate` says what to type."""
+    monkeypatch.chdir(tmp_path)
+    _, _, err = call("evaluate", "train-mean", "--dataset", "spinels", "--out", "my run")
+    command = shlex.split(err.splitlines()[-1].partition(": ")[2])
+    assert command[0] == "emigbench"
+    code, out, err = call(*command[1:])
+    assert code == 0
+    assert "train-mean (your run)" in out
+    assert "your runs stand alone" in err
+    assert "1 submission scored" in (tmp_path / "runs" / "leaderboard" / "index.html").read_text(encoding="utf-8")
 
 
 def test_leaderboard_of_a_bad_submission_names_the_file(call, board, tmp_path):

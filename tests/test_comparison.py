@@ -507,6 +507,17 @@ def test_beside_the_training_median():
     assert terminal.plain(replace(best, low=math.nan))["low_ev"] is None
 
 
+def test_a_models_own_comparisons_are_corrected_for_themselves(few_resamples):
+    models = [noisy(f"m{k}", 1.0, k, shift=0.4 * k) for k in range(5)]
+    found = compare_all(models, ["g"] * 60)
+    own = found.own_differences("m2")
+    assert list(own) == [slug for slug in found.slugs if slug != "m2"]
+    assert [d.a for d in own.values()] == ["m2"] * 4
+    assert [d.p_holm for d in own.values()] == holm([found.difference("m2", other).p for other in own])
+    assert all(d.p_holm <= found.difference("m2", other).p_holm for other, d in own.items())
+    assert any(d.p_holm < found.difference("m2", other).p_holm for other, d in own.items())
+
+
 def test_finding_a_model(tmp_path):
     folder = write_submission(tmp_path, 0.5)
     csv = folder / "predictions.csv"

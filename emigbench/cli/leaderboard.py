@@ -27,11 +27,17 @@ def build(
     """Score all submissions and write the leaderboard.
 
     With `--dataset spinels` only its paths count, and submissions on the full dataset are scored on those.
+
+    Examples:
+        emigbench leaderboard build --add runs/my-model --out runs/leaderboard
     """
     from emigbench.report import html, leaderboard, site
 
     of_dataset = labels.read(dataset)
-    entries = leaderboard.read_entries(submissions, labels.read("full"))
+    alone = bool(add) and not submissions.is_dir()
+    if alone:
+        print(f"There is no folder {submissions}: your runs stand alone. A clone of emigbench has it.", file=sys.stderr)
+    entries = [] if alone else leaderboard.read_entries(submissions, labels.read("full"))
     if dataset != "full":
         entries = [leaderboard.restricted(entry, of_dataset) for entry in entries]
     slugs = ["your-run", *(f"your-run-{k}" for k in range(2, 1 + len(add or [])))]

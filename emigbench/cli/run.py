@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
@@ -124,6 +125,11 @@ def evaluate(
     kept = "This was a smoke run: nothing was kept." if smoke else f"Predictions and run record are in {folder}."
     print(kept, file=sys.stderr)
     _print_scores({name: predictions[name] for name in names}, data.labels, as_json, remarks)
+    if not smoke:
+        board = (
+            f"emigbench leaderboard build --dataset {dataset} --add {shlex.quote(str(folder))} --out runs/leaderboard"
+        )
+        print(f"Plots, and the run beside the leaderboard's models: {board}", file=sys.stderr)
 
 
 @app.command()

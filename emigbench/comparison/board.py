@@ -70,6 +70,11 @@ class Comparison:
         """The metric of a minus that of b on all paths, for either order of the two."""
         return self.differences[a, b] if (a, b) in self.differences else self.differences[b, a].swapped()
 
+    def own_differences(self, slug: str) -> dict[str, Difference]:
+        """Other model -> the metric of this one minus that of it, with p-values corrected for these pairs alone."""
+        own = corrected(self.difference(slug, other) for other in self.slugs if other != slug)
+        return {other: difference for (_, other), difference in own.items()}
+
     def difference_on_common(self, a: str, b: str) -> Difference:
         """The metric of a minus that of b on the paths that both have: that on all paths if neither lacks any."""
         if (a, b) in self.common:

@@ -34,6 +34,7 @@ MOST_ROUNDS = 20
 """Times that atoms are matched and their common shift taken away; it rarely needs more than three."""
 RESTARTS = 8
 """Atoms whose displacement the common shift is started from again, to find the least of its fixed points."""
+HINT = "name the one that hops with --ion or --site (ion=, site= in Python)"
 MOST_TRIES = 1_000_000
 """Origins that are tried, times the atoms that have to be matched at each: ten seconds."""
 
@@ -293,7 +294,7 @@ def _check_clear(a: Crystal, b: Crystal, match: Match, ion: str | None, site: in
     if second is not None and length < CLEARLY_FARTHER * match.lengths[second]:
         raise EmigbenchError(
             f"It is not clear which ion hops from {a.name} to {b.name}: {_atom(a, moving)} moves by {length:.2f} Å and "
-            f"{_atom(a, second)} by {match.lengths[second]:.2f} Å; name it with --ion or --site."
+            f"{_atom(a, second)} by {match.lengths[second]:.2f} Å; {HINT}."
         )
 
 
@@ -321,7 +322,7 @@ def _several_move(a: Crystal, b: Crystal, movers: list[int]) -> str:
         )
     return (
         f"{len(movers)} ions move from {a.name} to {b.name} ({named}), and a path has one; describe one hop at a time, "
-        f"or where all but one relax, name that one with --ion or --site."
+        f"or where all but one relax, {HINT}."
     )
 
 

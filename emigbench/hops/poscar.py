@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import takewhile
 from math import isfinite
@@ -17,8 +18,8 @@ def parse(text: str, name: str, check_size: Callable[[str, int], None]) -> tuple
 
     The lines are: a comment, the scale (a negative one is the volume in Å³, three are those of x, y and z), three cell
     vectors, the symbols, how many atoms there are of each, perhaps "Selective dynamics", "Direct" or "Cartesian", and
-    the coordinates. Symbols may carry the name of a potential (`Li_sv/0a1b`), and they and the counts may go on for
-    several lines.
+    the coordinates. Symbols may carry a charge (`Fe2+`) or the name of a potential (`Li_sv/0a1b`), and they and the
+    counts may go on for several lines.
 
     Args:
         text: content of the file.
@@ -45,7 +46,7 @@ def parse(text: str, name: str, check_size: Callable[[str, int], None]) -> tuple
     line = next(rest, [])
     symbols: list[str] = []
     while line and not line[0].isdigit():
-        symbols += (word.split("/")[0].split("_")[0] for word in line)
+        symbols += (re.match("[A-Za-z]*", word)[0] or word for word in line)  # type: ignore[index]  # it always matches
         line = next(rest, [])
     if not symbols:
         raise EmigbenchError(f"{name} does not name its elements; add their symbols above the counts.")

@@ -18,7 +18,7 @@ from emigbench.report.per_path import Line
 from emigbench.scoring import Figure
 
 if TYPE_CHECKING:
-    from emigbench.comparison import Comparison
+    from emigbench.comparison import Comparison, Difference
     from emigbench.report.leaderboard import Entry, Row
 
 
@@ -54,7 +54,7 @@ class Rival:
     Attributes:
         slug, name: the other.
         all_paths: on all paths, failures replaced.
-        told_apart: whether the corrected p-value says so.
+        told_apart: whether the p-value says so, corrected for the comparisons of this model alone.
         n_common, common: on the paths that both have a value for, where one lacks some (n_common may be 0); else None.
     """
 
@@ -223,17 +223,18 @@ def _rivals(slug: str, comparison: Comparison | None, names: Mapping[str, str]) 
     """The other models, best first."""
     if comparison is None or slug not in comparison.slugs:
         return []
+    own = comparison.own_differences(slug)
     return [
-        _rival(comparison, slug, other, names) for other in [s for s in comparison.slugs if s != slug][:MOST_RIVALS]
+        _rival(other, names[other], on_all, comparison.difference_on_common(slug, other))
+        for other, on_all in list(own.items())[:MOST_RIVALS]
     ]
 
 
-def _rival(comparison: Comparison, slug: str, other: str, names: Mapping[str, str]) -> Rival:
-    on_all, on_common = comparison.difference(slug, other), comparison.difference_on_common(slug, other)
+def _rival(other: str, name: str, on_all: Difference, on_common: Difference) -> Rival:
     fewer = on_common.n != on_all.n
     return Rival(
         slug=other,
-        name=names[other],
+        name=name,
         all_paths=Cell(on_all.value, on_all.low, on_all.high, 3),
         told_apart=on_all.told_apart,
         n_common=on_common.n if fewer else None,

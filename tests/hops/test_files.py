@@ -241,6 +241,11 @@ def test_all_frames_of_a_trajectory_of_vasp(tmp_path, name):
     assert [x.frac_coords[1, 2] for x in found] == pytest.approx([0.5, 0.6])
 
 
+def test_symbols_with_a_charge(tmp_path):
+    assert read(written(tmp_path, POSCAR.replace("Li O", "Li+ O2-")))[0].species == ("Li", "O")
+    assert "unknown element, '+'" in refused(written(tmp_path, POSCAR.replace("Li O", "Li +")))
+
+
 def test_symbols_that_go_on_for_several_lines(tmp_path):
     text = POSCAR.replace("Li O\n1 1\n", "Li\nO\n1\n1\n")
     assert read(written(tmp_path, text))[0].species == ("Li", "O")

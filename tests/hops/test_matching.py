@@ -193,7 +193,7 @@ def test_other_ions_may_relax_far_if_one_clearly_hops():
     assert match(A, relaxed).moving == 0
     assert "not clear which ion hops" in refused(A, moved(0, (0, 0, 2.5), also=[(2, (1.9, 0, 0))]))
     assert match(A, moved(0, (0, 0, 2.5), also=[(2, (1.9, 0, 0))]), ion="Li").moving == 0
-    assert "name that one with --ion or --site" in refused(A, moved(0, (0, 0, 2.5), also=[(2, (2.2, 0, 0))]))
+    assert "name the one that hops with --ion or --site" in refused(A, moved(0, (0, 0, 2.5), also=[(2, (2.2, 0, 0))]))
 
 
 @given(seed=SEEDS)
