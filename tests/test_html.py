@@ -339,4 +339,4 @@ def test_the_learning_curve_is_the_scores_of_its_parts(tmp_path):
     assert 'data-plot="curve"' not in site.files([without], found, FULL)["models/a-model.html"]
     curve_alone = dataclasses.replace(entry, card=entry.card.model_copy(update={"slug": "alone"}), predictions=parts)
     both = [without, curve_alone]
-    assert "1 submissions scored" in site.files(both, leaderboard.boards(both, FULL), FULL)["index.html"]
+    assert "1 submission scored" in site.files(both, leaderboard.boards(both, FULL), FULL)["index.html"]
