@@ -112,6 +112,8 @@ PAIRS = [
     ("baselines/alignn/README.md", "official", "frozen-model-1-cc", "frozen-model-3", "differences"),
     ("baselines/alignn/README.md", "official", "short-scratch-cc", "frozen-model-3", "differences"),
     ("baselines/alignn/README.md", "official", "short-scratch-cc", "train-median", "differences"),
+    ("baselines/alignn/README.md", "official", "short-scratch-add", "train-median", "differences"),
+    ("baselines/alignn/README.md", "official", "short-scratch-add", "short-scratch-cc", "differences"),
     ("docs/report.md", "material-cv", "emig-best", "path-forest", "differences"),
     ("docs/report.md", "material-cv", "bagged-boosting", "gradient-boosting", "differences"),
     ("docs/report.md", "material-cv", "descriptor-boosting", "bagged-boosting", "differences"),
