@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -169,7 +170,7 @@ def cautions(path: MigrationPath, prediction: Prediction, known: Sequence[KnownP
         said.append("the model itself does not trust this value: its calculation did not converge")
     said += [findings.FLAGS[flag] for flag in path.flags if flag not in OF_THE_CELL]
     ion = path.mobile_ion
-    n = sum(facts.mobile_ion == ion for facts in labels.read("full"))
+    n = _known_paths()[ion]
     if n < FEW and not any(f"moving {ion}" in told for told in said):
         said.append(
             f"only {n} of the dataset's paths are of a moving {ion}" if n else f"the dataset has no path of {ion}"
@@ -213,6 +214,12 @@ def nearest_known(path: MigrationPath, n: int = N_KNOWN) -> list[KnownPath]:
         if facts.mobile_ion == path.mobile_ion
     ]
     return sorted(known, key=lambda k: (k.host_difference + k.hop_difference, k.facts.id))[:n]
+
+
+@cache
+def _known_paths() -> Counter[str]:
+    """Ion -> how many paths of it the dataset has."""
+    return Counter(facts.mobile_ion for facts in labels.read("full"))
 
 
 @cache

@@ -16,7 +16,7 @@ from uuid import uuid4
 from emigbench import provenance, splits, unfinished, units
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.store import Dataset
-from emigbench.errors import EmigbenchError, StoppedError, on_one_line
+from emigbench.errors import EmigbenchError, on_one_line
 from emigbench.model import code_of, create
 from emigbench.predictions import (
     MOST_SEEDS,
@@ -118,7 +118,7 @@ def evaluate(
     done = {job.name: result for job in jobs if (result := _read_result(job)) is not None}
     _warn_of_other_code(out, model, done, earlier)
     failed: dict[str, Exception] = {}
-    try:
+    with unfinished.kept_if_stopped(out):
         for job, outcome in _outcomes([job for job in jobs if job.name not in done], executor):
             if isinstance(outcome, UnitResult):
                 write_text(job.file, json.dumps(asdict(outcome)))
@@ -131,11 +131,6 @@ def evaluate(
             progress(name, len(done) + len(failed), len(jobs))
         if one_by_one:
             done = _joined(model, folds, done, failed)
-    except EmigbenchError as error:
-        if not any(job.file.is_file() for job in jobs):
-            unfinished.forget(out)
-            raise
-        raise StoppedError(str(error)) from error
     return _finish(out, model, data, {unit: done[unit.name] for unit in folds}, earlier)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 RUN_FILE = "run.json"
 REMARKS = "remarks"
-"""Key, in what a model tells of its fit, of what it says of single paths: id -> remark."""
+"""Where the `details` of a fit say what a reader should know of single paths, such as why one failed: id -> text."""
 LARGEST_RUN = 4_000_000
 """Bytes of it."""
 LONGEST_TEXT = 20_000

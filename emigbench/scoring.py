@@ -89,9 +89,8 @@ class Score:
     def __str__(self) -> str:
         """One line; everything else is in `metrics`, `classification` and `subsets`."""
         figures = [f"{BY_NAME[name].label} {self.metrics[name]}" for name in ("mae", "r2")]
-        figures += [
-            f"accuracy {of['accuracy']} at {threshold:g} eV" for threshold, of in list(self.classification.items())[:1]
-        ]
+        threshold, at = next(iter(self.classification.items()))
+        figures.append(f"accuracy {at['accuracy']} at {threshold:g} eV")
         return f"{self.split}, {self.n} paths: {', '.join(figures)}; coverage {self.coverage:.1%}"
 
     def to_json(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from emigbench import unfinished
 from emigbench.answer import cautions, nearest_known
-from emigbench.errors import EmigbenchError, StoppedError, in_words
+from emigbench.errors import EmigbenchError, in_words
 from emigbench.hops.files import Crystal, elements, of_vasp, read
 from emigbench.hops.paths import reduced_formula
 from emigbench.hops.percolation import percolation_barriers
@@ -24,7 +24,7 @@ from emigbench.hops.vacancies import VacancyHop, primitive, vacancy_hops, vacanc
 from emigbench.inference import predict, ready_model
 from emigbench.model import BarrierModel, create
 from emigbench.records import FloatArray, MigrationPath, Prediction, Status
-from emigbench.storage import PACKED, sha256_of, write_text
+from emigbench.storage import name_of_content, sha256_of, write_text
 from emigbench.workers import WorkerDiedError, died
 
 RESULTS = ("structures.csv", "hops.csv", "index.html")
@@ -174,16 +174,11 @@ def screen(
         raise EmigbenchError(f"{out} is not empty; choose another --out.")
     unfinished.start(out, asdict(plan), "screening", resume=resume)
     done = {file: found for file in files if (found := _kept(out, folder, file)) is not None}
-    try:
+    with unfinished.kept_if_stopped(out):
         for found in _run(folder, [file for file in files if file not in done], plan, executor):
             done[found.file] = found
             write_text(_kept_file(out, found.file), json.dumps(asdict(found)))
             progress(found.file, len(done), len(files))
-    except EmigbenchError as error:
-        if not done:
-            unfinished.forget(out)
-            raise
-        raise StoppedError(str(error)) from error
     return ranked(done.values())
 
 
@@ -331,7 +326,7 @@ def _files(folder: Path, out: Path, pattern: str) -> list[str]:
 
 def _is_beside(folder: Path, file: Path) -> bool:
     """Whether VASP wrote a file beside the one that holds the last structure of its run."""
-    name = file.stem if file.suffix.lower() in PACKED else file.name
+    name = name_of_content(file)
     if name not in ON_THE_WAY:
         return name in NO_STRUCTURES
     try:

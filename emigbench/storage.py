@@ -17,6 +17,8 @@ from typing import Any
 
 from emigbench.errors import EmigbenchError, in_words
 
+PACKED: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+"""Suffix of a packed file -> what unpacks it."""
 _NO_SURPRISES = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # no waiting
 
 
@@ -61,10 +63,6 @@ def write_bytes(file: Path, content: bytes) -> None:
         Path(scratch).unlink(missing_ok=True)
 
 
-PACKED: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-"""Suffix of a packed file -> what unpacks it."""
-
-
 def read_text(file: Path, limit: int | None = None) -> str:
     """Read a UTF-8 text file, with or without a byte-order mark; every line end becomes a line feed.
 
@@ -86,6 +84,11 @@ def read_text(file: Path, limit: int | None = None) -> str:
     except OSError as error:
         raise EmigbenchError(f"Cannot read {file}: {error.strerror}.") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def name_of_content(file: Path) -> str:
+    """The name of a file without the suffix that says how it is packed."""
+    return file.stem if file.suffix.lower() in PACKED else file.name
 
 
 def refuse_link(path: Path) -> None:

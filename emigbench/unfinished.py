@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from emigbench.errors import EmigbenchError, in_words
+from emigbench.errors import EmigbenchError, StoppedError, in_words
 from emigbench.storage import write_text
 
 FOLDER = ".unfinished"
@@ -65,6 +66,18 @@ def read_plan(out: Path) -> Mapping[str, Any] | None:
         raise EmigbenchError(
             f"{file} is damaged ({in_words(error)}), so the run cannot go on; remove {file.parent} and start again."
         ) from error
+
+
+@contextmanager
+def kept_if_stopped(out: Path) -> Iterator[None]:
+    """Make a StoppedError of an error where results are kept in `out`; else leave nothing there and let it through."""
+    try:
+        yield
+    except EmigbenchError as error:
+        if all(file.name == PLAN_FILE for file in (out / FOLDER).iterdir()):
+            forget(out)
+            raise
+        raise StoppedError(str(error)) from error
 
 
 def forget(out: Path) -> None:

@@ -16,7 +16,6 @@ from emigbench.model import BarrierModel, check_answer, code_of, create
 from emigbench.predictions import LARGEST_EV, as_scored, is_implausible
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 
-"""Where `details` say what a reader should know of single paths, such as why one failed: id -> text."""
 DEEPEST_DETAIL = 10
 """How deep details may nest."""
 LONGEST_KEY = 200

@@ -55,7 +55,7 @@ def test_no_module_needs_itself():
 @pytest.mark.parametrize(
     ("layer", "below"),
     [
-        ("emigbench.cli", {"emigbench.report"}),  # and everything that neither names
+        ("emigbench.cli", {"emigbench.report"}),
         ("emigbench.report", {"emigbench.comparison", "emigbench.contribution", "emigbench.screening"}),
         ("emigbench.comparison", {"emigbench.scoring", "emigbench.evaluation"}),
         ("emigbench.evaluation", {"emigbench.scoring", "emigbench.metrics", "emigbench.statistics"}),

@@ -223,7 +223,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     running.add_argument("--batch-size", type=int, default=PRETRAINING.batch_size)
     running.add_argument("--largest", type=float, default=np.inf, help="train on line graphs of at most so many rows")
     running.add_argument("--seed", type=int, default=0)
-    running.add_argument("--balance", type=float, default=0.0, help="0: as they come; 1: all properties alike")
+    running.add_argument(
+        "--balance", type=float, default=0.0, help="0: as they come; 1: by the rarest property of each"
+    )
     running.add_argument("--limit", type=int, help="only the first structures, for a rehearsal")
     running.add_argument("--device", help="cpu or cuda; by default a GPU if there is one")
     chosen = parser.parse_args(arguments)

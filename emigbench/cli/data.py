@@ -173,7 +173,7 @@ def publish(
     source: SourceOption = None,
 ) -> None:
     """Publish the full dataset on the Hub: Parquet tables, splits, card, metadata, in one commit with a tag."""
-    from emigbench.datasets import catalogue, product
+    from emigbench.datasets import product
     from emigbench.datasets import publish as hub
     from emigbench.transport import check_name
 

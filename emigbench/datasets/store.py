@@ -29,8 +29,6 @@ PATHS_FILE = "paths.parquet"
 INFO_FILE = "dataset.json"
 LARGEST_INFO = 100_000
 """Bytes of `dataset.json`; it has four short lines."""
-
-
 RENEW = "make it anew with emigbench data build, or with emigbench data get where EMIGBENCH_DATA is not set"
 """A copy of a dataset, whatever is wrong with it."""
 

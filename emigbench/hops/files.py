@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from emigbench.errors import EmigbenchError, in_words, quoted
 from emigbench.hops import poscar
 from emigbench.records import FloatArray
-from emigbench.storage import PACKED, read_text
+from emigbench.storage import PACKED, name_of_content, read_text
 
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
@@ -223,13 +223,12 @@ def elements() -> frozenset[str]:
 
 
 def _parse(file: Path, text: str) -> list[Crystal]:
-    inside = file.with_suffix("") if file.suffix.lower() in PACKED else file
-    name = inside.name.lower()
+    name = name_of_content(file).lower()
     if name.endswith((".cif", ".mcif")):
         return _parse_cif(file, text)
     if name.endswith(".json"):
         return [_parse_json(file, text)]
-    suffix = inside.suffix.lower()
+    suffix = Path(name).suffix
     is_vasp = suffix == ".vasp"
     if suffix in ASE_SUFFIXES or ("outcar" in name and not is_vasp):
         return _parse_with_ase(file, text, ASE_SUFFIXES.get(suffix, "vasp-out"))

@@ -14,7 +14,7 @@ from emigbench.datasets import labels
 from emigbench.errors import EmigbenchError
 from emigbench.hops import images
 from emigbench.hops.files import Crystal, in_memory, near_pairs, read
-from emigbench.hops.matching import ION_MOVES_A, Match, match_by_vectors, stretch
+from emigbench.hops.matching import ION_MOVES_A, Match, match_by_vectors, strain, stretch
 from emigbench.hops.paths import new_path
 from emigbench.records import FloatArray, MigrationPath
 
@@ -37,8 +37,6 @@ SAME_STRAIN = 1e-3
 MOST_CONCERTED, FARTHEST_CONCERTED_A = 4, 4.5
 """Of a concerted hop: ions at the most, and how far each may move (or as far as the whole hop). Where more atoms or
 longer ways would be needed, it is the list of atoms that has changed."""
-
-
 OTHER_VECTORS = "The final structure has the same lattice by other vectors; it is read by those of the initial one."
 
 
@@ -140,14 +138,10 @@ def read_hop(
         site=None if site is None else int(site) - 1,
         group=group,
     )
-    if final is None and (len(first) > 2 or not _is_file(initial)):
+    if final is None and (len(first) > 2 or (isinstance(initial, str | Path) and Path(initial).is_dir())):
         note = "Only the first and the last image are read; the band between them is taken as straight."
         hop = replace(hop, notes=(*hop.notes, note))
     return hop
-
-
-def _is_file(source: Source) -> bool:
-    return not isinstance(source, str | Path) or Path(source).is_file()
 
 
 def _frames(source: Source, name: str) -> list[Crystal]:
@@ -172,9 +166,9 @@ def hop_between(
     host = [i for i in range(len(a)) if i != found.moving]
     start = a.frac_coords[found.moving]
     step, n_ties = _clearest_image(a, found)
-    strain = stretch(a.lattice, b.lattice)
+    strains = stretch(a.lattice, b.lattice)
     host_moved = found.lengths[host]
-    relaxed = max(np.abs(a.lattice @ strain).max(), host_moved.max()) >= SAME_A
+    relaxed = max(np.abs(a.lattice @ strains).max(), host_moved.max()) >= SAME_A
     path = new_path(
         path_id,
         a.species[found.moving],
@@ -183,7 +177,7 @@ def hop_between(
         a.frac_coords[host],
         (start, start + step),
         group=group,
-        final=(a.lattice + a.lattice @ strain, a.frac_coords[host] + found.moved[host]) if relaxed else None,
+        final=(a.lattice + a.lattice @ strains, a.frac_coords[host] + found.moved[host]) if relaxed else None,
     )
     most = int(host_moved.argmax())
     notes = [OTHER_VECTORS] if b is not given else []
@@ -239,9 +233,8 @@ def _notes(a: Crystal, b: Crystal, found: Match, path: MigrationPath, n_ties: in
             "Models that read one host take that of the initial structure; the two structures swapped may get another "
             "answer."
         )
-    strain = float(np.abs(np.linalg.eigvalsh(stretch(a.lattice, b.lattice))).max())
-    if strain > SAME_STRAIN:
-        yield f"The cells differ by up to {strain:.1%} in a direction; each state keeps its own."
+    if (most := strain(a, b)) > SAME_STRAIN:
+        yield f"The cells differ by up to {most:.1%} in a direction; each state keeps its own."
 
 
 def _order_notes(a: Crystal, b: Crystal, found: Match, path: MigrationPath) -> Iterator[str]:

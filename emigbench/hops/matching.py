@@ -120,7 +120,7 @@ def _readings(a: Crystal, b: Crystal) -> list[Crystal]:
         return [b]
     lattice: FloatArray = np.linalg.inv(whole) @ b.lattice
     by_those = replace(b, lattice=lattice, frac_coords=(b.frac_coords @ whole) % 1.0)
-    return [each for each in (b, by_those) if _strain(a, each) <= MOST_STRAIN] or [b]
+    return [each for each in (b, by_those) if strain(a, each) <= MOST_STRAIN] or [b]
 
 
 def stretch(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -134,6 +134,11 @@ def stretch(a: FloatArray, b: FloatArray) -> FloatArray:
     return root - np.eye(3)
 
 
+def strain(a: Crystal, b: Crystal) -> float:
+    """How much longer or shorter the cell `b` is in any direction, at most, as a fraction."""
+    return float(np.abs(np.linalg.eigvalsh(stretch(a.lattice, b.lattice))).max())
+
+
 # --- What the cells have in common
 
 
@@ -145,7 +150,7 @@ def _check_alike(a: Crystal, b: Crystal, ion: str | None, site: int | None) -> N
             f"{a.name} and {b.name} differ in composition: {has[element]} and {needs[element]} atoms of {element}; "
             f"the same atoms must be in both."
         )
-    if _strain(a, b) > MOST_STRAIN:
+    if strain(a, b) > MOST_STRAIN:
         raise EmigbenchError(
             f"{a.name} and {b.name} have different cells: {_cell_in_words(a)}, and {_cell_in_words(b)}; describe both "
             f"in the same cell."
@@ -156,10 +161,6 @@ def _check_alike(a: Crystal, b: Crystal, ion: str | None, site: int | None) -> N
         raise EmigbenchError(f"{a.name} has no site {site + 1}; it has {len(a)}, counted from 1.")
     if ion is not None and site is not None and a.species[site] != ion:
         raise EmigbenchError(f"Site {site + 1} of {a.name} is {a.species[site]}, not {ion}.")
-
-
-def _strain(a: Crystal, b: Crystal) -> float:
-    return float(np.abs(np.linalg.eigvalsh(stretch(a.lattice, b.lattice))).max())
 
 
 def _cell_in_words(x: Crystal) -> str:

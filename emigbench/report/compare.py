@@ -157,11 +157,11 @@ def compare(a: Contender, b: Contender, labels: Labels, split: str, metric: Metr
     Raises:
         EmigbenchError: if the metric needs standard deviations or intervals, and one of them gives none.
     """
+    field, what = WANTED.get(metric.needs, ("predicted", "a barrier"))
     for model in (a, b):
-        if any(metric.needs in WANTED and getattr(sample, WANTED[metric.needs][0]) is None for sample in model.samples):
+        if any(getattr(sample, field) is None for sample in model.samples):
             raise EmigbenchError(
-                f"{model.slug} does not give {WANTED[metric.needs][1]} for every path of {split}, so there is no "
-                f"{metric.name} of it."
+                f"{model.slug} does not give {what} for every path of {split}, so there is no {metric.name} of it."
             )
     both, weights = a.has_value & b.has_value, scoring.resampling(a.samples[0].cluster)
     common = None
