@@ -9,6 +9,7 @@ report = emigbench.score(model.predict(test), data, split="official")
 
 path = emigbench.read_path("initial.vasp", "final.vasp")
 emigbench.predict("path-forest", [path])
+emigbench.screen_structure("LiCoO2.cif", "Li").percolation
 ```
 """
 
@@ -21,6 +22,7 @@ from emigbench.inference import predict
 from emigbench.model import BarrierModel
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 from emigbench.scoring import Score, score
+from emigbench.screened import screen_structure
 
 __all__ = [
     "BarrierModel",
@@ -37,4 +39,5 @@ __all__ = [
     "predict",
     "read_path",
     "score",
+    "screen_structure",
 ]

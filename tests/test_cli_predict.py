@@ -208,6 +208,14 @@ def test_screen_writes_tables_and_a_page(call, model, tmp_path):
     assert "1 of 2 files gave nothing" in err
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["hops.csv", "index.html", "structures.csv"]
     assert "not empty" in refused(call(*arguments))
+    found, bad = json.loads(call(*arguments[:-1], tmp_path / "json", "--json")[1])
+    assert (found["file"], found["hops"][0]["id"], bad["file"], bad["hops"]) == (
+        "spinel.cif",
+        "spinel.cif#1",
+        "bad.cif",
+        [],
+    )
+    assert set(found["percolation_ev"]) == {"1d", "2d", "3d"}
     (folder / "spinel.cif").unlink()
     code, out, err = call(*arguments[:-1], tmp_path / "none")
     assert code == 2

@@ -5,6 +5,7 @@ import io
 import json
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from helpers import one_sentence
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
-from emigbench import EmigbenchError, load
+from emigbench import EmigbenchError, load, screen_structure
+from emigbench.model import create
 from emigbench.report import screening as report
-from emigbench.screening import Plan, Screened, screen
+from emigbench.screened import Screened
+from emigbench.screening import Plan, screen
 from emigbench.unfinished import FOLDER as UNFINISHED
 from emigbench.unfinished import PLAN_FILE, forget
 from emigbench.workers import WorkerDiedError, processes
@@ -390,3 +393,30 @@ def test_kept_results_are_plain_json(folder):
     assert {content["file"] for content in kept if "file" in content} == {each.file for each in found}
     forget(out)
     assert not (out / UNFINISHED).exists()
+
+
+def test_one_structure_by_itself_gets_what_it_gets_in_a_folder(folder):
+    """From its file, or from memory, in a supercell and named."""
+    plan = plan_of(folder)
+    in_folder = {each.file: replace(each, sha256="") for each in screen(folder, plan, folder.parent / "out")}
+    assert screen_structure(folder / "a.vasp", "Li", max_hop=4.0, model=plan.model) == in_folder["a.vasp"]
+    found = screen_structure(str(folder / "b.cif"), "Li", max_hop=4.0, model=create(plan.model), name="LiF")
+    assert [hop.id for hop in found.hops] == ["LiF#1"]
+    doubled = screen_structure(rock_salt("F", 4.0) * (2, 1, 1), "Li", max_hop=4.0, model=plan.model)
+    assert (doubled.file, doubled.n_atoms, doubled.formula) == ("structure", 16, "LiF")
+    assert doubled.percolation == pytest.approx(found.percolation, abs=1e-4)
+
+
+def test_one_structure_that_cannot_be_used_is_one_sentence(folder):
+    salt = rock_salt("F", 4.0)
+    for arguments, options, what in (
+        ((salt, "li"), {}, "write it as Li."),
+        ((salt, "Na"), {}, "structure has no Na"),
+        ((salt, "Li"), {"max_hop": 40}, "1 to 12 Å long"),
+        ((folder / "none.cif", "Li"), {}, "none.cif"),
+        ((3, "Li"), {}, "type int is no structure"),
+        ((salt, "Li"), {"model": f"{folder.parent / 'models.py'}:Fails"}, "model failed on all 2 hops"),
+    ):
+        with pytest.raises(EmigbenchError) as error:
+            screen_structure(*arguments, **options)
+        assert what in one_sentence(error)

@@ -89,6 +89,7 @@ def screen(
     dask: DaskOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a screening that was stopped.")] = False,
     dataset: DatasetOption = "full",
+    as_json: JsonOption = False,
 ) -> None:
     """Predict all vacancy hops of an ion in many structures, and rank these by the barrier of an endless path.
 
@@ -121,7 +122,10 @@ def screen(
     for name, text in report.files(found, plan, threshold).items():
         write_text(target / name, text)
     unfinished.forget(target)
-    print(report.table(found), end="")
+    if as_json:
+        print_json(report.to_json(found))
+    else:
+        print(report.table(found), end="")
     unusable = sum(bool(each.error) for each in found)
     if unusable == len(found):
         raise EmigbenchError(f"None of the {unusable} files gave a barrier; {target / report.STRUCTURES} says why.")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,11 @@ from emigbench.records import FloatArray
 from emigbench.storage import PACKED, name_of_content, read_text
 
 if TYPE_CHECKING:
+    from ase import Atoms
     from pymatgen.core.structure import Structure
 
+Source: TypeAlias = "str | Path | Structure | Atoms"
+"""Where a structure comes from: a file, or an object in memory."""
 MOST_ATOMS = 20_000
 MOST_CIF_SITES = 5_000
 """pymatgen compares all sites of a CIF with each other, so that more would take minutes."""
@@ -69,6 +72,11 @@ class Crystal:
 
     def __len__(self) -> int:
         return len(self.species)
+
+
+def frames(source: Source, name: str) -> list[Crystal]:
+    """The crystals in a file, see `read`, or the one in memory, which errors call by the name."""
+    return read(Path(source)) if isinstance(source, str | Path) else [in_memory(source, name)]
 
 
 def read(file: Path) -> list[Crystal]:

@@ -6,24 +6,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from emigbench.datasets import labels
 from emigbench.errors import EmigbenchError
 from emigbench.hops import images
-from emigbench.hops.files import Crystal, in_memory, near_pairs, read
+from emigbench.hops.files import Crystal, Source, frames, near_pairs
 from emigbench.hops.matching import ION_MOVES_A, Match, match_by_vectors, strain, stretch
 from emigbench.hops.paths import new_path
 from emigbench.records import FloatArray, MigrationPath
 
-if TYPE_CHECKING:
-    from ase import Atoms
-    from pymatgen.core.structure import Structure
-
-Source: TypeAlias = "str | Path | Structure | Atoms"
-"""Where a structure comes from: a file, or an object in memory."""
 SAME_A = 1e-3
 """Cells and atoms that differ by less are the same."""
 TIE_A = 0.01
@@ -126,10 +120,10 @@ def read_hop(
     group = _known_group(group)
     if site is not None and not isinstance(site, int | np.integer):
         raise EmigbenchError(f"A site is given by its whole number, counted from 1, not {site!r}.")
-    first = _frames(initial, "the initial structure")
+    first = frames(initial, "the initial structure")
     if final is None and len(first) < 2:
         raise EmigbenchError(f"{first[0].name} is one structure; name a second one with the final state.")
-    a, b = (first[0], first[-1]) if final is None else (first[-1], _frames(final, "the final structure")[-1])
+    a, b = (first[0], first[-1]) if final is None else (first[-1], frames(final, "the final structure")[-1])
     hop = hop_between(
         a,
         b,
@@ -142,10 +136,6 @@ def read_hop(
         note = "Only the first and the last image are read; the band between them is taken as straight."
         hop = replace(hop, notes=(*hop.notes, note))
     return hop
-
-
-def _frames(source: Source, name: str) -> list[Crystal]:
-    return read(Path(source)) if isinstance(source, str | Path) else [in_memory(source, name)]
 
 
 def hop_between(

@@ -10,7 +10,8 @@ from typing import Any
 from emigbench.errors import on_one_line
 from emigbench.report import templating
 from emigbench.report.text import clean
-from emigbench.screening import RESULTS, Place, Plan, Screened
+from emigbench.screened import Place, Screened
+from emigbench.screening import RESULTS, Plan
 
 STRUCTURES, HOPS, PAGE = RESULTS
 WITHOUT_FAILED = "the barriers of endless paths may be too high, or missing"
@@ -25,6 +26,36 @@ def files(found: Sequence[Screened], plan: Plan, threshold: float) -> dict[str, 
         threshold: barrier in eV up to which a conductor is good; the page draws it.
     """
     return {STRUCTURES: structures_csv(found), HOPS: hops_csv(found), PAGE: page(found, plan, threshold)}
+
+
+def to_json(found: Iterable[Screened]) -> list[dict[str, Any]]:
+    """The structures, best first, each with its hops, as plain values."""
+    return [
+        {
+            "file": each.file,
+            "formula": each.formula,
+            "n_atoms": each.n_atoms,
+            "percolation_ev": dict(zip(("1d", "2d", "3d"), each.percolation, strict=True)),
+            "lowest_barrier_ev": each.lowest,
+            "hops": [
+                {
+                    "id": hop.id,
+                    "from": hop.start,
+                    "to": hop.end,
+                    "length_a": hop.length,
+                    "multiplicity": hop.multiplicity,
+                    "e_m_ev": hop.e_m,
+                    "low_ev": hop.low,
+                    "high_ev": hop.high,
+                    "status": hop.status,
+                    "cautions": hop.cautions,
+                }
+                for hop in each.hops
+            ],
+            "error": each.error,
+        }
+        for each in found
+    ]
 
 
 def structures_csv(found: Iterable[Screened]) -> str:
