@@ -11,6 +11,8 @@ from emigbench.answer import answer
 from emigbench.hops.hop import Hop
 from emigbench.predictions import read_predictions
 from emigbench.report.screening import hops_csv, structures_csv
+from emigbench.report.screening import to_json as screened_as_json
+from emigbench.screened import HopBarrier, Screened
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -69,7 +71,9 @@ def test_the_guide_to_answers_names_every_key_and_column():
         for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
             yield from keys(each)
 
-    named = {*keys(plain), *structures_csv([]).strip().split(","), *hops_csv([]).strip().split(",")}
+    hop_barrier = HopBarrier("x#1", (0, 0, 0), (0, 0, 0), 3.0, 6, 0.5, 0.1, 0.9, "ok", ())
+    screened = screened_as_json([Screened("x", hops=(hop_barrier,))])
+    named = {*keys(plain), *keys(screened), *structures_csv([]).strip().split(","), *hops_csv([]).strip().split(",")}
     assert {"cm2_per_s", "percolation_2d_ev", "multiplicity"} < named
     assert [name for name in sorted(named) if f"`{name}`" not in guide] == []
     told = {word for word in re.findall(r"`([a-z0-9_]+)`", guide) if "_" in word}
