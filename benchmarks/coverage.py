@@ -3,16 +3,16 @@
 `python -m benchmarks.coverage [--trials N]`. Wanted: 92 to 97%. `benchmarks/coverage.txt` keeps the last table.
 
 Paths come in materials: 20 of three paths, or as many and as large as in the official test set (60 paths, nearly all of
-a material of their own) or in `material-cv` (619 paths in 439 materials), or in the 27 structural groups or 9 ions that
-are held out one at a time, of very uneven size. Labels are lognormal, and those of one material alike. The error of a
-path is the sum of an effect of its material and one of its own (`within` is the correlation of two paths of one
-material), drawn from a distribution of some shape; where they are `uneven`, each material also has a scale of its own
-(lognormal), which makes |errors| as skewed as those of real models. The truth is the score of 400,000 paths, each of a
-material of its own, by SciPy and scikit-learn.
+a material of their own), or in groups of very uneven size: the 179 frameworks of `material-cv`, the 27 structural
+groups or the 9 ions that are held out one at a time. Labels are lognormal, and those of one group alike. The error of a
+path is the sum of an effect of its group and one of its own (`within` is the correlation of two paths of one group),
+drawn from a distribution of some shape; where they are `uneven`, each group also has a scale of its own (lognormal),
+which makes |errors| as skewed as those of real models. The truth is the score of 400,000 paths, each of a group of its
+own, by SciPy and scikit-learn.
 
-The rows "real" draw whole materials, with replacement, from the errors of two committed submissions: there the truth is
-the score on all of their paths. Real errors have a long tail (barriers up to 8.8 eV, a few times missed by several eV)
-that 59 materials mostly miss.
+The rows "real" draw whole materials or frameworks, with replacement, from the errors of two committed submissions:
+there the truth is the score on all of their paths. Real errors have a long tail (barriers up to 8.8 eV, a few times
+missed by several eV) that 59 materials mostly miss.
 
 The methods were chosen on the rows under "chosen on" (`emigbench/intervals.py` names them). BCa, plain percentiles,
 jackknife, and bootstrap-t intervals of other scales, symmetric, or not widened for few effective groups covered less
@@ -88,7 +88,7 @@ SHAPES: dict[str, Shape] = {
 
 
 def clusters(split: str) -> NDArray[np.int64]:
-    """(n,) the number of each held-out path's material, structural group or ion, whichever the split resamples."""
+    """(n,) numbers of the groups of the held-out paths: materials, or what else the split resamples."""
     return np.unique(splits.clusters(LABELS, split), return_inverse=True)[1]
 
 
@@ -117,13 +117,14 @@ def made_up(sizes: str, shape: str, within: float, uneven: float) -> tuple[Draw,
     return lambda rng: draw(rng, groups), truth(draw(np.random.default_rng(99), np.arange(TRUTH_PATHS)))
 
 
-def real(slugs: tuple[str, str], n_groups: int) -> tuple[Draw, dict[str, float]]:
-    """Paths that two submissions predict, drawn by material."""
+def real(slugs: tuple[str, str], n_groups: int, kind: str) -> tuple[Draw, dict[str, float]]:
+    """Paths that two submissions predict, drawn by "materials" or "frameworks"."""
     given = [_predicted(slug) for slug in slugs]
     shared = [facts for facts in LABELS if all(facts.id in predicted for predicted in given)]
     e_m = np.array([facts.e_m_ev for facts in shared])
     first, second = (np.array([predicted[facts.id] for facts in shared]) for predicted in given)
-    code = np.unique([facts.material_id for facts in shared], return_inverse=True)[1]
+    names = [facts.material_id if kind == "materials" else facts.framework for facts in shared]
+    code = np.unique(names, return_inverse=True)[1]
     members = [np.flatnonzero(code == k) for k in range(code.max() + 1)]
 
     def draw(rng: np.random.Generator) -> Trial:
@@ -198,7 +199,7 @@ def cases(part: str) -> dict[str, tuple[Draw, dict[str, float]]]:
             ("official", "Student 4", 0.5, 0.5),
             ("official", "lognormal", 0.0, 0.3),
         ]
-        drawn = [("random-forest", "nearest-hop", 59)]
+        drawn = [("random-forest", "nearest-hop", 59, "materials")]
     else:
         made = [
             ("20 x 3", "Gaussian", 0.9, 0.0),
@@ -216,9 +217,10 @@ def cases(part: str) -> dict[str, tuple[Draw, dict[str, float]]]:
             ("leave-ion-out", "Student 5", 0.5, 0.4),
         ]
         drawn = [
-            ("gradient-boosting", "group-median", 59),
-            ("devi2026-mace-relax", "nearest-hop", 59),
-            ("devi2026-mace-relax", "nearest-hop", 439),
+            ("gradient-boosting", "group-median", 59, "materials"),
+            ("devi2026-mace-relax", "nearest-hop", 59, "materials"),
+            ("gradient-boosting", "group-median", 179, "frameworks"),
+            ("devi2026-mace-relax", "nearest-hop", 179, "frameworks"),
         ]
     found = {
         f"{sizes}, {shape}, within {within:g}{f', uneven {uneven:g}' if uneven else ''}": made_up(
@@ -226,7 +228,7 @@ def cases(part: str) -> dict[str, tuple[Draw, dict[str, float]]]:
         )
         for sizes, shape, within, uneven in made
     }
-    return found | {f"real, {n} materials: {a} - {b}": real((a, b), n) for a, b, n in drawn}
+    return found | {f"real, {n} {kind}: {a} - {b}": real((a, b), n, kind) for a, b, n, kind in drawn}
 
 
 def main() -> None:

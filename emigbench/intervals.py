@@ -23,6 +23,9 @@ from emigbench.records import FloatArray
 
 CONFIDENCE = 0.95
 """Of every interval."""
+FEWEST_GROUPS = 5
+"""Of which percentiles and a p-value are told: those of 4 would lie beyond all resamples, and the farthest of these
+hold the truth of normal samples in 87% instead of 95% (of 2 groups in 48%, of 5 in 92%)."""
 SMALLEST_P = 1e-12
 ROUNDING = 1e-12
 """Variances below this part of what they are the difference of are zero."""
@@ -40,10 +43,10 @@ def percentile_interval(values: FloatArray, n_groups: int) -> tuple[float, float
         n_groups: number of groups that were resampled.
 
     Returns:
-        Low and high, from the defined values; NaN for fewer than 2 groups, or if more than half are undefined.
+        Low and high, from the defined values; NaN for fewer than `FEWEST_GROUPS`, or if more than half are undefined.
     """
     defined = _mostly_defined(values)
-    if n_groups < 2 or not defined.size:
+    if n_groups < FEWEST_GROUPS or not defined.size:
         return math.nan, math.nan
     z = math.sqrt(n_groups / (n_groups - 1)) * student_quantile(n_groups)
     low, high = np.quantile(defined, [NormalDist().cdf(-z), NormalDist().cdf(z)])
@@ -236,12 +239,12 @@ def two_sided_p(values: FloatArray, observed: float, n_groups: int) -> float:
         n_groups: number of groups that were resampled.
 
     Returns:
-        p in (0, 1]; NaN for fewer than 2 groups, or if more than half of the resamples are undefined.
+        p in (0, 1]; NaN for fewer than `FEWEST_GROUPS`, or if more than half of the resamples are undefined.
     """
     from scipy.special import stdtr
 
     defined = _mostly_defined(values)
-    if n_groups < 2 or not defined.size:
+    if n_groups < FEWEST_GROUPS or not defined.size:
         return math.nan
     shrink = math.sqrt((n_groups - 1) / n_groups)
     beyond = min(np.count_nonzero(defined <= 0), np.count_nonzero(defined >= 0))

@@ -37,7 +37,7 @@ class Figure:
 
     Attributes:
         value: mean over seeds.
-        low, high: 95% interval of the value over the choice of clusters (materials, but see `splits.Split.cluster`).
+        low, high: 95% interval of the value over the choice of clusters, see `splits.Split.cluster`.
         unit: "eV" or "".
         seed_sd: standard deviation over seeds, None for a single one.
         of_mean_prediction: the score of the prediction averaged over seeds, None for a single one.

@@ -87,6 +87,7 @@ SPLITS = {
             "5 folds over all paths; no framework, material or duplicate band on both sides",
             lambda facts: str(facts.material_cv_fold),
             ("material", "duplicate band", "framework cluster", "framework formula"),
+            cluster=lambda facts: facts.framework,
         ),
         Split(
             "leave-group-out",

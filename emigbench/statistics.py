@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from emigbench import intervals
-from emigbench.metrics import Better, Metric, Sample
+from emigbench.metrics import Metric, Sample
 from emigbench.records import FloatArray
 
 
@@ -143,36 +143,6 @@ def seed_spread(metric: Metric, samples: Sequence[Sample], threshold: float | No
     _check(samples, len(samples[0]) if samples else 0)
     values = _by_seed(metric, samples, threshold)
     return float(values.std(ddof=1)) if len(values) > 1 else math.nan
-
-
-def rank_intervals(values: FloatArray, better: Better) -> list[tuple[int, int]]:
-    """Which ranks each model may hold; rank 1 is the best.
-
-    The models are ranked within each resample, so what is hard for all of them cancels. Models that tie may
-    hold any of the ranks that they share. The interval is the central 95% of a model's ranks, widened to
-    whole ones.
-
-    Args:
-        values: (n_models, B) one metric, all models under the same resamples (see `resampled`). NaN is worst.
-        better: "lower" or "higher". For a metric with a target, pass |value - target| and "lower".
-
-    Returns:
-        The best and the worst rank of each model, in the order of `values`.
-
-    Raises:
-        ValueError: if `better` is not "lower" or "higher".
-    """
-    if better not in ("lower", "higher"):
-        raise ValueError(f"Models cannot be ranked by a metric whose better is {better!r}.")
-    loss = np.where(np.isnan(values), np.inf, values if better == "lower" else -values)
-    bounds = []
-    for own in loss:
-        better_ones = (loss < own).sum(axis=0)
-        equals = (loss == own).sum(axis=0)
-        low = np.quantile(better_ones + 1, (1 - intervals.CONFIDENCE) / 2)
-        high = np.quantile(better_ones + equals, (1 + intervals.CONFIDENCE) / 2)
-        bounds.append((math.floor(low), math.ceil(high)))
-    return bounds
 
 
 def _by_seed(metric: Metric, samples: Sequence[Sample], threshold: float | None) -> FloatArray:

@@ -28,7 +28,8 @@ from emigbench.comparison import (
     tie_letters,
     train_median,
 )
-from emigbench.metrics import BY_NAME, Sample
+from emigbench.comparison.ties import possible_ranks
+from emigbench.metrics import BY_NAME, Sample, coverage_of
 from emigbench.report import compare as report
 from emigbench.report import leaderboard, terminal
 
@@ -58,16 +59,16 @@ def published(slug, split="official"):
 
 
 def test_difference_by_hand():
-    """Errors 0.1, 0.3, 0.2 and 0.2, 0.5, 0.5: means 0.2 and 0.4. Resamples that count one path give its own."""
-    a, b = (model(s, p, [0, 0, 0]) for s, p in (("a", [0.1, -0.3, 0.2]), ("b", [-0.2, 0.5, 0.5])))
-    weights = np.array([[3, 0, 0], [0, 3, 0], [0, 0, 3], [1, 1, 1]], dtype=float)
+    """Errors 0.1, 0.3, thrice 0.2 and 0.2, 0.5, 0.5, twice 0.4: means 0.2 and 0.4. One path counted gives its own."""
+    a, b = (model(s, p, [0] * 5) for s, p in (("a", [0.1, -0.3, 0.2, 0.2, 0.2]), ("b", [-0.2, 0.5, 0.5, 0.4, 0.4])))
+    weights = np.vstack([5 * np.eye(5), np.ones(5)])
     found = paired_difference(MAE, a, b, weights)
-    assert (found.a, found.b, found.n) == ("a", "b", 3)
+    assert (found.a, found.b, found.n) == ("a", "b", 5)
     assert found.value == pytest.approx(-0.2)
-    drawn = np.array([-0.1, -0.2, -0.3, -0.2])
+    drawn = np.array([-0.1, -0.2, -0.3, -0.2, -0.2, -0.2])
     assert found.sd == pytest.approx(np.std(drawn, ddof=1))
-    assert (found.low, found.high) == pytest.approx(intervals.percentile_interval(drawn, 3))
-    assert found.p == pytest.approx(intervals.two_sided_p(drawn, -0.2, 3))
+    assert (found.low, found.high) == pytest.approx(intervals.percentile_interval(drawn, 5))
+    assert found.p == pytest.approx(intervals.two_sided_p(drawn, -0.2, 5))
     assert found.p_holm is None
 
 
@@ -242,6 +243,22 @@ def test_two_rows_share_a_letter_if_and_only_if_they_are_not_told_apart(case):
         assert all(any(table[i, j] for j in group) for i in set(range(n)) - set(group))
 
 
+def test_ranks_by_hand():
+    """a and b tie, and so do b and c, but a is better than c; d is worse than all."""
+    assert possible_ranks(table_of(4, [(0, 2), (0, 3), (1, 3), (2, 3)])) == [(1, 2), (1, 3), (2, 3), (4, 4)]
+    assert possible_ranks(table_of(3, [])) == [(1, 3)] * 3
+
+
+@given(st.integers(1, 5).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.sampled_from(pairs_of(n))))))
+def test_every_true_order_that_agrees_with_what_is_told_apart_keeps_to_the_ranks(case):
+    n, told_apart = case
+    told_apart = [(i, j) for i, j in told_apart if i != j]
+    ranks = possible_ranks(table_of(n, told_apart))
+    for order in itertools.permutations(range(n)):  # order[i] is the true place of row i
+        if all(order[i] < order[j] for i, j in told_apart):
+            assert all(best <= place + 1 <= worst for place, (best, worst) in zip(order, ranks, strict=True))
+
+
 def pairs_of(n):
     return list(itertools.combinations(range(n), 2)) or [(0, 0)]
 
@@ -366,7 +383,8 @@ def test_calibration_of_honest_and_of_bold_error_bars():
     rng = np.random.default_rng(0)
     std = rng.gamma(2, 0.2, 4000)
     error = rng.normal(0, std)
-    honest, bold = (calibration([Sample(np.zeros(4000), error, range(4000), s)]) for s in (std, std / 2))
+    weights = statistics.bootstrap_weights(range(4000), 300, seed=0)
+    honest, bold = (calibration([Sample(np.zeros(4000), error, range(4000), s)], weights) for s in (std, std / 2))
     assert [row.expected for row in honest.rows] == list(CALIBRATION_LEVELS)
     for row in honest.rows:
         assert row.observed == pytest.approx(row.expected, abs=0.03)
@@ -376,9 +394,21 @@ def test_calibration_of_honest_and_of_bold_error_bars():
     assert all(row.observed < row.expected for row in bold.rows)
 
 
+def test_calibration_of_few_groups_that_err_together_is_as_unsure_as_the_table_of_metrics():
+    """20 groups of 50 paths that are all in or all out: as much as 20 paths tell, not 1000."""
+    group = np.repeat(np.arange(20), 50)
+    error = np.random.default_rng(0).normal(size=20)[group]
+    [sample] = [Sample(np.zeros(1000), error, group, np.ones(1000))]
+    weights = statistics.bootstrap_weights(group, 1000, seed=0)
+    found = calibration([sample], weights).rows[4]
+    table = statistics.estimate(coverage_of(0.5), [sample], weights)
+    assert (found.observed, found.low, found.high) == (table.value, table.low, table.high)
+    assert found.high - found.low > 0.3
+
+
 def test_calibration_needs_error_bars():
-    assert calibration([Sample([0.0], [0.1], ["a"])]) is None
-    certain = calibration([Sample([0.0, 0.0], [0.0, 0.1], ["a", "b"], [0.0, 0.1])])
+    assert calibration([Sample([0.0], [0.1], ["a"])], np.ones((9, 1))) is None
+    certain = calibration([Sample([0.0, 0.0], [0.0, 0.1], ["a", "b"], [0.0, 0.1])], np.ones((9, 2)))
     assert math.isnan(certain.z_sd)
     assert certain.rows[0].observed == 0.5
 

@@ -29,7 +29,16 @@ def test_percentiles_are_widened_as_students_t_is():
     assert (high - low) / 10_000 == pytest.approx(0.98290, abs=1e-5)
     assert low == pytest.approx(10_000 - high)
     assert percentile_interval(values, 10**7) == pytest.approx((250, 9750), abs=0.1)
-    assert all(math.isnan(bound) for bound in percentile_interval(values, 1))
+
+
+def test_few_groups_have_neither_percentiles_nor_a_p_value():
+    """Of 2 to 4 groups the widened percentiles would be the farthest resamples, and miss the truth too often."""
+    values = np.random.default_rng(0).normal(1, 0.1, 1000)
+    for n_groups in range(5):
+        assert all(math.isnan(bound) for bound in percentile_interval(values, n_groups))
+        assert math.isnan(two_sided_p(values, 1.0, n_groups))
+    assert percentile_interval(values, 5)[0] > 0
+    assert two_sided_p(values, 1.0, 5) < 0.05
 
 
 def test_undefined_resamples_are_left_out_until_they_are_most():

@@ -11,7 +11,6 @@ from emigbench.statistics import (
     estimate,
     group_draws,
     group_totals,
-    rank_intervals,
     resampled,
     seed_spread,
 )
@@ -229,41 +228,3 @@ def test_samples_and_weights_must_fit():
     for call in (lambda: resampled(MAE, [], np.ones((5, 3))), lambda: seed_spread(MAE, [])):
         with pytest.raises(ValueError, match="no sample"):
             call()
-
-
-# --- Ranks
-
-
-def test_clearly_separated_models_have_one_rank_each():
-    values = np.array([[3.0], [1.0], [2.0]]) + np.random.default_rng(0).uniform(0, 0.5, (3, 1000))
-    assert rank_intervals(values, "lower") == [(3, 3), (1, 1), (2, 2)]
-    assert rank_intervals(values, "higher") == [(1, 1), (3, 3), (2, 2)]
-
-
-def test_identical_models_share_their_ranks():
-    same = np.random.default_rng(0).uniform(size=1000)
-    assert rank_intervals(np.array([same, same, same + 1]), "lower") == [(1, 2), (1, 2), (3, 3)]
-
-
-def test_models_alike_but_for_chance_may_hold_any_rank():
-    values = np.random.default_rng(0).uniform(size=(4, 1000))
-    assert rank_intervals(values, "higher") == [(1, 4)] * 4
-
-
-def test_rare_swaps_do_not_widen_the_interval():
-    """The two swap in 2% of the resamples, which is less than the 2.5% on that side; in 3%, more."""
-    better, worse = np.zeros(1000), np.ones(1000)
-    for n_swaps, expected in ((20, [(1, 1), (2, 2)]), (30, [(1, 2), (1, 2)])):
-        values = np.array([better, worse])
-        values[:, :n_swaps] = values[::-1, :n_swaps]
-        assert rank_intervals(values, "lower") == expected
-
-
-def test_an_undefined_resample_ranks_last():
-    values = np.array([[np.nan, np.nan], [1.0, 1.0]])
-    assert rank_intervals(values, "lower") == rank_intervals(values, "higher") == [(2, 2), (1, 1)]
-
-
-def test_a_metric_without_a_direction_ranks_nobody():
-    with pytest.raises(ValueError, match="target"):
-        rank_intervals(np.zeros((2, 5)), "target")

@@ -15,7 +15,7 @@ from emigbench.comparison.contenders import Contender, check_same_ids, value_of
 from emigbench.comparison.differences import Difference, all_on_common, corrected, paired_differences, resampled
 from emigbench.comparison.error_bars import Calibration, calibration
 from emigbench.comparison.influence import Influence, group_influence
-from emigbench.comparison.ties import tie_letters
+from emigbench.comparison.ties import possible_ranks, tie_letters
 from emigbench.metrics import BY_NAME, Metric
 
 MAE = BY_NAME["mae"]
@@ -43,7 +43,7 @@ class Comparison:
     Attributes:
         metric: its name.
         slugs: the models, best first.
-        ranks: slug -> best and worst rank in 95% of the resamples.
+        ranks: slug -> best and worst rank that it may hold, see `possible_ranks`; corrected for its own pairs alone.
         letters: slug -> the letters of its tie groups, see `tie_letters`.
         differences: (a, b) -> a's metric minus b's on all paths, with `p_holm`; a stands before b in `slugs`.
         common: the same on the paths that both have a value for, for the pairs in which one lacks some (undefined, with
@@ -68,12 +68,11 @@ class Comparison:
 
     def difference(self, a: str, b: str) -> Difference:
         """The metric of a minus that of b on all paths, for either order of the two."""
-        return self.differences[a, b] if (a, b) in self.differences else self.differences[b, a].swapped()
+        return _either_way(self.differences, a, b)
 
     def own_differences(self, slug: str) -> dict[str, Difference]:
         """Other model -> the metric of this one minus that of it, with p-values corrected for these pairs alone."""
-        own = corrected(self.difference(slug, other) for other in self.slugs if other != slug)
-        return {other: difference for (_, other), difference in own.items()}
+        return _own_differences(slug, self.slugs, self.differences)
 
     def difference_on_common(self, a: str, b: str) -> Difference:
         """The metric of a minus that of b on the paths that both have: that on all paths if neither lacks any."""
@@ -101,23 +100,39 @@ def compare_all(models: Sequence[Contender], groups: Sequence[str], metric: Metr
     by_slug = {model.slug: value_of(metric, model) for model in models}
     models = sorted(models, key=lambda m: (math.isnan(by_slug[m.slug]), sign * by_slug[m.slug], m.slug))
     weights = scoring.resampling(models[0].samples[0].cluster)
-    drawn = resampled(metric, models, weights)
     pairs = list(combinations(range(len(models)), 2))
     differences = corrected(paired_differences(metric, models, pairs, weights))
     slugs = tuple(model.slug for model in models)
-    sd = drawn.std(axis=1, ddof=1)
+    sd = resampled(metric, models, weights).std(axis=1, ddof=1)
     return Comparison(
         metric=metric.name,
         slugs=slugs,
-        ranks=dict(zip(slugs, statistics.rank_intervals(drawn, metric.better), strict=True)),
+        ranks=dict(zip(slugs, possible_ranks(_told_from_each(slugs, differences)), strict=True)),
         letters=dict(zip(slugs, tie_letters(_told_apart(slugs, differences)), strict=True)),
         differences=differences,
         common=all_on_common(metric, models, weights),
         detectable=float(np.median([d.detectable for d in differences.values()])) if differences else math.nan,
         spread={m.slug: _spread(metric, m, float(sd[k])) for k, m in enumerate(models)},
         influence=group_influence(metric, models, groups),
-        calibration={m.slug: c for m in models if (c := calibration(m.samples)) is not None},
+        calibration={m.slug: c for m in models if (c := calibration(m.samples, weights)) is not None},
     )
+
+
+def _either_way(differences: Mapping[tuple[str, str], Difference], a: str, b: str) -> Difference:
+    return differences[a, b] if (a, b) in differences else differences[b, a].swapped()
+
+
+def _own_differences(
+    slug: str, slugs: Sequence[str], differences: Mapping[tuple[str, str], Difference]
+) -> dict[str, Difference]:
+    own = corrected(_either_way(differences, slug, other) for other in slugs if other != slug)
+    return {other: difference for (_, other), difference in own.items()}
+
+
+def _told_from_each(slugs: Sequence[str], differences: Mapping[tuple[str, str], Difference]) -> NDArray[np.bool_]:
+    """(n, n) what each row is told apart from, if its pairs are the only ones that one asks about."""
+    own = [_own_differences(slug, slugs, differences) for slug in slugs]
+    return np.array([[other in d and d[other].told_apart for other in slugs] for d in own], dtype=np.bool_)
 
 
 def _told_apart(slugs: Sequence[str], differences: Mapping[tuple[str, str], Difference]) -> NDArray[np.bool_]:

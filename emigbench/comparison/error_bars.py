@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
-from emigbench import intervals
-from emigbench.metrics import Sample
+from emigbench import statistics
+from emigbench.metrics import Sample, coverage_of
+from emigbench.records import FloatArray
 
 CALIBRATION_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True)
 class CalibrationRow:
-    """How many labels the central `expected` of the predicted distribution holds, with Wilson's 95% interval."""
+    """How many labels the central `expected` of the predicted distribution holds, with the 95% interval."""
 
     expected: float
     observed: float
@@ -40,8 +40,12 @@ class Calibration:
     z_sd: float
 
 
-def calibration(samples: Sequence[Sample]) -> Calibration | None:
+def calibration(samples: Sequence[Sample], weights: FloatArray) -> Calibration | None:
     """Expected and observed coverage of the predicted normal distributions, means over seeds.
+
+    Args:
+        samples: one a seed, with the same n paths in the same order.
+        weights: (B, n) from `bootstrap_weights` of the samples' clusters.
 
     Returns:
         None if a seed gives no std.
@@ -49,16 +53,13 @@ def calibration(samples: Sequence[Sample]) -> Calibration | None:
     given = [(sample.error, sample.std) for sample in samples if sample.std is not None]
     if len(given) != len(samples) or not given:
         return None
-    n, rows = len(samples[0]), []
-    for level in CALIBRATION_LEVELS:
-        z = NormalDist().inv_cdf((1 + level) / 2)
-        hits = float(np.mean([(np.abs(error) <= z * std).sum() for error, std in given]))
-        rows.append(CalibrationRow(level, hits / n if n else math.nan, *intervals.wilson_interval(hits / n, n)))
-    if n < 2 or any((std == 0).any() for _, std in given):
-        return Calibration(tuple(rows), math.nan, math.nan)
+    found = [(level, statistics.estimate(coverage_of(level), samples, weights)) for level in CALIBRATION_LEVELS]
+    rows = tuple(CalibrationRow(level, held.value, held.low, held.high) for level, held in found)
+    if len(samples[0]) < 2 or any((std == 0).any() for _, std in given):
+        return Calibration(rows, math.nan, math.nan)
     scores = [error / std for error, std in given]
     return Calibration(
-        tuple(rows),
+        rows,
         z_mean=float(np.mean([z.mean() for z in scores])),
         z_sd=float(np.mean([z.std(ddof=1) for z in scores])),
     )

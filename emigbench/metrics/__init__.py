@@ -12,6 +12,17 @@ exception, never a warning, never a number that stands for one.
 
 from emigbench.metrics.classification import Confusion, confusion
 from emigbench.metrics.sample import BoolArray, IntArray, Sample
-from emigbench.metrics.table import BY_NAME, METRICS, Better, Metric
+from emigbench.metrics.table import BY_NAME, METRICS, Better, Metric, coverage_of
 
-__all__ = ["BY_NAME", "METRICS", "Better", "BoolArray", "Confusion", "IntArray", "Metric", "Sample", "confusion"]
+__all__ = [
+    "BY_NAME",
+    "METRICS",
+    "Better",
+    "BoolArray",
+    "Confusion",
+    "IntArray",
+    "Metric",
+    "Sample",
+    "confusion",
+    "coverage_of",
+]

@@ -150,6 +150,19 @@ def _proportion(
     )
 
 
+def coverage_of(level: float) -> Metric:
+    """How many labels the central `level` of the predicted normal distribution holds."""
+    return _proportion(
+        f"coverage_{100 * level:.0f}",
+        f"Coverage of {level:.0%}",
+        f"Share of labels inside the central {level:.0%} of the predicted normal distribution.",
+        partial(errors.coverage, level),
+        "std",
+        "target",
+        target=level,
+    )
+
+
 METRICS: tuple[Metric, ...] = (
     _mean("mae", "MAE", "Mean absolute error.", errors.abs_error, "value", "lower", "eV", bounds=POSITIVE),
     Metric(
@@ -318,24 +331,8 @@ METRICS: tuple[Metric, ...] = (
         "paths",
         "higher",
     ),
-    _proportion(
-        "coverage_68",
-        "Coverage of 68%",
-        "Share of labels inside the central 68% of the predicted normal distribution.",
-        partial(errors.coverage, 0.68),
-        "std",
-        "target",
-        target=0.68,
-    ),
-    _proportion(
-        "coverage_95",
-        "Coverage of 95%",
-        "Share of labels inside the central 95% of the predicted normal distribution.",
-        partial(errors.coverage, 0.95),
-        "std",
-        "target",
-        target=0.95,
-    ),
+    coverage_of(0.68),
+    coverage_of(0.95),
     _mean(
         "nll",
         "NLL",
