@@ -120,12 +120,12 @@ def frozen(recipe: Recipe) -> Recipe:
 
 
 def thawed(recipe: Recipe) -> Recipe:
-    """As `frozen`, and then 15 epochs of all layers, at half the learning rate; a stopgap.
+    """As `frozen`, and then 8 epochs of all layers, at half the learning rate; a stopgap.
 
     What stands behind the pre-trained layers is fitted before these begin to move, so that they are not spoilt by the
     errors of layers that know nothing yet (Kumar et al., ICLR 2022, "Fine-tuning can distort pretrained features").
     """
-    return replace(frozen(recipe), thawed_epochs=15)
+    return replace(frozen(recipe), thawed_epochs=8)
 
 
 def all_layers(recipe: Recipe) -> Recipe:
