@@ -170,7 +170,8 @@ class Prediction:
         std: predicted standard deviation in eV, if the model gives one.
         status: "ok", "not_converged" (a value that the model itself does not trust) or "failed".
         seconds: time that this path took, where the model measures paths one by one.
-        low: lower end of the 90% interval of the barrier in eV, if the model gives one.
+        low: lower end of the 90% interval of the barrier in eV, if the model gives one; `e_m` may lie outside, as a
+            mean can of its own quantiles.
         high: upper end of it; there are both ends or none.
         cautions: why the path is outside of what the model can judge, each a plain sentence.
     """
@@ -220,8 +221,8 @@ class Prediction:
             return
         if self.low is None or self.high is None or self.e_m is None:
             raise ValueError(f"{self.id}: an interval has a lower end, an upper end and a barrier, or is not given.")
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.e_m <= self.high):
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
             raise ValueError(
-                f"{self.id}: the interval is {self.low} to {self.high} eV, expected finite numbers around the barrier "
-                f"of {self.e_m} eV."
+                f"{self.id}: the interval is {self.low} to {self.high} eV, expected two finite numbers, the lower one "
+                f"first."
             )

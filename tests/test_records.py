@@ -216,8 +216,7 @@ def test_a_prediction_may_have_an_interval_and_cautions():
     [
         {"low": 0.3},
         {"high": 0.7},
-        {"low": 0.6, "high": 0.7},
-        {"low": 0.3, "high": 0.4},
+        {"low": 0.7, "high": 0.3},
         {"low": 0.3, "high": float("nan")},
         {"low": float("-inf"), "high": 0.7},
     ],
@@ -225,6 +224,11 @@ def test_a_prediction_may_have_an_interval_and_cautions():
 def test_an_interval_that_is_none_is_refused(interval):
     with pytest.raises(ValueError, match=r"^x: "):
         Prediction("x", 0.5, **interval)
+
+
+def test_a_mean_may_lie_outside_of_its_own_quantiles():
+    assert Prediction("x", 0.5, low=0.6, high=0.7).e_m == 0.5
+    assert Prediction("x", 0.5, low=0.3, high=0.3).high == 0.3
 
 
 def test_a_failed_prediction_has_no_interval():

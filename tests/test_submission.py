@@ -455,7 +455,7 @@ def test_the_header_and_a_row_as_documented(csv_file):
     [
         ("0.1,", "an interval has a lower end, an upper end"),
         (",0.9", "an interval has a lower end, an upper end"),
-        ("0.6,0.9", "expected finite numbers around the barrier"),
+        ("0.9,0.6", "expected two finite numbers, the lower one first"),
         ("0.1,900", "high_ev of .* is 900 eV, which is beyond the plausible 100 eV"),
         ("nan,0.9", "low_ev of .* expected a finite number"),
     ],
@@ -463,6 +463,11 @@ def test_the_header_and_a_row_as_documented(csv_file):
 def test_an_interval_that_is_none_is_refused(csv_file, ends, said):
     csv_file.write_text("\n".join(["id,e_m_ev,low_ev,high_ev", *(f"{i},0.5,{ends}" for i in IDS)]))
     assert re.search(said, fails(read_predictions, csv_file, SPINELS))
+
+
+def test_an_interval_beside_its_barrier_is_read(csv_file):
+    csv_file.write_text("\n".join(["id,e_m_ev,low_ev,high_ev", *(f"{i},0.5,0.6,0.9" for i in IDS)]))
+    assert read_predictions(csv_file, SPINELS)["official"][0][0] == Prediction(IDS[0], 0.5, low=0.6, high=0.9)
 
 
 # --- Anything at all
