@@ -218,7 +218,7 @@ def check_answer(model: str, where: str, predictions: Sequence[Prediction], held
             raise EmigbenchError(
                 f"Model {model!r} predicted a {type(prediction).__name__} on {where}, not a Prediction."
             )
-    given = Counter(str(prediction.id) for prediction in predictions)
+    given = Counter(prediction.id for prediction in predictions)
     asked = dict.fromkeys(path.id for path in held_out)
     wrong = (
         [f"{path_id!r} is none of them" for path_id in given if path_id not in asked]

@@ -106,6 +106,10 @@ class MigrationPath:
         values = (getattr(self, name) for name in self.__dataclass_fields__)
         return MigrationPath, tuple(dict(v) if isinstance(v, MappingProxyType) else v for v in values)
 
+    def __repr__(self) -> str:
+        facts = f"{self.mobile_ion} in {self.composition}, {self.n_atoms} atoms, hop of {self.hop_length:.2f} Å"
+        return f"<MigrationPath {self.id}: {facts}>"
+
     @property
     def hop_length(self) -> float:
         """Straight distance from the initial to the final site along the band, in Å."""
@@ -154,6 +158,9 @@ class LabelledPath:
     label_flags: tuple[str, ...] = ()
     duplicate_of: str = ""
 
+    def __repr__(self) -> str:
+        return f"<LabelledPath {self.id}: {self.e_m:g} eV, {self.split}>"
+
     @property
     def id(self) -> str:
         """The id of the path."""
@@ -186,6 +193,8 @@ class Prediction:
     cautions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.id, str):
+            raise ValueError(f"The id of a prediction is of type {type(self.id).__name__}, expected a text such as path.id.")
         for name in ("e_m", "std", "seconds", "low", "high"):  # plain floats, whatever a model computes with
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, self._number(name, value))

@@ -122,7 +122,7 @@ def test_two_workers_give_the_same_file_as_one(models, data, tmp_path):
         ("Fewer", "23 predictions for 24 paths"),
         ("More", "25 predictions for 24 paths"),
         ("Others", "'elsewhere' is none of them"),
-        ("Numbered", "'7' is none of them"),
+        ("Numbered", "The id of a prediction is of type int"),
         ("Numbers", "not a Prediction"),
         ("Nothing", "TypeError"),
         ("NotFinite", "finite"),

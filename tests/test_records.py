@@ -42,6 +42,11 @@ def test_records_are_frozen(record):
         record.id = "Y_1"
 
 
+def test_a_record_is_shown_on_one_line():
+    assert repr(path_of()) == "<MigrationPath X_1: Li in LiCoO2, 3 atoms, hop of 3.46 Å>"
+    assert repr(LabelledPath(path_of(), 0.3, "train")) == "<LabelledPath X_1: 0.3 eV, train>"
+
+
 @pytest.mark.parametrize("name", ARRAYS)
 def test_arrays_are_read_only_copies(name):
     values = np.array(getattr(relaxed_apart(), name))
@@ -195,6 +200,11 @@ def test_any_finite_prediction_is_taken(e_m, std, status):
     assert Prediction("X_1", e_m, std, status).e_m == e_m
     assert Prediction("X_1", np.float32(0.5), np.array(0.25)) == Prediction("X_1", 0.5, 0.25)
     assert Prediction("X_1", np.array([[0.5]])) == Prediction("X_1", 0.5)  # a row of a model's output
+
+
+def test_a_path_in_place_of_its_id_is_refused():
+    with pytest.raises(ValueError, match=r"id of a prediction is of type MigrationPath, expected a text such as path\.id\."):
+        Prediction(path_of(), 0.5)
 
 
 def test_a_failure_carries_no_barrier():

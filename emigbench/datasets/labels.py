@@ -83,6 +83,9 @@ class Labels(Sequence[Facts]):
     sha256: str
     by_id: Mapping[str, Facts]
 
+    def __repr__(self) -> str:
+        return f"<Labels {self.name} {self.version}: {len(self)} paths>"
+
     @property
     def identity(self) -> dict[str, str]:
         """What says which data it is, in records and results: name, version and content hash."""

@@ -49,6 +49,9 @@ class Dataset(Sequence[LabelledPath]):
     sha256: str
     entries: tuple[LabelledPath, ...]
 
+    def __repr__(self) -> str:
+        return f"<Dataset {self.name} {self.version}: {len(self)} paths>"
+
     def __len__(self) -> int:
         return len(self.entries)
 

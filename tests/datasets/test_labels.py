@@ -267,3 +267,7 @@ def test_predictions_hash_ignores_line_ends():
 
 def test_read_is_cached():
     assert labels.read("full") is labels.read("full")
+
+
+def test_labels_are_shown_on_one_line():
+    assert repr(read("spinels")) == f"<Labels spinels {read('spinels').version}: 82 paths>"

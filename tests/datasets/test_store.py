@@ -507,6 +507,7 @@ def test_a_dataset_is_a_sequence():
     assert list(data) == list(data.entries)
     assert data.by_id[data[3].id] is data[3]
     assert data[3] in data
+    assert repr(data) == f"<Dataset spinels {data.version}: 82 paths>"
 
 
 def test_sides_of_a_split_hide_the_labels():
