@@ -1,8 +1,10 @@
 import copy
+import json
 import pickle
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,8 +69,33 @@ def test_mutable_arguments_are_copied():
     assert path.host_species == ("Co", "O")
     assert path.flags == ("hop_short",)
     assert path.raw == {"composition": "LICoO2"}
-    with pytest.raises(TypeError):
-        path.raw["composition"] = ""
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda raw: raw.__setitem__("composition", ""),
+        lambda raw: raw.__delitem__("composition"),
+        lambda raw: raw.__ior__({"composition": ""}),
+        lambda raw: raw.update(composition=""),
+        lambda raw: raw.setdefault("space_group", ""),
+        lambda raw: raw.pop("composition"),
+        lambda raw: raw.popitem(),
+        lambda raw: raw.clear(),
+    ],
+)
+def test_the_strings_of_the_source_are_read_only(write):
+    path = path_of()
+    with pytest.raises(TypeError, match="cannot be changed"):
+        write(path.raw)
+    assert path.raw == {"composition": "LICoO2"}
+
+
+def test_a_record_as_a_dictionary_and_in_a_table():
+    content = asdict(LabelledPath(path_of(), 0.3, "train"))
+    assert json.loads(json.dumps(content["path"]["raw"])) == {"composition": "LICoO2"}
+    assert list(pd.DataFrame([LabelledPath(path_of(), 0.3, "train")])["e_m"]) == [0.3]
+    assert list(pd.DataFrame([path_of()])["id"]) == ["X_1"]
 
 
 @pytest.mark.parametrize("name", ARRAYS)
@@ -169,6 +196,8 @@ def test_paths_travel_to_other_processes(travel, path):
     for name in ARRAYS:
         values = getattr(twin.path, name)
         assert values is None or not values.flags.writeable
+    with pytest.raises(TypeError):
+        twin.path.raw["composition"] = ""
 
 
 @pytest.mark.parametrize(
@@ -203,7 +232,7 @@ def test_any_finite_prediction_is_taken(e_m, std, status):
 
 
 def test_a_path_in_place_of_its_id_is_refused():
-    with pytest.raises(ValueError, match=r"id of a prediction is of type MigrationPath, expected a text such as path\.id\."):
+    with pytest.raises(ValueError, match="is of type MigrationPath, not a text"):
         Prediction(path_of(), 0.5)
 
 
