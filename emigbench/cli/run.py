@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from emigbench.cli.console import (
     executor_of,
     load_dataset,
     print_json,
+    talk_on_stderr,
     told_when_stopped,
 )
 from emigbench.datasets import catalogue, labels
@@ -105,7 +106,7 @@ def evaluate(
     data = load_dataset(dataset, source)
     names = list(dict.fromkeys(split or ["official"]))
     with (
-        redirect_stdout(sys.stderr),  # what a model prints is no result
+        talk_on_stderr(),
         _result_folder(out or Path("runs") / _file_name(f"{model}-{dataset}"), smoke) as folder,
         nullcontext() if smoke else told_when_stopped(folder),
         executor_of(workers, dask) as executor,
