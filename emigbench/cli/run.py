@@ -174,7 +174,10 @@ def compare(
         0
     ],
     submissions: Annotated[Path, typer.Option(help="Where slugs are looked up.")] = Path("submissions"),
-    dataset: DatasetOption = "full",
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="full or spinels; if not given, the one that a folder's run.json names, or full."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say whether two models differ, by how much, and what difference these paths can resolve at all.
@@ -188,7 +191,7 @@ def compare(
     """
     from emigbench.report import compare as report
 
-    of_dataset, by = labels.read(dataset), report.metric_named(metric, threshold)
+    by, of_dataset = report.metric_named(metric, threshold), report.common_dataset((a, b), submissions, dataset)
     splits.folds(of_dataset, split)
     first, second = report.read_pair((a, b), submissions, of_dataset, split)
     found = report.compare(first, second, of_dataset, split, by)
