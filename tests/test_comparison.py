@@ -1,6 +1,7 @@
 import itertools
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -537,6 +538,14 @@ def test_finding_a_model(tmp_path):
     with pytest.raises(EmigbenchError) as error:
         report.read_contender(csv, FULL, "material-cv", "a-model")
     assert "material-cv" in one_sentence(error)
+
+
+def test_a_huge_figure_leaves_the_table_narrow():
+    sharp = [Prediction(i, 0.5, std=1e-6) for i in splits.held_out(FULL, "official")]
+    lines = terminal.table(scoring.score(sharp, FULL, "official")).splitlines()
+    (nll,) = (line for line in lines if line.startswith("NLL"))
+    assert re.search(r"\d\.\d\de\+\d\d", nll)
+    assert max(map(len, lines)) < 120
 
 
 def test_models_are_compared_on_the_dataset_of_their_runs(tmp_path):

@@ -105,8 +105,8 @@ def _lines(figures: Mapping[str, Figure], n_pairs: int, indent: str = "") -> lis
     return [
         [
             indent + label(name, n_pairs),
-            "undefined" if math.isnan(figure.value) else f"{figure.value:.4f} {figure.unit}".rstrip(),
-            "" if math.isnan(figure.low) else f"{figure.low:.4f} to {figure.high:.4f}",
+            "undefined" if math.isnan(figure.value) else f"{_number(figure.value)} {figure.unit}".rstrip(),
+            "" if math.isnan(figure.low) else f"{_number(figure.low)} to {_number(figure.high)}",
             _number(figure.seed_sd),
             _number(figure.of_mean_prediction),
         ]
@@ -115,4 +115,4 @@ def _lines(figures: Mapping[str, Figure], n_pairs: int, indent: str = "") -> lis
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.4f}"
+    return "" if value is None or math.isnan(value) else cells.plain(value, 4)
