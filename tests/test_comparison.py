@@ -548,6 +548,13 @@ def test_a_huge_figure_leaves_the_table_narrow():
     assert max(map(len, lines)) < 120
 
 
+def test_figures_of_a_threshold_and_of_a_subset_are_indented():
+    score = scoring.score([Prediction(i, 0.5) for i in splits.held_out(FULL, "official")], FULL, "official")
+    text = terminal.table(score)
+    assert re.search(r"^E_m <= 0.65 eV is good .*\n  Accuracy ", text, re.MULTILINE)
+    assert re.search(r"^scenario A: .*\n  MAE ", text, re.MULTILINE)
+
+
 def test_models_are_compared_on_the_dataset_of_their_runs(tmp_path):
     small = write_submission(tmp_path, labels=SPINELS, card={"slug": "small"})
     write_submission(tmp_path, card={"slug": "whole"})

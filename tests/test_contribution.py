@@ -215,7 +215,7 @@ def test_no_value_at_all_is_asked_about():
 
 
 def test_standard_deviations_that_are_too_sure_are_told():
-    ids = splits.held_out(FULL, "official")
+    ids = list(splits.held_out(FULL, "official"))
     given = [Prediction(i, 0.6 + 0.01 * k, std=0.1) for k, i in enumerate(ids)]
     assert doubts({"official": {0: given}}, FULL) == []
     for std, worth in ((1e-6, "means little"), (0.0, "is undefined")):

@@ -37,7 +37,8 @@ def table(score: Score) -> str:
         headers += ["SD over seeds", "of mean prediction"]
     if score.coverage < 1:
         head += "\nPaths without a value are scored with the median barrier of their training side."
-    body = tabulate([line[: len(headers)] for line in lines], headers=headers, disable_numparse=True)
+    rows = [line[: len(headers)] for line in lines]
+    body = tabulate(rows, headers=headers, disable_numparse=True, preserve_whitespace=True)
     return f"{head}\n\n{body}\n"
 
 
