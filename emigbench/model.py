@@ -107,7 +107,7 @@ def _check_offered_once(spec: str) -> None:
 
 
 def code_of(spec: str) -> str:
-    """What code a model is of: the hash of its file or module, or the distribution that offers it and its version.
+    """What code a model is of: the hash of its file or module, behind the distribution that offers it and its version.
 
     "" for a model of emigbench itself, whose version every run record has. What a file imports is not looked at.
     """
@@ -115,10 +115,15 @@ def code_of(spec: str) -> str:
     offered = registered().get(spec) or (families().get(prefix) if rest else None)
     if offered is not None:
         dist = offered.dist
-        return code_of(rest) if dist is None or dist.name == "emigbench" else f"{dist.name} {dist.version}"
+        if dist is None or dist.name == "emigbench":
+            return code_of(rest)
+        return f"{dist.name} {dist.version} {_hash_of(offered.module)}".rstrip()
     where = spec.rpartition(":")[0]
-    if where.partition(".")[0] == "emigbench_baselines":
-        return ""
+    return "" if where.partition(".")[0] == "emigbench_baselines" else _hash_of(where)
+
+
+def _hash_of(where: str) -> str:
+    """The hash of a Python file or of an imported module's, "" if it has none."""
     file = Path(where if where.endswith(".py") else getattr(sys.modules.get(where), "__file__", None) or "")
     return f"sha256 {sha256_of(file)[:12]}" if file.suffix == ".py" and file.is_file() else ""
 
