@@ -61,7 +61,7 @@ def evaluate(
     *,
     split_names: Sequence[str],
     seeds: Sequence[int],
-    out: Path,
+    out: Path | str,
     resume: bool = False,
     executor: Executor | None = None,
     progress: Progress = lambda name, done, total: None,
@@ -92,6 +92,12 @@ def evaluate(
         StoppedError: if the model fails (one that takes paths one by one: on all of them) or a worker dies.
         EmigbenchError: if there is no such model or split, or `out` holds something else.
     """
+    if not isinstance(model, str):
+        raise EmigbenchError(
+            f"A model is evaluated by its name, such as my_model.py:MyModel, since each fold needs a fresh one, and "
+            f"not as an object of type {type(model).__name__}; emigbench.score takes what yours predicts."
+        )
+    out = Path(out)
     one_by_one = bool(getattr(create(model), "one_by_one", False))
     split_names, seeds = list(dict.fromkeys(split_names)), list(dict.fromkeys(seeds))
     if len(seeds) > MOST_SEEDS:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from helpers import FULL, SPINELS, constant, csv_lines, one_sentence, program, run, write_submission
 
+import emigbench
 from emigbench import progress, scoring, splits
 from emigbench.cli.console import talk_on_stderr
 
@@ -98,6 +99,10 @@ def test_import_is_light():
     code = f"import sys, emigbench; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_version_is_the_packages(call):
+    assert call("--version")[1].strip() == emigbench.__version__
 
 
 def test_a_run_needs_little(tmp_path):

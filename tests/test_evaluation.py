@@ -6,9 +6,9 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 from fitted import do, fits, refused, units_kept
-from helpers import SPINELS, run
+from helpers import SPINELS, one_sentence, run
 
-from emigbench import LabelledPath, MigrationPath, Prediction, evaluation, splits, units
+from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction, evaluation, splits, units
 from emigbench.predictions import read_predictions
 from emigbench.submission import read_run
 
@@ -39,6 +39,14 @@ def test_a_run_leaves_valid_predictions_and_their_record(models, data, tmp_path)
     assert all(u["fit_seconds"] >= 0 and u["peak_memory_mb"] > 1 for u in record["units"])
     assert [(d, n) for _, d, n in done] == [(k, 12) for k in range(1, 13)]
     assert len(fits(models)) == 12
+
+
+def test_a_model_is_named_and_the_folder_may_be_a_text(models, data, tmp_path):
+    found = do(f"{models}:Steady", data, str(tmp_path / "out"), split_names=["official"])
+    assert list(read_predictions(tmp_path / "out" / "predictions.csv", SPINELS)) == list(found) == ["official"]
+    with pytest.raises(EmigbenchError) as error:
+        evaluation.evaluate(object(), data, split_names=["official"], seeds=[0], out=tmp_path / "other")
+    assert "as an object of type object" in one_sentence(error)
 
 
 def test_what_a_model_tells_is_kept_as_plain_json(models, data, tmp_path):

@@ -6,6 +6,7 @@ from helpers import CARD, FULL, SPINELS, constant, csv_lines, one_sentence, resu
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import emigbench
 from emigbench import EmigbenchError, Prediction, splits
 from emigbench.predictions import COLUMNS, PREDICTIONS_FILE, grouped, read_predictions, write_predictions
 from emigbench.submission import read, read_card, read_run
@@ -463,6 +464,18 @@ def test_the_header_and_a_row_as_documented(csv_file):
 def test_an_interval_that_is_none_is_refused(csv_file, ends, said):
     csv_file.write_text("\n".join(["id,e_m_ev,low_ev,high_ev", *(f"{i},0.5,{ends}" for i in IDS)]))
     assert re.search(said, fails(read_predictions, csv_file, SPINELS))
+
+
+def test_predictions_of_a_notebook_are_written_and_read(tmp_path):
+    data = emigbench.load("spinels")
+    _, test = data.split("official")
+    file = str(tmp_path / "predictions.csv")
+    emigbench.write_predictions({"official": {0: [Prediction(path.id, 0.5) for path in test]}}, file)
+    found = emigbench.read_predictions(file, data)
+    assert found == emigbench.read_predictions(file, data.labels)
+    assert [p.e_m for p in found["official"][0]] == [0.5] * 11
+    with pytest.raises(EmigbenchError, match="type str is no dataset; give what"):
+        emigbench.read_predictions(file, "spinels")
 
 
 def test_an_interval_beside_its_barrier_is_read(csv_file):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emigbench.datasets import catalogue
+from emigbench.errors import EmigbenchError
 
 TABLE = Path(__file__).with_name("labels.csv")
 
@@ -116,6 +117,21 @@ def read(name: str = "full") -> Labels:
         members = {row.id for row in spinels.read_table()}
         rows = [row for row in rows if row.id in members]
     return Labels(info.name, info.version, info.sha256, {row.id: row for row in rows})
+
+
+def labels_of(data: object) -> Labels:
+    """The labels of a dataset, or the labels that are given themselves.
+
+    Raises:
+        EmigbenchError: if it is neither.
+    """
+    labels = data if isinstance(data, Labels) else getattr(data, "labels", None)
+    if not isinstance(labels, Labels):
+        raise EmigbenchError(
+            f"An object of type {type(data).__name__} is no dataset; give what emigbench.load or emigbench.load_labels "
+            f"gives."
+        )
+    return labels
 
 
 def read_table(file: Path = TABLE) -> list[Facts]:
