@@ -154,9 +154,12 @@ def _lines(text: str, where: str) -> Iterator[str]:
 def _check_header(header: list[str], where: str) -> None:
     for name in header:
         if name not in COLUMNS:
-            raise EmigbenchError(
-                f"{where} has an unknown column {quoted(name)}; columns are {', '.join(COLUMNS)} (barriers in eV)."
-            )
+            advice = f"columns are {', '.join(COLUMNS)} (barriers in eV)"
+            if not name:
+                advice = "if it is the index of a pandas table, write that with index=False"
+            elif ";" in name or "\t" in name:
+                advice = "columns are separated by commas"
+            raise EmigbenchError(f"{where} has an unknown column {quoted(name)}; {advice}.")
     if len(set(header)) != len(header):
         raise EmigbenchError(f"{where} has a column twice.")
     for name in REQUIRED_COLUMNS:

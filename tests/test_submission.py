@@ -466,6 +466,20 @@ def test_an_interval_that_is_none_is_refused(csv_file, ends, said):
     assert re.search(said, fails(read_predictions, csv_file, SPINELS))
 
 
+@pytest.mark.parametrize(
+    ("header", "advice"),
+    [
+        (",id,e_m_ev", "unknown column ''; if it is the index of a pandas table, write that with index=False."),
+        ("id;e_m_ev", "unknown column 'id;e_m_ev'; columns are separated by commas."),
+        ("id\te_m_ev", r"unknown column 'id\te_m_ev'; columns are separated by commas."),
+        ("id,barrier", "unknown column 'barrier'; columns are split, seed, id, "),
+    ],
+)
+def test_an_unknown_column_says_what_is_probably_meant(csv_file, header, advice):
+    csv_file.write_text(f"{header}\n")
+    assert advice in fails(read_predictions, csv_file, SPINELS)
+
+
 def test_predictions_of_a_notebook_are_written_and_read(tmp_path):
     data = emigbench.load("spinels")
     _, test = data.split("official")
