@@ -240,6 +240,7 @@ def read_run(folder: Path, labels: Labels) -> Mapping[str, Any]:
     Raises:
         EmigbenchError: one sentence about the first thing that is wrong.
     """
+    unfinished.check_finished(folder / RUN_FILE)
     run = _read_run(folder / RUN_FILE, labels)
     _check_whose(run, read_text(folder / PREDICTIONS_FILE, LARGEST_FILE), folder / RUN_FILE)
     return run

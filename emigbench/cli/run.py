@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from emigbench import provenance, splits
+from emigbench import provenance, splits, unfinished
 from emigbench.cli.console import (
     DaskOption,
     DatasetOption,
@@ -156,6 +156,7 @@ def score(
     of_dataset = labels.read(dataset or submission.dataset_name(path) or "full")
     splits.folds(of_dataset, split)
     file = path / PREDICTIONS_FILE if path.is_dir() else path
+    unfinished.check_finished(file)
     predictions = read_predictions(file, of_dataset, default_split=split)
     if split not in predictions:
         raise EmigbenchError(f"{file} has no predictions for split {split}; it has {', '.join(predictions)}.")

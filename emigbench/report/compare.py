@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from emigbench import comparison, scoring, statistics, submission
+from emigbench import comparison, scoring, statistics, submission, unfinished
 from emigbench.comparison import Contender, Difference
 from emigbench.datasets import labels as datasets
 from emigbench.datasets.labels import Labels
@@ -124,6 +124,7 @@ def find(given: str, submissions: Path) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
+        unfinished.check_finished(path / PREDICTIONS_FILE)
         raise EmigbenchError(f"There is no {PREDICTIONS_FILE} in {path}.")
     known = sorted(file.parent.name for file in submissions.glob(f"*/{PREDICTIONS_FILE}"))
     among = f"{submissions} has {', '.join(known)}" if known else f"there is no submission in {submissions} either"
