@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from emigbench.errors import EmigbenchError, in_words
 from emigbench.records import LabelledPath, MigrationPath, Prediction
@@ -22,6 +22,9 @@ ENTRY_POINT_GROUP = "emigbench.models"
 PREFIX_GROUP = "emigbench.model_prefixes"
 """Entry points for families of models: of `prefix:REST`, the one called `prefix` is given `REST`."""
 
+Kind = Literal["floor", "classical", "graph", "interatomic-potential", "hybrid", "published"]
+"""What sort of model one is, as the leaderboard shows it."""
+
 
 @runtime_checkable
 class BarrierModel(Protocol):
@@ -30,7 +33,7 @@ class BarrierModel(Protocol):
     `fit` is called once, before `predict`, with the training side of a split; a zero-shot model does nothing there.
     The same seed and training paths must give the same model. `predict` returns one `Prediction` for each path, in
     any order; one beyond 100 eV counts as failed. Three attributes are recorded in `run.json` where a model has
-    them: `kind`, one of `emigbench.submission.Kind`; `details`, a dictionary of what it has to tell about its fit;
+    them: `kind`, one of `emigbench.model.Kind`; `details`, a dictionary of what it has to tell about its fit;
     and `fit_seconds`, what training took in all, for a model whose `fit` goes on from a checkpoint (else `fit` is
     timed).
 

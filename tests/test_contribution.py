@@ -105,8 +105,9 @@ def test_the_template_explains_every_key_from_the_schema(tmp_path):
         assert re.search(rf"^# {re.escape(field.description)}.*\n{name}:", text, re.MULTILINE)
     assert "one of floor, classical, graph" in text
     message = refused(run("validate", "submissions/my-model", cwd=tmp_path))
-    assert "'kind': Input should be 'floor'" in message
+    assert "'kind' is empty; expected 'floor'" in message
     assert "graph" in message
+    assert f"What is required is not all there yet: {message.removeprefix('emigbench: ')}\n" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,15 @@ def test_what_a_model_tells_is_kept_as_plain_json(models, data, tmp_path):
     assert isinstance(details["mean"], float)
 
 
+def test_a_kind_that_the_leaderboard_does_not_know_is_told(models, data, tmp_path, caplog):
+    models.write_text(f"{models.read_text()}\nclass Magic(Steady):\n    kind = 'magic'\n")
+    do(f"{models}:Steady", data, tmp_path / "known", split_names=["official"])
+    assert caplog.messages == []
+    do(f"{models}:Magic", data, tmp_path / "unknown", split_names=["official"])
+    (told,) = caplog.messages
+    assert "is 'magic', which the leaderboard does not know; it is one of floor, classical," in one_sentence(told)
+
+
 def test_a_model_that_went_on_from_a_checkpoint_says_how_long_it_trained(models, data, tmp_path):
     do(f"{models}:Resumed", data, tmp_path, split_names=["official"])
     assert json.loads((tmp_path / "run.json").read_text())["units"][0]["fit_seconds"] == 86400

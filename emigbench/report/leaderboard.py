@@ -23,6 +23,7 @@ from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError
 from emigbench.evaluation import Progress
 from emigbench.metrics import BY_NAME
+from emigbench.model import Kind
 from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predictions
 from emigbench.report.cells import finite, mapped, with_interval
 from emigbench.report.text import steady
@@ -88,7 +89,7 @@ class OwnCard(Card):
     name: str
     slug: str
     source: str
-    kind: submission.Kind | Literal["–"]  # type: ignore[assignment]
+    kind: Kind | Literal["–"]  # type: ignore[assignment]
 
 
 def read_entries(folder: Path, labels: Labels) -> list[Entry]:
