@@ -62,7 +62,8 @@ def grouped(rows: Iterable[tuple[str, int, Prediction]], labels: Labels, where: 
     expected = {}
     for split, seed, prediction in rows:
         if split not in ALL_SPLITS:
-            raise EmigbenchError(f"{where}: there is no split {quoted(split)}; there are {', '.join(ALL_SPLITS)}.")
+            known = ", ".join([*splits.SPLITS, *splits.CURVE])
+            raise EmigbenchError(f"{where}: there is no split {quoted(split)}; there are {known}.")
         if split not in expected:
             expected[split] = splits.held_out(labels, split)
         if prediction.id not in expected[split]:

@@ -359,6 +359,7 @@ def test_an_unknown_split(csv_file):
     message = refused(csv_file, "split,id,e_m_ev", f"random,{IDS[0]},0.5")
     assert "'random'" in message
     assert "official, material-cv, leave-group-out, leave-ion-out, official@50, " in message
+    assert splits.FITTED not in message  # for published rows alone
 
 
 @pytest.mark.parametrize(
