@@ -20,9 +20,12 @@ from emigbench.errors import EmigbenchError
 from emigbench.hops.hop import read_path
 from emigbench.inference import predict
 from emigbench.model import BarrierModel
+from emigbench.predictions import read_predictions, write_predictions
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 from emigbench.scoring import Score, score
 from emigbench.screened import screen_structure
+
+__version__ = "0.1.0"
 
 __all__ = [
     "BarrierModel",
@@ -38,6 +41,8 @@ __all__ = [
     "load_labels",
     "predict",
     "read_path",
+    "read_predictions",
     "score",
     "screen_structure",
+    "write_predictions",
 ]

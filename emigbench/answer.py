@@ -80,16 +80,18 @@ class Answer:
         """Chance that the barrier is at most the threshold; None where the model gives no uncertainty.
 
         Errors are taken to be normal, with the width of the 90% interval on the side of the threshold, or else
-        with the predicted standard deviation.
+        with the predicted standard deviation. They are around the barrier, or around the middle of an interval that
+        it lies outside of.
         """
-        low, high = self.prediction.low, self.prediction.high
+        low, high, middle = self.prediction.low, self.prediction.high, self.e_m
         if low is not None and high is not None:
-            sd = (high - self.e_m if self.threshold > self.e_m else self.e_m - low) / _SD_OF_INTERVAL
+            middle = middle if low <= middle <= high else (low + high) / 2
+            sd = (high - middle if self.threshold > middle else middle - low) / _SD_OF_INTERVAL
         elif self.prediction.std is not None:
             sd = self.prediction.std
         else:
             return None
-        return NormalDist(self.e_m, sd).cdf(self.threshold) if sd > 0 else float(self.good)
+        return NormalDist(middle, sd).cdf(self.threshold) if sd > 0 else float(middle <= self.threshold)
 
     @property
     def diffusivity(self) -> float:

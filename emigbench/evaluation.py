@@ -9,15 +9,15 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future,
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 from urllib.parse import quote
 from uuid import uuid4
 
 from emigbench import provenance, splits, unfinished, units
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.store import Dataset
-from emigbench.errors import EmigbenchError, on_one_line
-from emigbench.model import code_of, create
+from emigbench.errors import EmigbenchError, on_one_line, quoted
+from emigbench.model import Kind, code_of, create
 from emigbench.predictions import (
     MOST_SEEDS,
     PREDICTIONS_FILE,
@@ -61,7 +61,7 @@ def evaluate(
     *,
     split_names: Sequence[str],
     seeds: Sequence[int],
-    out: Path,
+    out: Path | str,
     resume: bool = False,
     executor: Executor | None = None,
     progress: Progress = lambda name, done, total: None,
@@ -92,6 +92,12 @@ def evaluate(
         StoppedError: if the model fails (one that takes paths one by one: on all of them) or a worker dies.
         EmigbenchError: if there is no such model or split, or `out` holds something else.
     """
+    if not isinstance(model, str):
+        raise EmigbenchError(
+            f"A model is evaluated by its name, such as my_model.py:MyModel, since each fold needs a fresh one, and "
+            f"not as an object of type {type(model).__name__}; emigbench.score takes what yours predicts."
+        )
+    out = Path(out)
     one_by_one = bool(getattr(create(model), "one_by_one", False))
     split_names, seeds = list(dict.fromkeys(split_names)), list(dict.fromkeys(seeds))
     if len(seeds) > MOST_SEEDS:
@@ -324,12 +330,18 @@ def _finish(
     predictions = grouped(rows, data.labels, f"Model {model!r}")
     file = out / unfinished.FOLDER / PREDICTIONS_FILE
     write_predictions(predictions, file)
+    kind = next((result.kind for result in results.values()), None)
+    if kind not in (None, *get_args(Kind)):
+        LOG.warning(
+            "The kind of model %r is %s, which the leaderboard does not know; it is one of %s.",
+            model, quoted(kind), ", ".join(get_args(Kind)),
+        )  # fmt: skip
     record = provenance.run_record(
         dataset=data.identity,
         predictions_sha256=predictions_hash(file.read_text(encoding="utf-8").splitlines()),
         ran_on=provenance.joined(result.hardware for result in results.values()),
         model=model,
-        kind=next((result.kind for result in results.values()), None),
+        kind=kind,
         units=[
             {
                 **asdict(unit),

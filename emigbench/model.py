@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from emigbench.errors import EmigbenchError, in_words
 from emigbench.records import LabelledPath, MigrationPath, Prediction
@@ -22,6 +22,9 @@ ENTRY_POINT_GROUP = "emigbench.models"
 PREFIX_GROUP = "emigbench.model_prefixes"
 """Entry points for families of models: of `prefix:REST`, the one called `prefix` is given `REST`."""
 
+Kind = Literal["floor", "classical", "graph", "interatomic-potential", "hybrid", "published"]
+"""What sort of model one is, as the leaderboard shows it."""
+
 
 @runtime_checkable
 class BarrierModel(Protocol):
@@ -30,7 +33,7 @@ class BarrierModel(Protocol):
     `fit` is called once, before `predict`, with the training side of a split; a zero-shot model does nothing there.
     The same seed and training paths must give the same model. `predict` returns one `Prediction` for each path, in
     any order; one beyond 100 eV counts as failed. Three attributes are recorded in `run.json` where a model has
-    them: `kind`, one of `emigbench.submission.Kind`; `details`, a dictionary of what it has to tell about its fit;
+    them: `kind`, one of `emigbench.model.Kind`; `details`, a dictionary of what it has to tell about its fit;
     and `fit_seconds`, what training took in all, for a model whose `fit` goes on from a checkpoint (else `fit` is
     timed).
 
@@ -107,7 +110,7 @@ def _check_offered_once(spec: str) -> None:
 
 
 def code_of(spec: str) -> str:
-    """What code a model is of: the hash of its file or module, or the distribution that offers it and its version.
+    """What code a model is of: the hash of its file or module, behind the distribution that offers it and its version.
 
     "" for a model of emigbench itself, whose version every run record has. What a file imports is not looked at.
     """
@@ -115,10 +118,15 @@ def code_of(spec: str) -> str:
     offered = registered().get(spec) or (families().get(prefix) if rest else None)
     if offered is not None:
         dist = offered.dist
-        return code_of(rest) if dist is None or dist.name == "emigbench" else f"{dist.name} {dist.version}"
+        if dist is None or dist.name == "emigbench":
+            return code_of(rest)
+        return f"{dist.name} {dist.version} {_hash_of(offered.module)}".rstrip()
     where = spec.rpartition(":")[0]
-    if where.partition(".")[0] == "emigbench_baselines":
-        return ""
+    return "" if where.partition(".")[0] == "emigbench_baselines" else _hash_of(where)
+
+
+def _hash_of(where: str) -> str:
+    """The hash of a Python file or of an imported module's, "" if it has none."""
     file = Path(where if where.endswith(".py") else getattr(sys.modules.get(where), "__file__", None) or "")
     return f"sha256 {sha256_of(file)[:12]}" if file.suffix == ".py" and file.is_file() else ""
 
@@ -218,7 +226,7 @@ def check_answer(model: str, where: str, predictions: Sequence[Prediction], held
             raise EmigbenchError(
                 f"Model {model!r} predicted a {type(prediction).__name__} on {where}, not a Prediction."
             )
-    given = Counter(str(prediction.id) for prediction in predictions)
+    given = Counter(prediction.id for prediction in predictions)
     asked = dict.fromkeys(path.id for path in held_out)
     wrong = (
         [f"{path_id!r} is none of them" for path_id in given if path_id not in asked]

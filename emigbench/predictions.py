@@ -8,13 +8,16 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from emigbench import splits
-from emigbench.datasets.labels import Labels
+from emigbench.datasets.labels import Labels, labels_of
 from emigbench.errors import EmigbenchError, quoted
 from emigbench.records import Prediction, Status
 from emigbench.storage import read_text, write_text
+
+if TYPE_CHECKING:
+    from emigbench.datasets.store import Dataset
 
 PREDICTIONS_FILE = "predictions.csv"
 INTERVAL_COLUMNS = ("low_ev", "high_ev")
@@ -33,15 +36,15 @@ PredictionSet = Mapping[str, Mapping[int, Sequence[Prediction]]]
 """Split -> seed -> one prediction for each held-out path, in the order of the labels."""
 
 
-def read_predictions(file: Path, labels: Labels, default_split: str = "official") -> PredictionSet:
-    """Read predictions from CSV and check them against a dataset.
+def read_predictions(file: Path | str, data: Dataset | Labels, default_split: str = "official") -> PredictionSet:
+    """Read predictions from CSV and check them against a dataset, or its labels alone.
 
     Only `id` and `e_m_ev` are required columns; the others default to `default_split`, seed 0, no std, ok.
 
     Raises:
         EmigbenchError: naming the file and the id at fault, and the line where a row by itself is wrong.
     """
-    return parse_predictions(read_text(file, LARGEST_FILE), labels, str(file), default_split)
+    return parse_predictions(read_text(Path(file), LARGEST_FILE), labels_of(data), str(file), default_split)
 
 
 def parse_predictions(text: str, labels: Labels, where: str, default_split: str = "official") -> PredictionSet:
@@ -59,7 +62,8 @@ def grouped(rows: Iterable[tuple[str, int, Prediction]], labels: Labels, where: 
     expected = {}
     for split, seed, prediction in rows:
         if split not in ALL_SPLITS:
-            raise EmigbenchError(f"{where}: there is no split {quoted(split)}; there are {', '.join(ALL_SPLITS)}.")
+            known = ", ".join([*splits.SPLITS, *splits.CURVE])
+            raise EmigbenchError(f"{where}: there is no split {quoted(split)}; there are {known}.")
         if split not in expected:
             expected[split] = splits.held_out(labels, split)
         if prediction.id not in expected[split]:
@@ -85,9 +89,10 @@ def grouped(rows: Iterable[tuple[str, int, Prediction]], labels: Labels, where: 
     }
 
 
-def write_predictions(predictions: PredictionSet, file: Path) -> None:
-    """Write predictions as `read_predictions` reads them, the same bytes for the same values.
+def write_predictions(predictions: PredictionSet, file: Path | str) -> None:
+    """Write predictions, such as `{"official": {0: model.predict(test)}}`, as `read_predictions` reads them.
 
+    The same values give the same bytes.
     A file of a model without intervals has no columns for them.
     """
     every = (p for seeds in predictions.values() for given in seeds.values() for p in given)
@@ -101,7 +106,7 @@ def write_predictions(predictions: PredictionSet, file: Path) -> None:
                 values = (_number(p.e_m), _number(p.std), p.status, _number(p.seconds, ".4g"))
                 ends = (_number(p.low), _number(p.high)) if with_intervals else ()
                 writer.writerow((split, seed, p.id, *values, *ends))
-    write_text(file, buffer.getvalue())
+    write_text(Path(file), buffer.getvalue())
 
 
 def is_implausible(value: float | None) -> bool:
@@ -150,9 +155,12 @@ def _lines(text: str, where: str) -> Iterator[str]:
 def _check_header(header: list[str], where: str) -> None:
     for name in header:
         if name not in COLUMNS:
-            raise EmigbenchError(
-                f"{where} has an unknown column {quoted(name)}; columns are {', '.join(COLUMNS)} (barriers in eV)."
-            )
+            advice = f"columns are {', '.join(COLUMNS)} (barriers in eV)"
+            if not name:
+                advice = "if it is the index of a pandas table, write that with index=False"
+            elif ";" in name or "\t" in name:
+                advice = "columns are separated by commas"
+            raise EmigbenchError(f"{where} has an unknown column {quoted(name)}; {advice}.")
     if len(set(header)) != len(header):
         raise EmigbenchError(f"{where} has a column twice.")
     for name in REQUIRED_COLUMNS:

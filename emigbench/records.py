@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +32,19 @@ def _frozen_array(values: object, shape: tuple[int, int], name: str, path_id: st
         raise ValueError(f"{path_id}: {name} holds a value that is not finite.")
     array.setflags(write=False)
     return array
+
+
+class _ReadOnlyDict(dict[str, str]):
+    """A dictionary that refuses writes; unlike a mapping proxy it can be copied, pickled and written as JSON."""
+
+    def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
+        raise TypeError("The source's strings cannot be changed.")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[type[_ReadOnlyDict], tuple[dict[str, str]]]:
+        return _ReadOnlyDict, (dict(self),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +111,15 @@ class MigrationPath:
                 object.__setattr__(self, name, _frozen_array(values, shape, name, self.id))
         object.__setattr__(self, "host_species", tuple(self.host_species))
         object.__setattr__(self, "flags", tuple(self.flags))
-        object.__setattr__(self, "raw", MappingProxyType(dict(self.raw)))
+        object.__setattr__(self, "raw", _ReadOnlyDict(self.raw))
 
     def __reduce__(self) -> tuple[type[MigrationPath], tuple[object, ...]]:
-        """Travel to a worker process as plain values (a mapping proxy cannot)."""
-        values = (getattr(self, name) for name in self.__dataclass_fields__)
-        return MigrationPath, tuple(dict(v) if isinstance(v, MappingProxyType) else v for v in values)
+        """Be made anew in a worker process, since arrays lose on the way that they are read-only."""
+        return MigrationPath, tuple(getattr(self, name) for name in self.__dataclass_fields__)
+
+    def __repr__(self) -> str:
+        facts = f"{self.mobile_ion} in {self.composition}, {self.n_atoms} atoms, hop of {self.hop_length:.2f} Å"
+        return f"<MigrationPath {self.id}: {facts}>"
 
     @property
     def hop_length(self) -> float:
@@ -154,6 +169,9 @@ class LabelledPath:
     label_flags: tuple[str, ...] = ()
     duplicate_of: str = ""
 
+    def __repr__(self) -> str:
+        return f"<LabelledPath {self.id}: {self.e_m:g} eV, {self.split}>"
+
     @property
     def id(self) -> str:
         """The id of the path."""
@@ -170,7 +188,8 @@ class Prediction:
         std: predicted standard deviation in eV, if the model gives one.
         status: "ok", "not_converged" (a value that the model itself does not trust) or "failed".
         seconds: time that this path took, where the model measures paths one by one.
-        low: lower end of the 90% interval of the barrier in eV, if the model gives one.
+        low: lower end of the 90% interval of the barrier in eV, if the model gives one; `e_m` may lie outside, as a
+            mean can of its own quantiles.
         high: upper end of it; there are both ends or none.
         cautions: why the path is outside of what the model can judge, each a plain sentence.
     """
@@ -185,6 +204,8 @@ class Prediction:
     cautions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.id, str):
+            raise ValueError(f"The id of a prediction is of type {type(self.id).__name__}, not a text such as path.id.")
         for name in ("e_m", "std", "seconds", "low", "high"):  # plain floats, whatever a model computes with
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, self._number(name, value))
@@ -220,8 +241,8 @@ class Prediction:
             return
         if self.low is None or self.high is None or self.e_m is None:
             raise ValueError(f"{self.id}: an interval has a lower end, an upper end and a barrier, or is not given.")
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.e_m <= self.high):
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
             raise ValueError(
-                f"{self.id}: the interval is {self.low} to {self.high} eV, expected finite numbers around the barrier "
-                f"of {self.e_m} eV."
+                f"{self.id}: the interval is {self.low} to {self.high} eV, expected two finite numbers, the lower one "
+                f"first."
             )

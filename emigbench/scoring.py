@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emigbench import splits, statistics
-from emigbench.datasets.labels import Labels
+from emigbench.datasets.labels import Labels, labels_of
 from emigbench.errors import EmigbenchError, quoted
 from emigbench.metrics import BY_NAME, METRICS, Metric, Sample, confusion
 from emigbench.predictions import as_scored, as_written, grouped
@@ -124,12 +124,7 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
     Raises:
         EmigbenchError: if an id is unknown, given twice or missing, or there is no such split.
     """
-    labels = data if isinstance(data, Labels) else getattr(data, "labels", None)
-    if labels is None:
-        raise EmigbenchError(
-            f"An object of type {type(data).__name__} is no dataset; give what emigbench.load or emigbench.load_labels "
-            f"gives."
-        )
+    labels = labels_of(data)
     given = predictions if isinstance(predictions, Mapping) else {0: predictions}
     by_seed = {seed: _listed(of_seed) for seed, of_seed in given.items()}
     if others := [seed for seed in given if not isinstance(seed, int | np.integer)]:

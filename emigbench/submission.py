@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -21,6 +21,7 @@ from emigbench import unfinished
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError, in_words, quoted
+from emigbench.model import Kind
 from emigbench.predictions import (
     LARGEST_FILE,
     MOST_SEEDS,
@@ -41,8 +42,6 @@ _PAGE_NAMES = ("index", "readme", "results", "figures", "compare", "your-run")
 RESERVED = frozenset((*_NO_FILE_NAMES, *_PAGE_NAMES))
 LARGEST_CARD = 64_000
 """Bytes."""
-
-Kind = Literal["floor", "classical", "graph", "interatomic-potential", "hybrid", "published"]
 
 _BLANK = frozenset(
     (
@@ -240,6 +239,7 @@ def read_run(folder: Path, labels: Labels) -> Mapping[str, Any]:
     Raises:
         EmigbenchError: one sentence about the first thing that is wrong.
     """
+    unfinished.check_finished(folder / RUN_FILE)
     run = _read_run(folder / RUN_FILE, labels)
     _check_whose(run, read_text(folder / PREDICTIONS_FILE, LARGEST_FILE), folder / RUN_FILE)
     return run
@@ -382,7 +382,9 @@ def _plain(value: Any, depth: int) -> Any:
 
 def _first_fault(error: ValidationError) -> str:
     """The first thing that a schema does not like, as half a sentence without the full stop."""
-    first = error.errors(include_input=False)[0]
+    first = error.errors()[0]
     key = quoted(".".join(str(part) for part in first["loc"]))
+    if first["input"] is None:
+        return f"{key} is empty{f'; expected {of}' if (of := first.get('ctx', {}).get('expected')) else ''}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{key}: {message}{'; put it in quotes' if first['type'] == 'string_type' else ''}"

@@ -51,6 +51,18 @@ def is_in(out: Path) -> bool:
     return _plan_file(out).is_file()
 
 
+def check_finished(file: Path) -> None:
+    """Make sure that a result is not missing only since the run in its folder was stopped.
+
+    Raises:
+        EmigbenchError: if it is; it says how to go on.
+    """
+    if is_in(file.parent) and not file.is_file():
+        raise EmigbenchError(
+            f"{file.parent} holds an unfinished run and no {file.name} yet; go on with emigbench evaluate … --resume."
+        )
+
+
 def read_plan(out: Path) -> Mapping[str, Any] | None:
     """The plan of the unfinished run in a folder, None if there is none.
 

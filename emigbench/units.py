@@ -46,7 +46,7 @@ class UnitResult:
         predictions: one for each held-out path; failed where the model's answer is beyond what a barrier can be.
         fit_seconds: time of `fit`, or what the model says of it (`model.fit_seconds`).
         predict_seconds: time of `predict` for all held-out paths.
-        kind: what the model says it is (`model.kind`, see `submission.Kind`), if anything.
+        kind: what the model says it is (`model.kind`, see `emigbench.model.Kind`), if anything.
         details: what the model tells about its fit (`model.details`), if anything.
         peak_memory_mb: largest memory of the process so far.
         hardware: the machine that it ran on.

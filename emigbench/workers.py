@@ -108,9 +108,12 @@ def _kill(pid: int) -> None:
 def _settle_in() -> None:
     """Prepare a worker process: Ctrl-C ends it without a traceback of its own, and so does the end of its parent.
 
-    What a model prints goes to stderr: stdout is for results. What processes it starts end with it.
+    What a model prints goes to stderr, also from native code and from processes that it starts: stdout is for results.
+    What processes it starts end with it.
     """
     sys.stdout = sys.stderr
+    if sys.__stdout__ is not None and sys.__stderr__ is not None:  # else the descriptors may be anybody's
+        os.dup2(2, 1)
     if hasattr(os, "setsid"):
         os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)

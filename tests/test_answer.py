@@ -33,6 +33,12 @@ def test_the_chance_is_that_of_a_normal_error():
     assert about(0.5).chance_good is None
 
 
+def test_the_chance_is_that_of_the_interval_where_the_barrier_lies_outside_of_it():
+    assert about(0.9, low=0.25, high=0.65).chance_good == pytest.approx(0.95)
+    assert about(0.2, low=0.65, high=1.0).chance_good == pytest.approx(0.05)
+    assert about(0.9, low=0.3, high=0.3).chance_good == 1.0
+
+
 @given(e_m=st.floats(0, 3), below=st.floats(0, 1), above=st.floats(0, 1), threshold=st.floats(0, 3))
 def test_good_conductors_are_good_by_a_chance_of_a_half_or_more(e_m, below, above, threshold):
     found = about(e_m, threshold, low=e_m - below, high=e_m + above)

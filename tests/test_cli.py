@@ -10,9 +10,13 @@ from types import SimpleNamespace
 import pytest
 from helpers import FULL, SPINELS, constant, csv_lines, one_sentence, program, run, write_submission
 
+import emigbench
 from emigbench import progress, scoring, splits
+from emigbench.cli.console import talk_on_stderr
 
 MODEL = """
+import ctypes
+import os
 import time
 from emigbench import Prediction
 
@@ -27,6 +31,11 @@ class Raises(Half):
 
 class Chatty(Half):
     def fit(self, train, *, seed): print("talk")
+
+class Native(Half):
+    def fit(self, train, *, seed):
+        os.system("echo from a process")
+        ctypes.CDLL(None).printf(b"from C\\n")
 
 class Slow(Half):
     def fit(self, train, *, seed): time.sleep(0.7)
@@ -90,6 +99,10 @@ def test_import_is_light():
     code = f"import sys, emigbench; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_version_is_the_packages(call):
+    assert call("--version")[1].strip() == emigbench.__version__
 
 
 def test_a_run_needs_little(tmp_path):
@@ -228,6 +241,32 @@ def test_what_a_model_prints_is_no_result(call, model, tmp_path):
     done = run(*arguments, tmp_path / "two", "--workers", "2")
     assert json.loads(done.stdout)["n"] == 11
     assert done.stderr.startswith("talk\n")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_native_code_and_processes_of_a_model_print_is_no_result(model, tmp_path, workers):
+    native = model.replace("Half", "Native")
+    command = ["evaluate", native, "--dataset", "spinels", "--json", "--out", tmp_path / "out", "--workers", workers]
+    done = run(*command)
+    assert json.loads(done.stdout)["n"] == 11
+    for told in ("from a process\n", "from C\n"):
+        assert told in done.stderr
+
+
+def test_results_are_on_stdout_again_after_a_model_has_printed(capfd):
+    with talk_on_stderr():
+        print("talk")
+        os.system("echo from a process")
+    print("result")
+    os.system("echo result")
+    assert sorted(capfd.readouterr().out.split()) == ["result", "result"]
+
+
+def test_a_closed_stdout_is_left_alone(model):
+    command = [*map(shlex.quote, [*program(), "evaluate", model, "--smoke", "--json"]), ">&-"]
+    done = subprocess.run(["sh", "-c", " ".join(command)], stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "nothing was kept" in done.stderr
 
 
 def test_a_folder_that_cannot_be_written(call, model, tmp_path):

@@ -1,12 +1,13 @@
 import itertools
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import FULL, one_sentence, write_submission
+from helpers import FULL, SPINELS, one_sentence, write_submission
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -561,8 +562,41 @@ def test_finding_a_model(tmp_path):
     with pytest.raises(EmigbenchError) as error:
         report.metric_named("pairs_told_apart", 0.65)
     assert "accuracy" in one_sentence(error)
+    assert report.common_dataset([str(csv), "a-model"], tmp_path, None) is FULL
     a, b = report.read_pair([str(folder), "a-model"], tmp_path, FULL, "official")
     assert a.slug != b.slug
     with pytest.raises(EmigbenchError) as error:
         report.read_contender(csv, FULL, "material-cv", "a-model")
     assert "material-cv" in one_sentence(error)
+
+
+def test_a_huge_figure_leaves_the_table_narrow():
+    sharp = [Prediction(i, 0.5, std=1e-6) for i in splits.held_out(FULL, "official")]
+    lines = terminal.table(scoring.score(sharp, FULL, "official")).splitlines()
+    (nll,) = (line for line in lines if line.startswith("NLL"))
+    assert re.search(r"\d\.\d\de\+\d\d", nll)
+    assert max(map(len, lines)) < 120
+
+
+def test_figures_of_a_threshold_and_of_a_subset_are_indented():
+    score = scoring.score([Prediction(i, 0.5) for i in splits.held_out(FULL, "official")], FULL, "official")
+    text = terminal.table(score)
+    assert re.search(r"^E_m <= 0.65 eV is good .*\n  Accuracy ", text, re.MULTILINE)
+    assert re.search(r"^scenario A: .*\n  MAE ", text, re.MULTILINE)
+
+
+def test_models_are_compared_on_the_dataset_of_their_runs(tmp_path):
+    small = write_submission(tmp_path, labels=SPINELS, card={"slug": "small"})
+    write_submission(tmp_path, card={"slug": "whole"})
+    table = tmp_path / "table.csv"
+    table.write_text((small / "predictions.csv").read_text())
+    assert report.common_dataset(["small", str(table)], tmp_path, None) is SPINELS
+    assert report.common_dataset([str(table), "whole"], tmp_path, None) is FULL
+    assert report.common_dataset([str(table), str(table)], tmp_path, "spinels") is SPINELS
+    for pair, asked, named in (
+        (["small", "whole"], None, "whole is of dataset 'full', not 'spinels'"),
+        (["small", "small"], "full", "small is of dataset 'spinels', not 'full'"),
+    ):
+        with pytest.raises(EmigbenchError) as error:
+            report.common_dataset(pair, tmp_path, asked)
+        assert named in one_sentence(error)

@@ -105,8 +105,9 @@ def test_the_template_explains_every_key_from_the_schema(tmp_path):
         assert re.search(rf"^# {re.escape(field.description)}.*\n{name}:", text, re.MULTILINE)
     assert "one of floor, classical, graph" in text
     message = refused(run("validate", "submissions/my-model", cwd=tmp_path))
-    assert "'kind': Input should be 'floor'" in message
+    assert "'kind' is empty; expected 'floor'" in message
     assert "graph" in message
+    assert f"What is required is not all there yet: {message.removeprefix('emigbench: ')}\n" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -212,6 +213,20 @@ def test_no_value_at_all_is_asked_about():
     nothing = [Prediction(i, None, status="failed") for i in splits.held_out(FULL, "official")]
     (said,) = doubts({"official": {0: nothing}}, FULL)
     assert said == "No path of official has a value, so that this is the score of the training median."
+
+
+def test_standard_deviations_that_are_too_sure_are_told():
+    ids = list(splits.held_out(FULL, "official"))
+    given = [Prediction(i, 0.6 + 0.01 * k, std=0.1) for k, i in enumerate(ids)]
+    assert doubts({"official": {0: given}}, FULL) == []
+    for std, worth in ((1e-6, "means little"), (0.0, "is undefined")):
+        sharp = [*given[:2], Prediction(ids[2], 0.5, std=std), *given[3:]]
+        (said,) = doubts({"official": {0: sharp}}, FULL)
+        assert said == (
+            f"1 of 60 predictions on official have a standard deviation below 0.001 eV (the first is {ids[2]!r}), so "
+            f"that NLL {worth}."
+        )
+        assert doubts({"official": {0: [*sharp[:-1], Prediction(ids[-1], 0.5)]}}, FULL) == []  # no NLL at all
 
 
 def test_barriers_below_zero_are_asked_about():

@@ -6,9 +6,9 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 from fitted import do, fits, refused, units_kept
-from helpers import SPINELS, run
+from helpers import SPINELS, one_sentence, run
 
-from emigbench import LabelledPath, MigrationPath, Prediction, evaluation, splits, units
+from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction, evaluation, splits, units
 from emigbench.predictions import read_predictions
 from emigbench.submission import read_run
 
@@ -41,6 +41,14 @@ def test_a_run_leaves_valid_predictions_and_their_record(models, data, tmp_path)
     assert len(fits(models)) == 12
 
 
+def test_a_model_is_named_and_the_folder_may_be_a_text(models, data, tmp_path):
+    found = do(f"{models}:Steady", data, str(tmp_path / "out"), split_names=["official"])
+    assert list(read_predictions(tmp_path / "out" / "predictions.csv", SPINELS)) == list(found) == ["official"]
+    with pytest.raises(EmigbenchError) as error:
+        evaluation.evaluate(object(), data, split_names=["official"], seeds=[0], out=tmp_path / "other")
+    assert "as an object of type object" in one_sentence(error)
+
+
 def test_what_a_model_tells_is_kept_as_plain_json(models, data, tmp_path):
     do(f"{models}:Steady", data, tmp_path / "out", split_names=["official"])
     text = (tmp_path / "out" / "run.json").read_text()
@@ -50,6 +58,15 @@ def test_what_a_model_tells_is_kept_as_plain_json(models, data, tmp_path):
     assert details["n"] == 71
     assert details["3"] == str(models.with_name("log"))
     assert isinstance(details["mean"], float)
+
+
+def test_a_kind_that_the_leaderboard_does_not_know_is_told(models, data, tmp_path, caplog):
+    models.write_text(f"{models.read_text()}\nclass Magic(Steady):\n    kind = 'magic'\n")
+    do(f"{models}:Steady", data, tmp_path / "known", split_names=["official"])
+    assert caplog.messages == []
+    do(f"{models}:Magic", data, tmp_path / "unknown", split_names=["official"])
+    (told,) = caplog.messages
+    assert "is 'magic', which the leaderboard does not know; it is one of floor, classical," in one_sentence(told)
 
 
 def test_a_model_that_went_on_from_a_checkpoint_says_how_long_it_trained(models, data, tmp_path):
@@ -122,7 +139,7 @@ def test_two_workers_give_the_same_file_as_one(models, data, tmp_path):
         ("Fewer", "23 predictions for 24 paths"),
         ("More", "25 predictions for 24 paths"),
         ("Others", "'elsewhere' is none of them"),
-        ("Numbered", "'7' is none of them"),
+        ("Numbered", "The id of a prediction is of type int"),
         ("Numbers", "not a Prediction"),
         ("Nothing", "TypeError"),
         ("NotFinite", "finite"),

@@ -219,7 +219,7 @@ def test_a_run_of_ones_own_stands_beside_the_submissions(folder, tmp_path, kind,
     (tmp_path / "mine.py").write_text(MODEL.format(name=name, kind=kind))
     out = tmp_path / "out"
     evaluation.evaluate(f"{tmp_path / 'mine.py'}:{name}", load("spinels"), split_names=["official"], seeds=[0], out=out)
-    own = leaderboard.local_entry(out, SPINELS)
+    (own,) = leaderboard.local_entries([out], SPINELS)
     others = [leaderboard.restricted(entry, SPINELS) for entry in leaderboard.read_entries(folder, FULL)]
     found = leaderboard.boards([*others, own], SPINELS)
     row = next(row for row in found["official"] if row.card.slug == "your-run")
@@ -231,8 +231,26 @@ def test_a_run_of_ones_own_stands_beside_the_submissions(folder, tmp_path, kind,
 
 def test_a_run_on_another_dataset_is_refused(folder):
     with pytest.raises(EmigbenchError) as error:
-        leaderboard.local_entry(folder / "good", SPINELS)
+        leaderboard.local_entries([folder / "good"], SPINELS)
     assert "another dataset" in one_sentence(error)
+
+
+def test_runs_of_ones_own_are_told_apart(folder, tmp_path):
+    runs = [tmp_path / name for name in ("one", "two")]
+    for run in runs:
+        evaluation.evaluate("train-mean", load("spinels"), split_names=["official"], seeds=[0], out=run)
+    named = write_submission(tmp_path, labels=SPINELS, card={"slug": "named", "name": "Of a card"})
+    entries = leaderboard.local_entries([*runs, named], SPINELS)
+    names = [f"train-mean, {run} (your run)" for run in runs]
+    assert [entry.card.name for entry in entries] == [*names, "Of a card (your run)"]
+    assert [entry.card.slug for entry in entries] == ["your-run", "your-run-2", "your-run-3"]
+
+
+def test_a_table_is_no_run(tmp_path):
+    (table := tmp_path / "predictions.csv").write_text("id,e_m_ev\n")
+    with pytest.raises(EmigbenchError) as error:
+        leaderboard.local_entries([table], SPINELS)
+    assert f"{table} is no folder of a run; emigbench init-submission" in one_sentence(error)
 
 
 # --- Files

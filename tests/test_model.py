@@ -198,13 +198,18 @@ def test_what_code_a_model_is_of(model_file, monkeypatch):
     assert code_of("emigbench_baselines.floors:TrainMean") == ""
     monkeypatch.setattr("emigbench.model.entry_points", lambda group: [Lacking("theirs")])
     assert code_of("theirs") == code_of(f"theirs:{model_file}:make") == "plug-in 1.2"
+    monkeypatch.setattr("emigbench.model.entry_points", lambda group: [Lacking("my_model", module="my_model")])
+    assert code_of("my_model") == code_of("my_model:large") == f"plug-in 1.2 {digest}"
+    model_file.write_text(f"{GOOD}# edited")
+    assert code_of("my_model") == f"plug-in 1.2 sha256 {hashlib.sha256(model_file.read_bytes()).hexdigest()[:12]}"
 
 
 class Lacking:
     """An entry point of a distribution without what it needs."""
 
-    def __init__(self, name, extras=(), of="plug-in"):
+    def __init__(self, name, extras=(), of="plug-in", module=""):
         self.name, self.extras, self.dist = name, extras, SimpleNamespace(name=of, version="1.2")
+        self.module = module
 
     def load(self):
         raise ModuleNotFoundError("No module named 'absent'")

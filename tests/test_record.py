@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from emigbench import load, splits
 from emigbench.datasets import geometry
+from emigbench.datasets.labels import known_id
 from emigbench.datasets.store import Dataset
 from emigbench.errors import EmigbenchError
 from emigbench.records import MigrationPath
 from emigbench.report import record
-from emigbench.report.record import bond_limit, known_id
+from emigbench.report.record import bond_limit
 
 DATA = load("spinels")
 

@@ -1,8 +1,10 @@
 import copy
+import json
 import pickle
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +44,11 @@ def test_records_are_frozen(record):
         record.id = "Y_1"
 
 
+def test_a_record_is_shown_on_one_line():
+    assert repr(path_of()) == "<MigrationPath X_1: Li in LiCoO2, 3 atoms, hop of 3.46 Å>"
+    assert repr(LabelledPath(path_of(), 0.3, "train")) == "<LabelledPath X_1: 0.3 eV, train>"
+
+
 @pytest.mark.parametrize("name", ARRAYS)
 def test_arrays_are_read_only_copies(name):
     values = np.array(getattr(relaxed_apart(), name))
@@ -62,8 +69,33 @@ def test_mutable_arguments_are_copied():
     assert path.host_species == ("Co", "O")
     assert path.flags == ("hop_short",)
     assert path.raw == {"composition": "LICoO2"}
-    with pytest.raises(TypeError):
-        path.raw["composition"] = ""
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda raw: raw.__setitem__("composition", ""),
+        lambda raw: raw.__delitem__("composition"),
+        lambda raw: raw.__ior__({"composition": ""}),
+        lambda raw: raw.update(composition=""),
+        lambda raw: raw.setdefault("space_group", ""),
+        lambda raw: raw.pop("composition"),
+        lambda raw: raw.popitem(),
+        lambda raw: raw.clear(),
+    ],
+)
+def test_the_strings_of_the_source_are_read_only(write):
+    path = path_of()
+    with pytest.raises(TypeError, match="cannot be changed"):
+        write(path.raw)
+    assert path.raw == {"composition": "LICoO2"}
+
+
+def test_a_record_as_a_dictionary_and_in_a_table():
+    content = asdict(LabelledPath(path_of(), 0.3, "train"))
+    assert json.loads(json.dumps(content["path"]["raw"])) == {"composition": "LICoO2"}
+    assert list(pd.DataFrame([LabelledPath(path_of(), 0.3, "train")])["e_m"]) == [0.3]
+    assert list(pd.DataFrame([path_of()])["id"]) == ["X_1"]
 
 
 @pytest.mark.parametrize("name", ARRAYS)
@@ -164,6 +196,8 @@ def test_paths_travel_to_other_processes(travel, path):
     for name in ARRAYS:
         values = getattr(twin.path, name)
         assert values is None or not values.flags.writeable
+    with pytest.raises(TypeError):
+        twin.path.raw["composition"] = ""
 
 
 @pytest.mark.parametrize(
@@ -197,6 +231,11 @@ def test_any_finite_prediction_is_taken(e_m, std, status):
     assert Prediction("X_1", np.array([[0.5]])) == Prediction("X_1", 0.5)  # a row of a model's output
 
 
+def test_a_path_in_place_of_its_id_is_refused():
+    with pytest.raises(ValueError, match="is of type MigrationPath, not a text"):
+        Prediction(path_of(), 0.5)
+
+
 def test_a_failure_carries_no_barrier():
     assert Prediction("X_1", None, status="failed").e_m is None
 
@@ -216,8 +255,7 @@ def test_a_prediction_may_have_an_interval_and_cautions():
     [
         {"low": 0.3},
         {"high": 0.7},
-        {"low": 0.6, "high": 0.7},
-        {"low": 0.3, "high": 0.4},
+        {"low": 0.7, "high": 0.3},
         {"low": 0.3, "high": float("nan")},
         {"low": float("-inf"), "high": 0.7},
     ],
@@ -225,6 +263,11 @@ def test_a_prediction_may_have_an_interval_and_cautions():
 def test_an_interval_that_is_none_is_refused(interval):
     with pytest.raises(ValueError, match=r"^x: "):
         Prediction("x", 0.5, **interval)
+
+
+def test_a_mean_may_lie_outside_of_its_own_quantiles():
+    assert Prediction("x", 0.5, low=0.6, high=0.7).e_m == 0.5
+    assert Prediction("x", 0.5, low=0.3, high=0.3).high == 0.3
 
 
 def test_a_failed_prediction_has_no_interval():

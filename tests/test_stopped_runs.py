@@ -74,6 +74,20 @@ def test_a_run_that_finished_something_says_where_it_is(models, tmp_path):
     assert len(units_kept(out)) == 2
 
 
+def test_what_is_asked_of_a_stopped_run_says_that_it_is_one(unfinished, call, tmp_path):
+    said = f"emigbench: {unfinished} holds an unfinished run and no "
+    for command in (
+        ["score", unfinished],
+        ["compare", unfinished, unfinished],
+        ["init-submission", "mine", "--run", unfinished, "--submissions", tmp_path, "--dataset", "spinels"],
+        ["leaderboard", "build", "--dataset", "spinels", "--add", unfinished, "--submissions", tmp_path / "none"],
+    ):
+        code, _, err = call(*command)
+        assert code == 2
+        assert said in err
+        assert err.endswith("yet; go on with emigbench evaluate … --resume.\n")
+
+
 def test_a_run_that_finished_nothing_leaves_nothing(models, data, tmp_path):
     out = tmp_path / "out"
     done = run("evaluate", f"{models}:Fewer", "--dataset", "spinels", "--split", "material-cv", "--out", out)

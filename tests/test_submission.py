@@ -6,6 +6,7 @@ from helpers import CARD, FULL, SPINELS, constant, csv_lines, one_sentence, resu
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import emigbench
 from emigbench import EmigbenchError, Prediction, splits
 from emigbench.predictions import COLUMNS, PREDICTIONS_FILE, grouped, read_predictions, write_predictions
 from emigbench.submission import read, read_card, read_run
@@ -358,6 +359,7 @@ def test_an_unknown_split(csv_file):
     message = refused(csv_file, "split,id,e_m_ev", f"random,{IDS[0]},0.5")
     assert "'random'" in message
     assert "official, material-cv, leave-group-out, leave-ion-out, official@50, " in message
+    assert splits.FITTED not in message  # for published rows alone
 
 
 @pytest.mark.parametrize(
@@ -455,7 +457,7 @@ def test_the_header_and_a_row_as_documented(csv_file):
     [
         ("0.1,", "an interval has a lower end, an upper end"),
         (",0.9", "an interval has a lower end, an upper end"),
-        ("0.6,0.9", "expected finite numbers around the barrier"),
+        ("0.9,0.6", "expected two finite numbers, the lower one first"),
         ("0.1,900", "high_ev of .* is 900 eV, which is beyond the plausible 100 eV"),
         ("nan,0.9", "low_ev of .* expected a finite number"),
     ],
@@ -463,6 +465,37 @@ def test_the_header_and_a_row_as_documented(csv_file):
 def test_an_interval_that_is_none_is_refused(csv_file, ends, said):
     csv_file.write_text("\n".join(["id,e_m_ev,low_ev,high_ev", *(f"{i},0.5,{ends}" for i in IDS)]))
     assert re.search(said, fails(read_predictions, csv_file, SPINELS))
+
+
+@pytest.mark.parametrize(
+    ("header", "advice"),
+    [
+        (",id,e_m_ev", "unknown column ''; if it is the index of a pandas table, write that with index=False."),
+        ("id;e_m_ev", "unknown column 'id;e_m_ev'; columns are separated by commas."),
+        ("id\te_m_ev", r"unknown column 'id\te_m_ev'; columns are separated by commas."),
+        ("id,barrier", "unknown column 'barrier'; columns are split, seed, id, "),
+    ],
+)
+def test_an_unknown_column_says_what_is_probably_meant(csv_file, header, advice):
+    csv_file.write_text(f"{header}\n")
+    assert advice in fails(read_predictions, csv_file, SPINELS)
+
+
+def test_predictions_of_a_notebook_are_written_and_read(tmp_path):
+    data = emigbench.load("spinels")
+    _, test = data.split("official")
+    file = str(tmp_path / "predictions.csv")
+    emigbench.write_predictions({"official": {0: [Prediction(path.id, 0.5) for path in test]}}, file)
+    found = emigbench.read_predictions(file, data)
+    assert found == emigbench.read_predictions(file, data.labels)
+    assert [p.e_m for p in found["official"][0]] == [0.5] * 11
+    with pytest.raises(EmigbenchError, match="type str is no dataset; give what"):
+        emigbench.read_predictions(file, "spinels")
+
+
+def test_an_interval_beside_its_barrier_is_read(csv_file):
+    csv_file.write_text("\n".join(["id,e_m_ev,low_ev,high_ev", *(f"{i},0.5,0.6,0.9" for i in IDS)]))
+    assert read_predictions(csv_file, SPINELS)["official"][0][0] == Prediction(IDS[0], 0.5, low=0.6, high=0.9)
 
 
 # --- Anything at all

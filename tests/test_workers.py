@@ -67,6 +67,20 @@ def test_a_process_that_dies_as_it_starts_is_told_like_any_other(tmp_path):
     assert done.stdout == "told\n"
 
 
+def test_what_a_worker_prints_by_whatever_way_is_on_stderr(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\n"
+        "from emigbench.workers import processes\n"
+        "if __name__ == '__main__':\n"
+        "    with processes(1) as executor:\n"
+        "        executor.submit(os.system, 'echo from a process').result()\n"
+        "        executor.submit(print, 'from Python').result()\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, sorted(done.stderr.splitlines())) == ("", ["from Python", "from a process"])
+
+
 def test_errors_of_a_task_come_back_as_they_are():
     with processes(1) as executor, pytest.raises(ValueError, match="invalid literal"):
         executor.submit(int, "x").result()

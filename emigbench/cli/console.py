@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,6 +40,28 @@ def load_dataset(dataset: str, source: Path | None) -> Any:
 def print_json(content: Any) -> None:
     """Print what JSON can say; NaN is an error."""
     print(json.dumps(content, indent=2, allow_nan=False))
+
+
+@contextmanager
+def talk_on_stderr() -> Iterator[None]:
+    """Send to stderr what a model prints, from Python, from native code or from a process that it starts.
+
+    It is no result.
+    """
+    with redirect_stdout(sys.stderr):
+        if sys.__stdout__ is None or sys.__stderr__ is None:  # closed, so that the descriptors may be anybody's
+            yield
+            return
+        sys.__stdout__.flush()
+        kept = os.dup(1)
+        os.dup2(2, 1)
+        try:
+            yield
+        finally:
+            if os.name == "posix":
+                ctypes.CDLL(None).fflush(None)  # what native code has printed and its library still holds
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def check_cluster(model: str, workers: int, dask: str | None) -> None:

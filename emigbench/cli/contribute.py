@@ -56,7 +56,7 @@ def init_submission(
 
         emigbench init-submission my-model --run runs/my-model-full
     """
-    from emigbench import contribution
+    from emigbench import contribution, submission
     from emigbench.submission import CARD_FILE, FILES
 
     if from_ is not None and run is not None:
@@ -78,6 +78,10 @@ def init_submission(
     then = f"submit {folder}" if dataset == "full" else f"validate {folder} --dataset {dataset}"
     advice = f"Read {folder / CARD_FILE} and fill in what you know; then run emigbench {then}."
     print(advice + missing, file=sys.stderr)
+    try:
+        submission.read_card(folder / CARD_FILE)
+    except EmigbenchError as error:
+        print(f"What is required is not all there yet: {error}", file=sys.stderr)
     if dataset != "full":
         print(
             f"A folder with predictions on {dataset} cannot be submitted: the leaderboard is of full.", file=sys.stderr

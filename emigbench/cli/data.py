@@ -139,7 +139,7 @@ def show(
 
     if out is not None and out.suffix.lower() not in (".png", ".html"):
         raise EmigbenchError(f"A picture is a .png or an .html file, not {out}.")
-    record.known_id(path_id, labels.read(dataset))
+    labels.known_id(path_id, labels.read(dataset))
     data = load_dataset(dataset, source)
     found = record.of(path_id, data)
     if out is not None:

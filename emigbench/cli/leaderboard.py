@@ -40,8 +40,7 @@ def build(
     entries = [] if alone else leaderboard.read_entries(submissions, labels.read("full"))
     if dataset != "full":
         entries = [leaderboard.restricted(entry, of_dataset) for entry in entries]
-    slugs = ["your-run", *(f"your-run-{k}" for k in range(2, 1 + len(add or [])))]
-    own = [leaderboard.local_entry(folder, of_dataset, slug) for folder, slug in zip(add or [], slugs, strict=False)]
+    own = leaderboard.local_entries(add or [], of_dataset)
     with progress_on_stderr("Scoring") as progress:
         found = leaderboard.boards([*entries, *own], of_dataset, progress)
     files = site.files([*entries, *own], found, of_dataset)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from emigbench.cli.console import (
     check_cluster,
     executor_of,
     print_json,
+    talk_on_stderr,
     told_when_stopped,
 )
 from emigbench.errors import EmigbenchError
@@ -61,7 +61,7 @@ def predict(
     from emigbench.inference import ready_model
 
     hop = hops.read_hop(initial, final, ion=ion, site=site, group=group)
-    with redirect_stdout(sys.stderr):  # what a model prints is no result
+    with talk_on_stderr():
         (prediction,) = predict_paths(ready_model(model, dataset, tell=_say), [hop.path])
     if prediction.e_m is None:
         raise EmigbenchError(f"Model {model!r} failed on this path and gives no barrier.")
@@ -114,7 +114,7 @@ def screen(
         told_when_stopped(target),
         executor_of(workers, dask) as executor,
         progress_on_stderr(f"{ion} hops in {folder}") as progress,
-        redirect_stdout(sys.stderr),  # what a model prints is no result
+        talk_on_stderr(),
     ):
         found = screening.screen(
             folder, plan, target, pattern=pattern, resume=resume, executor=executor, progress=progress

@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from emigbench import provenance, splits
+from emigbench import provenance, splits, unfinished
 from emigbench.cli.console import (
     DaskOption,
     DatasetOption,
@@ -24,6 +24,7 @@ from emigbench.cli.console import (
     executor_of,
     load_dataset,
     print_json,
+    talk_on_stderr,
     told_when_stopped,
 )
 from emigbench.datasets import catalogue, labels
@@ -105,7 +106,7 @@ def evaluate(
     data = load_dataset(dataset, source)
     names = list(dict.fromkeys(split or ["official"]))
     with (
-        redirect_stdout(sys.stderr),  # what a model prints is no result
+        talk_on_stderr(),
         _result_folder(out or Path("runs") / _file_name(f"{model}-{dataset}"), smoke) as folder,
         nullcontext() if smoke else told_when_stopped(folder),
         executor_of(workers, dask) as executor,
@@ -155,6 +156,7 @@ def score(
     of_dataset = labels.read(dataset or submission.dataset_name(path) or "full")
     splits.folds(of_dataset, split)
     file = path / PREDICTIONS_FILE if path.is_dir() else path
+    unfinished.check_finished(file)
     predictions = read_predictions(file, of_dataset, default_split=split)
     if split not in predictions:
         raise EmigbenchError(f"{file} has no predictions for split {split}; it has {', '.join(predictions)}.")
@@ -173,7 +175,10 @@ def compare(
         0
     ],
     submissions: Annotated[Path, typer.Option(help="Where slugs are looked up.")] = Path("submissions"),
-    dataset: DatasetOption = "full",
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="full or spinels; if not given, the one that a folder's run.json names, or full."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say whether two models differ, by how much, and what difference these paths can resolve at all.
@@ -187,7 +192,7 @@ def compare(
     """
     from emigbench.report import compare as report
 
-    of_dataset, by = labels.read(dataset), report.metric_named(metric, threshold)
+    by, of_dataset = report.metric_named(metric, threshold), report.common_dataset((a, b), submissions, dataset)
     splits.folds(of_dataset, split)
     first, second = report.read_pair((a, b), submissions, of_dataset, split)
     found = report.compare(first, second, of_dataset, split, by)

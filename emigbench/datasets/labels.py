@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emigbench.datasets import catalogue
+from emigbench.errors import EmigbenchError, quoted
 
 TABLE = Path(__file__).with_name("labels.csv")
 
@@ -69,7 +71,7 @@ class Facts:
 
 @dataclass(frozen=True, eq=False)
 class Labels(Sequence[Facts]):
-    """The facts of one dataset, in a fixed order, with its version and content hash.
+    """The facts of one dataset, in a fixed order or by id, with its version and content hash.
 
     Attributes:
         name: dataset name.
@@ -83,6 +85,9 @@ class Labels(Sequence[Facts]):
     sha256: str
     by_id: Mapping[str, Facts]
 
+    def __repr__(self) -> str:
+        return f"<Labels {self.name} {self.version}: {len(self)} paths>"
+
     @property
     def identity(self) -> dict[str, str]:
         """What says which data it is, in records and results: name, version and content hash."""
@@ -91,8 +96,13 @@ class Labels(Sequence[Facts]):
     def __len__(self) -> int:
         return len(self.by_id)
 
-    def __getitem__(self, index: int | slice) -> Any:
+    def __getitem__(self, index: int | slice | str) -> Any:
+        if isinstance(index, str):
+            return self.by_id[known_id(index, self)]
         return list(self.by_id.values())[index]
+
+    def __contains__(self, item: object) -> bool:
+        return item in self.by_id if isinstance(item, str) else item in self.by_id.values()
 
     def __iter__(self) -> Iterator[Facts]:
         return iter(self.by_id.values())
@@ -113,6 +123,35 @@ def read(name: str = "full") -> Labels:
         members = {row.id for row in spinels.read_table()}
         rows = [row for row in rows if row.id in members]
     return Labels(info.name, info.version, info.sha256, {row.id: row for row in rows})
+
+
+def known_id(path_id: str, labels: Labels) -> str:
+    """The id itself.
+
+    Raises:
+        EmigbenchError: if the dataset has no such path; it names those that are spelt alike.
+    """
+    if path_id in labels.by_id:
+        return path_id
+    lower = {other.lower(): other for other in labels.by_id}
+    alike = [lower[each] for each in difflib.get_close_matches(path_id.lower(), lower, n=4, cutoff=0.6)]
+    named = f"did you mean {' or '.join(alike)}?" if alike else "see the first column of emigbench/datasets/labels.csv."
+    raise EmigbenchError(f"{labels.name} has no path {quoted(path_id)}: {named}")
+
+
+def labels_of(data: object) -> Labels:
+    """The labels of a dataset, or the labels that are given themselves.
+
+    Raises:
+        EmigbenchError: if it is neither.
+    """
+    labels = data if isinstance(data, Labels) else getattr(data, "labels", None)
+    if not isinstance(labels, Labels):
+        raise EmigbenchError(
+            f"An object of type {type(data).__name__} is no dataset; give what emigbench.load or emigbench.load_labels "
+            f"gives."
+        )
+    return labels
 
 
 def read_table(file: Path = TABLE) -> list[Facts]:

@@ -35,7 +35,7 @@ RENEW = "make it anew with emigbench data build, or with emigbench data get wher
 
 @dataclass(frozen=True, eq=False)
 class Dataset(Sequence[LabelledPath]):
-    """A dataset: a sequence of labelled paths with a name, a version and a content hash.
+    """A dataset: a sequence of labelled paths, also found by id, with a name, a version and a content hash.
 
     Attributes:
         name: name in the catalogue.
@@ -49,11 +49,17 @@ class Dataset(Sequence[LabelledPath]):
     sha256: str
     entries: tuple[LabelledPath, ...]
 
+    def __repr__(self) -> str:
+        return f"<Dataset {self.name} {self.version}: {len(self)} paths>"
+
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __getitem__(self, index: int | slice) -> Any:
-        return self.entries[index]
+    def __getitem__(self, index: int | slice | str) -> Any:
+        return self.by_id[labels.known_id(index, self.labels)] if isinstance(index, str) else self.entries[index]
+
+    def __contains__(self, item: object) -> bool:
+        return item in self.by_id if isinstance(item, str) else item in self.entries
 
     def __iter__(self) -> Iterator[LabelledPath]:
         return iter(self.entries)

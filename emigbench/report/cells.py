@@ -54,15 +54,19 @@ def with_interval(figure: Figure, digits: int = 3) -> str:
     """A figure and its interval in plain characters, for Markdown and the terminal."""
     if math.isnan(figure.value):
         return "–"
-    value, low, high = (f"{steady(number):.{digits}f}" for number in (figure.value, figure.low, figure.high))
+    value, low, high = (plain(number, digits) for number in (figure.value, figure.low, figure.high))
     return value if math.isnan(figure.low) else f"{value} [{low}, {high}]"
 
 
 def number(value: float, digits: int) -> str:
     """A number with a true minus sign, in powers of ten where it is huge."""
+    return plain(value, digits).replace("-", "−")
+
+
+def plain(value: float, digits: int) -> str:
+    """A number in plain characters, in powers of ten where it is huge."""
     value = steady(value)
-    shown = f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
-    return shown.replace("-", "−")
+    return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
 
 
 def rounded(value: float) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from emigbench import comparison, scoring, statistics
+from emigbench import comparison, scoring, statistics, submission, unfinished
 from emigbench.comparison import Contender, Difference
+from emigbench.datasets import labels as datasets
 from emigbench.datasets.labels import Labels
-from emigbench.errors import EmigbenchError
+from emigbench.errors import EmigbenchError, quoted
 from emigbench.metrics import METRICS, Metric
 from emigbench.predictions import PREDICTIONS_FILE, read_predictions
 from emigbench.records import FloatArray
@@ -123,6 +124,7 @@ def find(given: str, submissions: Path) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
+        unfinished.check_finished(path / PREDICTIONS_FILE)
         raise EmigbenchError(f"There is no {PREDICTIONS_FILE} in {path}.")
     known = sorted(file.parent.name for file in submissions.glob(f"*/{PREDICTIONS_FILE}"))
     among = f"{submissions} has {', '.join(known)}" if known else f"there is no submission in {submissions} either"
@@ -139,6 +141,23 @@ def read_contender(file: Path, labels: Labels, split: str, slug: str) -> Contend
     if split not in predictions:
         raise EmigbenchError(f"{file} has no predictions for split {split}; it has {', '.join(predictions)}.")
     return comparison.contender(slug, predictions[split], labels, split)
+
+
+def common_dataset(given: Sequence[str], submissions: Path, asked: str | None) -> Labels:
+    """The dataset that both models are on: the one that is asked for, else the one that a run record names, or full.
+
+    Raises:
+        EmigbenchError: if a model's run record names another one, or there is no such dataset.
+    """
+    files = [find(each, submissions) for each in given]
+    named = [submission.dataset_name(file.parent) if file.name == PREDICTIONS_FILE else None for file in files]
+    chosen = asked or next(filter(None, named), "full")
+    for each, name in zip(given, named, strict=True):
+        if name not in (None, chosen):
+            raise EmigbenchError(
+                f"{each} is of dataset {quoted(name)}, not {quoted(chosen)}; two models are compared on the same one."
+            )
+    return datasets.read(chosen)
 
 
 def read_pair(given: Sequence[str], submissions: Path, labels: Labels, split: str) -> tuple[Contender, Contender]:

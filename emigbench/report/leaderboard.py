@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -22,11 +23,12 @@ from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError
 from emigbench.evaluation import Progress
 from emigbench.metrics import BY_NAME
+from emigbench.model import Kind
 from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predictions
 from emigbench.report.cells import finite, mapped, with_interval
 from emigbench.report.text import steady
 from emigbench.scoring import THRESHOLDS_EV, Score
-from emigbench.submission import Card
+from emigbench.submission import CARD_FILE, Card
 
 PAGE, RESULTS = "README.md", "results.json"
 RANKED_BY = "mae"
@@ -87,7 +89,7 @@ class OwnCard(Card):
     name: str
     slug: str
     source: str
-    kind: submission.Kind | Literal["–"]  # type: ignore[assignment]
+    kind: Kind | Literal["–"]  # type: ignore[assignment]
 
 
 def read_entries(folder: Path, labels: Labels) -> list[Entry]:
@@ -104,15 +106,35 @@ def read_entries(folder: Path, labels: Labels) -> list[Entry]:
     return [Entry(each.card, each.predictions, labels.name, each.run) for each in found]
 
 
-def local_entry(folder: Path, labels: Labels, slug: str = "your-run") -> Entry:
-    """A run of the user's own, which needs no card to stand beside the submissions.
+def local_entries(folders: Sequence[Path], labels: Labels) -> list[Entry]:
+    """Runs of the user's own, which need no cards to stand beside the submissions.
+
+    Runs of the same name are told apart by their folders.
 
     Raises:
-        EmigbenchError: if the folder holds no valid predictions on this dataset.
+        EmigbenchError: if a folder holds no valid predictions on this dataset.
     """
-    run = submission.read_run(folder, labels)
+    if files := [folder for folder in folders if folder.is_file()]:
+        raise EmigbenchError(f"{files[0]} is no folder of a run; emigbench init-submission makes one of a table.")
+    runs = [submission.read_run(folder, labels) for folder in folders]
+    names = [_name(folder, run) for folder, run in zip(folders, runs, strict=True)]
+    slugs = ["your-run", *(f"your-run-{k}" for k in range(2, 1 + len(folders)))]
+    return [
+        _local_entry(folder, run, f"{name}, {folder}" if names.count(name) > 1 else name, slug, labels)
+        for folder, run, name, slug in zip(folders, runs, names, slugs, strict=False)
+    ]
+
+
+def _name(folder: Path, run: Mapping[str, Any]) -> str:
+    """What to call a run: by its card if it has a valid one, else by its model."""
+    with suppress(EmigbenchError):
+        return submission.read_card(folder / CARD_FILE).name
+    return str(run.get("model", folder.name))
+
+
+def _local_entry(folder: Path, run: Mapping[str, Any], name: str, slug: str, labels: Labels) -> Entry:
     card = OwnCard(
-        name=f"{run.get('model', folder.name)} (your run)",
+        name=f"{name} (your run)",
         slug=slug,
         version="local",
         kind=submission.recorded_kind(run) or "–",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,9 +13,8 @@ import numpy as np
 from emigbench import splits
 from emigbench.datasets import corrections
 from emigbench.datasets.findings import FLAGS, LABEL_FLAGS
-from emigbench.datasets.labels import Facts, Labels
+from emigbench.datasets.labels import Facts, Labels, known_id
 from emigbench.datasets.store import Dataset
-from emigbench.errors import EmigbenchError, quoted
 from emigbench.records import MigrationPath
 
 BOND_FACTOR = 1.2
@@ -107,20 +105,6 @@ class Record:
         for image, plain in zip(self.images, content["images"], strict=True):
             plain["coordination"] = image.coordination
         return content
-
-
-def known_id(path_id: str, labels: Labels) -> str:
-    """The id itself.
-
-    Raises:
-        EmigbenchError: if the dataset has no such path; it names those that are spelt alike.
-    """
-    if path_id in labels.by_id:
-        return path_id
-    lower = {other.lower(): other for other in labels.by_id}
-    alike = [lower[each] for each in difflib.get_close_matches(path_id.lower(), lower, n=4, cutoff=0.6)]
-    named = f"did you mean {' or '.join(alike)}?" if alike else "see the first column of emigbench/datasets/labels.csv."
-    raise EmigbenchError(f"{labels.name} has no path {quoted(path_id)}: {named}")
 
 
 def of(path_id: str, data: Dataset) -> Record:

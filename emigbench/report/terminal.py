@@ -37,7 +37,8 @@ def table(score: Score) -> str:
         headers += ["SD over seeds", "of mean prediction"]
     if score.coverage < 1:
         head += "\nPaths without a value are scored with the median barrier of their training side."
-    body = tabulate([line[: len(headers)] for line in lines], headers=headers, disable_numparse=True)
+    rows = [line[: len(headers)] for line in lines]
+    body = tabulate(rows, headers=headers, disable_numparse=True, preserve_whitespace=True)
     return f"{head}\n\n{body}\n"
 
 
@@ -105,8 +106,8 @@ def _lines(figures: Mapping[str, Figure], n_pairs: int, indent: str = "") -> lis
     return [
         [
             indent + label(name, n_pairs),
-            "undefined" if math.isnan(figure.value) else f"{figure.value:.4f} {figure.unit}".rstrip(),
-            "" if math.isnan(figure.low) else f"{figure.low:.4f} to {figure.high:.4f}",
+            "undefined" if math.isnan(figure.value) else f"{_number(figure.value)} {figure.unit}".rstrip(),
+            "" if math.isnan(figure.low) else f"{_number(figure.low)} to {_number(figure.high)}",
             _number(figure.seed_sd),
             _number(figure.of_mean_prediction),
         ]
@@ -115,4 +116,4 @@ def _lines(figures: Mapping[str, Figure], n_pairs: int, indent: str = "") -> lis
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.4f}"
+    return "" if value is None or math.isnan(value) else cells.plain(value, 4)

@@ -267,3 +267,17 @@ def test_predictions_hash_ignores_line_ends():
 
 def test_read_is_cached():
     assert labels.read("full") is labels.read("full")
+
+
+def test_labels_are_shown_on_one_line():
+    assert repr(read("spinels")) == f"<Labels spinels {read('spinels').version}: 82 paths>"
+
+
+def test_labels_are_found_by_id():
+    found = read("spinels")
+    assert found[found[3].id] is found[3]
+    assert found[3].id in found
+    assert found[3] in found
+    assert "nothing" not in found
+    with pytest.raises(EmigbenchError, match="spinels has no path 'nothing'"):
+        found["nothing"]

@@ -507,6 +507,12 @@ def test_a_dataset_is_a_sequence():
     assert list(data) == list(data.entries)
     assert data.by_id[data[3].id] is data[3]
     assert data[3] in data
+    assert data[data[3].id] is data[3]
+    assert data[3].id in data
+    assert "Ca0.5MnF3" not in data
+    with pytest.raises(EmigbenchError, match=rf"spinels has no path '{data[3].id.lower()}': did you mean {data[3].id}"):
+        data[data[3].id.lower()]
+    assert repr(data) == f"<Dataset spinels {data.version}: 82 paths>"
 
 
 def test_sides_of_a_split_hide_the_labels():
