@@ -89,7 +89,8 @@ def read(file: Path) -> list[Crystal]:
         EmigbenchError: if it cannot be read, or holds something else than a whole, ordered, periodic crystal.
     """
     if file.is_dir():
-        numbered = sorted(each for each in file.iterdir() if each.name.isdecimal() and each.is_dir())
+        numbered = [each for each in file.iterdir() if each.name.isdecimal() and each.is_dir()]
+        numbered.sort(key=lambda each: (int(each.name), each.name))  # 9 before 10
         if len(numbered) > 1:
             return [read(of_vasp(image))[-1] for image in (numbered[0], numbered[-1])]
         return read(of_vasp(file))
