@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
 from dataclasses import asdict, dataclass
@@ -16,8 +15,8 @@ from uuid import uuid4
 from emigbench import provenance, splits, unfinished, units
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.store import Dataset
-from emigbench.errors import EmigbenchError, on_one_line
-from emigbench.model import code_of, create
+from emigbench.errors import EmigbenchError
+from emigbench.model import create, warn_of_other_code
 from emigbench.predictions import (
     MOST_SEEDS,
     PREDICTIONS_FILE,
@@ -31,8 +30,6 @@ from emigbench.splits import Fold
 from emigbench.storage import write_text
 from emigbench.units import PathError, Unit, UnitResult
 from emigbench.workers import WorkerDiedError, died
-
-LOG = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of what was finished, how many are done, and how many there are."""
@@ -116,7 +113,7 @@ def evaluate(
     unfinished.start(out, plan, "run", resume=resume)
     jobs = (_paths if one_by_one else _fits)(model, data, folds, out / unfinished.FOLDER)
     done = {job.name: result for job in jobs if (result := _read_result(job)) is not None}
-    _warn_of_other_code(out, model, done, earlier)
+    warn_of_other_code(model, _made_by(done, earlier), out)
     failed: dict[str, Exception] = {}
     with unfinished.kept_if_stopped(out):
         for job, outcome in _outcomes([job for job in jobs if job.name not in done], executor):
@@ -298,18 +295,11 @@ def _read_result(job: Job) -> UnitResult | None:
     return result if complete else None
 
 
-def _warn_of_other_code(out: Path, model: str, kept: Mapping[str, UnitResult], earlier: _Earlier | None) -> None:
-    """Say which results in `out` are not of the code that the model has now."""
+def _made_by(kept: Mapping[str, UnitResult], earlier: _Earlier | None) -> dict[str, str]:
+    """What code made the results that are there: name of the unit, or of the path -> code."""
     units_before = earlier.record.get("units", ()) if earlier else ()
     code = {Unit(u.get("split"), u.get("fold"), u.get("seed")).name: str(u.get("code", "")) for u in units_before}
-    code |= {name: result.code for name, result in kept.items()}
-    now = code_of(model)
-    if others := [name for name, before in code.items() if before not in ("", now)]:
-        LOG.warning(
-            "The code of model %r has changed since %d of the results in %s were made (the first is %s, of %s and not "
-            "%s); they stay as they are, so choose another --out to start anew.",
-            model, len(others), out, on_one_line(others[0]), on_one_line(code[others[0]]), now or "emigbench",
-        )  # fmt: skip
+    return code | {name: result.code for name, result in kept.items()}
 
 
 def _finish(
