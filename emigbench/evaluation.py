@@ -335,7 +335,7 @@ def _finish(
     )
     if earlier:
         record = provenance.added(record, earlier.record)
-    write_text(out / unfinished.FOLDER / provenance.RUN_FILE, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    write_text(out / unfinished.FOLDER / provenance.RUN_FILE, provenance.text_of(record))
     _put_in_place(out)
     return predictions
 

@@ -215,7 +215,9 @@ def _details(model: BarrierModel) -> dict[str, Any]:
             f"{provenance.REMARKS} (not by path)": details[provenance.REMARKS],
         }
     size = len(json.dumps(details))
-    return details if size <= LARGEST_DETAILS else {"left out": f"details of {size} characters, {LARGEST_DETAILS} fit"}
+    if size > LARGEST_DETAILS:
+        return {provenance.LEFT_OUT: f"details of {size} characters, {LARGEST_DETAILS} fit"}
+    return details
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
