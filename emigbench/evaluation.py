@@ -16,7 +16,7 @@ from emigbench import provenance, splits, unfinished, units
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.store import Dataset
 from emigbench.errors import EmigbenchError
-from emigbench.model import create, warn_of_other_code
+from emigbench.model import code_of, create, warn_of_other_code
 from emigbench.predictions import (
     MOST_SEEDS,
     PREDICTIONS_FILE,
@@ -70,7 +70,8 @@ def evaluate(
 
     What is finished is kept in `out/.unfinished`; with `resume` a run that was stopped goes on after it and ends
     in the same `predictions.csv`, bit for bit (but for the seconds of single paths). Where `out` holds a finished run,
-    `resume` adds the splits and seeds that it lacks. A warning says where other code of the model made what is there.
+    `resume` adds the splits and seeds that it lacks; paths one by one that did not fail there are not computed again,
+    unless the code of the model has changed. A warning says where other code of the model made what is there.
 
     Args:
         model: registry name, `package.module:Class` or `file.py:Class`.
@@ -114,6 +115,9 @@ def evaluate(
     jobs = (_paths if one_by_one else _fits)(model, data, folds, out / unfinished.FOLDER)
     done = {job.name: result for job in jobs if (result := _read_result(job)) is not None}
     warn_of_other_code(model, _made_by(done, earlier), out)
+    if one_by_one and earlier:
+        known = _known_paths(model, earlier)
+        done = {job.name: known[job.name] for job in jobs if job.name in known} | done
     failed: dict[str, Exception] = {}
     with unfinished.kept_if_stopped(out):
         for job, outcome in _outcomes([job for job in jobs if job.name not in done], executor):
@@ -281,6 +285,34 @@ def _earlier(out: Path, model: str, data: Dataset) -> _Earlier | None:
             f"The finished run in {out} is of model {record.get('model')!r}, now {model!r}; choose another --out."
         )
     return _Earlier(read_predictions(out / PREDICTIONS_FILE, data.labels), record)
+
+
+def _known_paths(model: str, earlier: _Earlier) -> dict[str, UnitResult]:
+    """What a finished run of the code that the model has now gave for single paths, but for those that failed."""
+    units_before = earlier.record.get("units", ())
+    code = code_of(model)
+    if any(str(unit.get("code", "")) != code for unit in units_before):
+        return {}
+    details: dict[str, Any] = {}
+    for unit in units_before:
+        details = units.updated(details, unit.get("details", {}))
+    remarks = details.pop(provenance.REMARKS, {})
+    return {
+        p.id: UnitResult(
+            (p,),
+            fit_seconds=0.0,
+            predict_seconds=p.seconds or 0.0,
+            kind=earlier.record.get("kind"),
+            details={**details, provenance.REMARKS: {p.id: remarks[p.id]} if p.id in remarks else {}},
+            peak_memory_mb=None,
+            hardware={},
+            code=code,
+        )
+        for seeds in earlier.predictions.values()
+        for given in seeds.values()
+        for p in given
+        if p.status != "failed"
+    }
 
 
 def _read_result(job: Job) -> UnitResult | None:
