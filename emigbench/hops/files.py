@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from emigbench.datasets.geometry import wrapped
 from emigbench.errors import EmigbenchError, in_words, quoted
 from emigbench.hops import poscar
 from emigbench.records import FloatArray
@@ -174,9 +175,7 @@ def crystal(name: str, lattice: Any, species: Sequence[str], frac_coords: Any) -
     check_size(name, len(species))
     if unknown := sorted(set(species) - elements()):
         raise EmigbenchError(f"{name} has an atom of an unknown element, {quoted(unknown[0])}; use element symbols.")
-    coords -= np.floor(coords)
-    coords[coords >= 1.0] = 0.0  # -1e-17 - floor(-1e-17) is 1.0
-    found = Crystal(name, cell, tuple(species), coords)
+    found = Crystal(name, cell, tuple(species), wrapped(coords))
     first, second, length = near_pairs(found, found, OVERLAP_A)
     for i, j, distance in zip(first, second, length, strict=True):
         if i < j:
