@@ -135,7 +135,15 @@ def to_row(entry: LabelledPath, fact: Facts) -> dict[str, Any]:
 
 
 def from_row(row: Mapping[str, Any]) -> LabelledPath:
-    """The entry of a row."""
+    """The entry of a row.
+
+    Raises:
+        TypeError: if a column of texts holds something else, as the bytes of a damaged file may.
+    """
+    for column in COLUMNS:
+        found = row[column.name] if column.shape else [row[column.name]]
+        if column.kind == "string" and not all(isinstance(text, str) for text in found):
+            raise TypeError(f"{column.name} is no text")
     values = {name: row[name] for name in _FACTS}
     values |= {name: tuple(values[name]) for name in ("flags", "label_flags")}
     values |= {"e_m_ev": float(values["e_m_ev"])}
