@@ -95,6 +95,8 @@ COLUMNS = (
         (None, 3),
     ),
 )
+RENEW = "make it anew with emigbench data build, or with emigbench data get where EMIGBENCH_DATA is not set"
+"""A copy of a dataset, whatever is wrong with it."""
 SIDES = ("train", "test")
 """Of the paper's own split; each has a file of its own."""
 _FACTS = tuple(field.name for field in fields(Facts))
@@ -207,4 +209,4 @@ def read(file: Path) -> tuple[LabelledPath, ...]:
     try:
         return tuple(from_row(row) for row in pq.ParquetFile(file).read().to_pylist())
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise EmigbenchError(f"{file} is damaged ({in_words(error)}).") from error
+        raise EmigbenchError(f"{file} is damaged ({in_words(error)}); {RENEW}.") from error
