@@ -16,8 +16,8 @@ from uuid import uuid4
 from emigbench import provenance, splits, unfinished, units
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.store import Dataset
-from emigbench.errors import EmigbenchError, on_one_line, quoted
-from emigbench.model import Kind, code_of, create
+from emigbench.errors import EmigbenchError, quoted
+from emigbench.model import Kind, code_of, create, warn_of_other_code
 from emigbench.predictions import (
     MOST_SEEDS,
     PREDICTIONS_FILE,
@@ -33,7 +33,6 @@ from emigbench.units import PathError, Unit, UnitResult
 from emigbench.workers import WorkerDiedError, died
 
 LOG = logging.getLogger(__name__)
-
 Progress = Callable[[str, int, int], None]
 """Called with the name of what was finished, how many are done, and how many there are."""
 
@@ -73,7 +72,8 @@ def evaluate(
 
     What is finished is kept in `out/.unfinished`; with `resume` a run that was stopped goes on after it and ends
     in the same `predictions.csv`, bit for bit (but for the seconds of single paths). Where `out` holds a finished run,
-    `resume` adds the splits and seeds that it lacks. A warning says where other code of the model made what is there.
+    `resume` adds the splits and seeds that it lacks; paths one by one that did not fail there are not computed again,
+    unless the code of the model has changed. A warning says where other code of the model made what is there.
 
     Args:
         model: registry name, `package.module:Class` or `file.py:Class`.
@@ -122,7 +122,10 @@ def evaluate(
     unfinished.start(out, plan, "run", resume=resume)
     jobs = (_paths if one_by_one else _fits)(model, data, folds, out / unfinished.FOLDER)
     done = {job.name: result for job in jobs if (result := _read_result(job)) is not None}
-    _warn_of_other_code(out, model, done, earlier)
+    warn_of_other_code(model, _made_by(done, earlier), out)
+    if one_by_one and earlier:
+        known = _known_paths(model, earlier)
+        done = {job.name: known[job.name] for job in jobs if job.name in known} | done
     failed: dict[str, Exception] = {}
     with unfinished.kept_if_stopped(out):
         for job, outcome in _outcomes([job for job in jobs if job.name not in done], executor):
@@ -292,6 +295,34 @@ def _earlier(out: Path, model: str, data: Dataset) -> _Earlier | None:
     return _Earlier(read_predictions(out / PREDICTIONS_FILE, data.labels), record)
 
 
+def _known_paths(model: str, earlier: _Earlier) -> dict[str, UnitResult]:
+    """What a finished run of the code that the model has now gave for single paths, but for those that failed."""
+    units_before = earlier.record.get("units", ())
+    code = code_of(model)
+    if any(str(unit.get("code", "")) != code for unit in units_before):
+        return {}
+    details: dict[str, Any] = {}
+    for unit in units_before:
+        details = units.updated(details, unit.get("details", {}))
+    remarks = details.pop(provenance.REMARKS, {})
+    return {
+        p.id: UnitResult(
+            (p,),
+            fit_seconds=0.0,
+            predict_seconds=p.seconds or 0.0,
+            kind=earlier.record.get("kind"),
+            details={**details, provenance.REMARKS: {p.id: remarks[p.id]} if p.id in remarks else {}},
+            peak_memory_mb=None,
+            hardware={},
+            code=code,
+        )
+        for seeds in earlier.predictions.values()
+        for given in seeds.values()
+        for p in given
+        if p.status != "failed"
+    }
+
+
 def _read_result(job: Job) -> UnitResult | None:
     """What an earlier run kept, or None where it kept nothing or the file is damaged: then the job runs again."""
     try:
@@ -304,18 +335,11 @@ def _read_result(job: Job) -> UnitResult | None:
     return result if complete else None
 
 
-def _warn_of_other_code(out: Path, model: str, kept: Mapping[str, UnitResult], earlier: _Earlier | None) -> None:
-    """Say which results in `out` are not of the code that the model has now."""
+def _made_by(kept: Mapping[str, UnitResult], earlier: _Earlier | None) -> dict[str, str]:
+    """What code made the results that are there: name of the unit, or of the path -> code."""
     units_before = earlier.record.get("units", ()) if earlier else ()
     code = {Unit(u.get("split"), u.get("fold"), u.get("seed")).name: str(u.get("code", "")) for u in units_before}
-    code |= {name: result.code for name, result in kept.items()}
-    now = code_of(model)
-    if others := [name for name, before in code.items() if before not in ("", now)]:
-        LOG.warning(
-            "The code of model %r has changed since %d of the results in %s were made (the first is %s, of %s and not "
-            "%s); they stay as they are, so choose another --out to start anew.",
-            model, len(others), out, on_one_line(others[0]), on_one_line(code[others[0]]), now or "emigbench",
-        )  # fmt: skip
+    return code | {name: result.code for name, result in kept.items()}
 
 
 def _finish(
@@ -332,10 +356,8 @@ def _finish(
     write_predictions(predictions, file)
     kind = next((result.kind for result in results.values()), None)
     if kind not in (None, *get_args(Kind)):
-        LOG.warning(
-            "The kind of model %r is %s, which the leaderboard does not know; it is one of %s.",
-            model, quoted(kind), ", ".join(get_args(Kind)),
-        )  # fmt: skip
+        known = ", ".join(get_args(Kind))
+        LOG.warning("The leaderboard does not know the kind %s of model %r; it knows %s.", quoted(kind), model, known)
     record = provenance.run_record(
         dataset=data.identity,
         predictions_sha256=predictions_hash(file.read_text(encoding="utf-8").splitlines()),
@@ -357,7 +379,7 @@ def _finish(
     )
     if earlier:
         record = provenance.added(record, earlier.record)
-    write_text(out / unfinished.FOLDER / provenance.RUN_FILE, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    write_text(out / unfinished.FOLDER / provenance.RUN_FILE, provenance.text_of(record))
     _put_in_place(out)
     return predictions
 

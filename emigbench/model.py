@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, Protocol, runtime_checkable
 
-from emigbench.errors import EmigbenchError, in_words
+from emigbench.errors import EmigbenchError, in_words, on_one_line
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 from emigbench.storage import sha256_of
 
+LOG = logging.getLogger(__name__)
 ENTRY_POINT_GROUP = "emigbench.models"
 
 PREFIX_GROUP = "emigbench.model_prefixes"
@@ -129,6 +131,23 @@ def _hash_of(where: str) -> str:
     """The hash of a Python file or of an imported module's, "" if it has none."""
     file = Path(where if where.endswith(".py") else getattr(sys.modules.get(where), "__file__", None) or "")
     return f"sha256 {sha256_of(file)[:12]}" if file.suffix == ".py" and file.is_file() else ""
+
+
+def warn_of_other_code(spec: str, made_by: Mapping[str, str], folder: Path) -> None:
+    """Say which results in a folder are not of the code that a model has now.
+
+    Args:
+        spec: the model's name.
+        made_by: name of a result -> what code made it, see `code_of`; "" where that is not known.
+        folder: for the message.
+    """
+    now = code_of(spec)
+    if others := [name for name, before in made_by.items() if before not in ("", now)]:
+        LOG.warning(
+            "The code of model %r has changed since %d of the results in %s were made (the first is %s, of %s and not "
+            "%s); they stay as they are, so choose another --out to start anew.",
+            spec, len(others), folder, on_one_line(others[0]), on_one_line(made_by[others[0]]), now or "emigbench",
+        )  # fmt: skip
 
 
 def extra_of(entry_point: EntryPoint) -> str:

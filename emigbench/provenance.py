@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+LOG = logging.getLogger(__name__)
 RUN_FILE = "run.json"
 REMARKS = "remarks"
 """Where the `details` of a fit say what a reader should know of single paths, such as why one failed: id -> text."""
+LEFT_OUT = "left out"
+"""Where they say what is not among them."""
 LARGEST_RUN = 4_000_000
 """Bytes of it."""
 LONGEST_TEXT = 20_000
@@ -99,6 +103,32 @@ def run_record(
         "versions": versions(),
         "hardware": dict(ran_on),
     }
+
+
+def text_of(record: Mapping[str, Any]) -> str:
+    """The text of `run.json`; of details that would make it larger than what is read, the remarks or nothing is left.
+
+    A warning says what is left out.
+    """
+    for kept, told in (((REMARKS,), " but for remarks on single paths"), ((), "")):
+        text = _as_json(record)
+        if len(text) <= LARGEST_RUN:
+            return text
+        LOG.warning(
+            "%s would have %.4g MB, and at most %g are read, so the details of the fits%s are left out.",
+            RUN_FILE, len(text) / 1e6, LARGEST_RUN / 1e6, told,
+        )  # fmt: skip
+        record = {**record, "units": [_with_details(unit, kept) for unit in record["units"]]}
+    return _as_json(record)
+
+
+def _as_json(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=1, allow_nan=False) + "\n"  # ASCII, so as many bytes as characters
+
+
+def _with_details(unit: Mapping[str, Any], kept: Container[str]) -> dict[str, Any]:
+    details = {key: value for key, value in unit.get("details", {}).items() if key in kept}
+    return {**unit, "details": {**details, LEFT_OUT: "details that the record of the run has no room for"}}
 
 
 def remarks(folder: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from emigbench import unfinished
 from emigbench.errors import EmigbenchError, in_words
 from emigbench.hops.files import of_vasp
 from emigbench.inference import ready_model
-from emigbench.model import create
+from emigbench.model import code_of, create, warn_of_other_code
 from emigbench.screened import HopBarrier, Screened, check_ion, screen_structure
 from emigbench.storage import name_of_content, sha256_of, write_text
 from emigbench.workers import WorkerDiedError, died
@@ -63,9 +63,10 @@ def screen(
     """Predict the vacancy hops of every structure file of a folder and those below it, best first.
 
     The result of a file is kept in `out/.unfinished` as soon as it is there; with `resume` a run that was stopped
-    goes on after them. A file that cannot be used is one of the results, with the reason. Files that begin with a dot
-    are passed over, and so is what earlier screenings wrote; of a run of VASP, its last structure is taken. When all is
-    done, `out` is the caller's to write to, and `unfinished.forget` drops what is kept.
+    goes on after them, and a warning says where other code of the model made them. A file that cannot be used is one of
+    the results, with the reason; it is not kept, since a lack of memory or of a package may pass. Files that begin with
+    a dot are passed over, and so is what earlier screenings wrote; of a run of VASP, its last structure is taken. When
+    all is done, `out` is the caller's to write to, and `unfinished.forget` drops what is kept.
 
     Args:
         folder: with structure files of any format that `emigbench.hops.files` reads.
@@ -88,11 +89,15 @@ def screen(
     if not unfinished.is_in(out) and out.is_dir() and any(out.iterdir()):
         raise EmigbenchError(f"{out} is not empty; choose another --out.")
     unfinished.start(out, asdict(plan), "screening", resume=resume)
-    done = {file: found for file in files if (found := _kept(out, folder, file)) is not None}
+    kept = {file: both for file in files if (both := _kept(out, folder, file)) is not None}
+    warn_of_other_code(plan.model, {file: made_by for file, (_, made_by) in kept.items()}, out)
+    done = {file: result for file, (result, _) in kept.items()}
+    code = code_of(plan.model)
     with unfinished.kept_if_stopped(out):
         for found in _run(folder, [file for file in files if file not in done], plan, executor):
             done[found.file] = found
-            write_text(_kept_file(out, found.file), json.dumps(asdict(found)))
+            if not found.error:  # else a resumed run tries it again
+                write_text(_kept_file(out, found.file), json.dumps({**asdict(found), "code": code}))
             progress(found.file, len(done), len(files))
     return ranked(done.values())
 
@@ -195,8 +200,8 @@ def _kept_file(out: Path, file: str) -> Path:
     return out / unfinished.FOLDER / f"{hashlib.sha256(file.encode('utf-8', 'surrogateescape')).hexdigest()}.json"
 
 
-def _kept(out: Path, folder: Path, file: str) -> Screened | None:
-    """What an earlier run kept of a file, None where nothing, or where the file has changed."""
+def _kept(out: Path, folder: Path, file: str) -> tuple[Screened, str] | None:
+    """What an earlier run kept of a file and what code made it; None where nothing, or where the file has changed."""
     try:
         content = json.loads(_kept_file(out, file).read_text(encoding="utf-8"))
         content["hops"] = tuple(
@@ -204,7 +209,8 @@ def _kept(out: Path, folder: Path, file: str) -> Screened | None:
             for hop in content["hops"]
         )
         content["percolation"] = tuple(content["percolation"])
+        code = str(content.pop("code"))
         found = Screened(**content)
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return found if found.file == file and found.sha256 == _sha256(folder / file) else None
+    return (found, code) if found.file == file and found.sha256 == _sha256(folder / file) else None

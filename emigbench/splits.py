@@ -14,6 +14,7 @@ from hashlib import sha256
 from itertools import groupby
 from typing import NamedTuple
 
+from emigbench.datasets.findings import without_prefix
 from emigbench.datasets.labels import Facts, Labels
 from emigbench.errors import EmigbenchError
 
@@ -37,7 +38,7 @@ class Fold:
 
 def compound(facts: Facts) -> str:
     """The formula of a path's composition, without a polymorph's prefix and notes: `O-LiMnO2(DV)` is LiMnO2."""
-    formula = re.sub(r"^(a1?|b|d|e|g|O3?)-", "", facts.composition)
+    formula = without_prefix(facts.composition)
     return re.sub(r"\((?:[a-z][\w-]*|MV|DV|Pmn21)\)|\s", "", formula)
 
 

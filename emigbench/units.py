@@ -144,7 +144,7 @@ def joined(results: Sequence[UnitResult]) -> UnitResult:
     predictions = tuple(prediction for result in results for prediction in result.predictions)
     details: dict[str, Any] = {}
     for result in results:
-        details = _updated(details, result.details)
+        details = updated(details, result.details)
     if isinstance(remarks := details.get(provenance.REMARKS), Mapping):
         details[provenance.REMARKS] = {p.id: remarks[p.id] for p in predictions if p.id in remarks}
     return UnitResult(
@@ -159,9 +159,10 @@ def joined(results: Sequence[UnitResult]) -> UnitResult:
     )
 
 
-def _updated(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def updated(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Details of two results as one, dictionaries in them key by key."""
     both = {
-        key: _updated(old[key], value)
+        key: updated(old[key], value)
         for key, value in new.items()
         if isinstance(value, Mapping) and isinstance(old.get(key), Mapping)
     }
@@ -176,7 +177,7 @@ def _result(
     told_seconds = float(getattr(model, "fit_seconds", fit))
     implausible = {p.id: remark for p in predictions if (remark := _implausible(p))}
     if implausible:
-        details = _updated(details, {provenance.REMARKS: implausible})
+        details = updated(details, {provenance.REMARKS: implausible})
     return UnitResult(
         tuple(map(as_scored, predictions)),
         fit_seconds=told_seconds if math.isfinite(told_seconds) else fit,
@@ -215,7 +216,9 @@ def _details(model: BarrierModel) -> dict[str, Any]:
             f"{provenance.REMARKS} (not by path)": details[provenance.REMARKS],
         }
     size = len(json.dumps(details))
-    return details if size <= LARGEST_DETAILS else {"left out": f"details of {size} characters, {LARGEST_DETAILS} fit"}
+    if size > LARGEST_DETAILS:
+        return {provenance.LEFT_OUT: f"details of {size} characters, {LARGEST_DETAILS} fit"}
+    return details
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

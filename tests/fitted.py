@@ -96,6 +96,12 @@ class Remarkable(Steady):
     details = property(lambda self: {"remarks": "all went well"}, lambda self, value: None)
 class Talkative(Steady):
     details = property(lambda self: {"losses": [0.123] * 10**6}, lambda self, value: None)
+class Chatty(Steady):
+    "Five such seeds of five folds are more than a run record holds, indented as it is."
+    details = property(lambda self: {"losses": [0.5] * 19_000, "remarks": {"A": "odd"}}, lambda self, value: None)
+class Wordy(Steady):
+    "And nine of this one's remarks."
+    details = property(lambda self: {"remarks": dict.fromkeys("ABCDE", "x" * 19_000)}, lambda self, value: None)
 class Numbered(Answers):
     answer = staticmethod(lambda given: [Prediction(k, 0.5) for k, _ in enumerate(given)])
 class Numbers(Answers):

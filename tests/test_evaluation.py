@@ -186,6 +186,26 @@ def test_details_beyond_all_measure_are_left_out_and_the_run_can_be_read(models,
     assert "details of 7000012 characters" in read_run(tmp_path, SPINELS)["units"][0]["details"]["left out"]
 
 
+def test_details_that_are_together_too_many_are_left_out_and_the_run_can_be_read(models, data, tmp_path, caplog):
+    """And so it can be added to."""
+    do(f"{models}:Chatty", data, tmp_path, seeds=range(5))
+    left_out = "details that the record of the run has no room for"
+    assert all(
+        u["details"] == {"remarks": {"A": "odd"}, "left out": left_out} for u in read_run(tmp_path, SPINELS)["units"]
+    )
+    (told,) = caplog.messages
+    assert "at most 4 are read, so the details of the fits but for remarks on single paths" in one_sentence(told)
+    do(f"{models}:Chatty", data, tmp_path, split_names=["official"], resume=True)
+    assert len(read_run(tmp_path, SPINELS)["units"][25]["details"]["losses"]) == 19_000
+    assert len(caplog.messages) == 1
+
+
+def test_remarks_that_are_too_many_go_after_all_else(models, data, tmp_path, caplog):
+    do(f"{models}:Wordy", data, tmp_path, seeds=range(9))
+    assert all(list(unit["details"]) == ["left out"] for unit in read_run(tmp_path, SPINELS)["units"])
+    assert len(caplog.messages) == 2
+
+
 def test_remarks_that_are_not_by_path_are_kept_and_the_scores_are_shown(models, tmp_path):
     out = tmp_path / "out"
     done = run("evaluate", f"{models}:Remarkable", "--dataset", "spinels", "--split", "official", "--out", out)

@@ -75,6 +75,36 @@ def test_each_path_is_computed_once_for_all_splits(data, tmp_path):
     assert all(p.e_m == data.by_id[p.id].path.hop_length / 5 for p in in_folds.values())
 
 
+def test_a_split_that_is_added_takes_what_is_there(data, tmp_path):
+    do("Toy", data, tmp_path / "out")
+    do("Toy", data, tmp_path / "out", split_names=["official"], resume=True)
+    assert set(predicted().values()) == {1}
+    found = read_predictions(tmp_path / "out" / "predictions.csv", SPINELS)
+    in_folds = {p.id: p for p in found["material-cv"][0]}
+    assert found["official"][0] == [in_folds[path_id] for path_id in splits.held_out(SPINELS, "official")]
+    do("Toy", data, tmp_path / "alone", split_names=["official"])
+    record, alone = (read_run(tmp_path / name, SPINELS) for name in ("out", "alone"))
+    assert [record[key] for key in ("kind", "hardware")] == [alone[key] for key in ("kind", "hardware")]
+    added = record["units"][-1]
+    assert [added[key] for key in ("split", "n_held_out", "details", "code")] == [
+        alone["units"][0][key] for key in ("split", "n_held_out", "details", "code")
+    ]
+    assert added["predict_seconds"] == pytest.approx(sum(p.seconds for p in found["official"][0]), abs=1e-3)
+
+
+@pytest.mark.parametrize("code_before", ["sha256 ", "sha256 of-another-"])
+def test_a_split_that_is_added_tries_failed_paths_again_and_all_of_other_code(data, tmp_path, code_before):
+    do("Spoiled", data, tmp_path)
+    text = (tmp_path / "run.json").read_text().replace("toys:Spoiled", "toys:Toy")
+    (tmp_path / "run.json").write_text(text.replace('"code": "sha256 ', f'"code": "{code_before}'))
+    seen = predicted()
+    found = do("Toy", data, tmp_path, split_names=["leave-ion-out"], resume=True)["leave-ion-out"][0]
+    assert not [p.id for p in found if p.status == "failed"]
+    assert set(predicted() - seen) == ({p.id for p in found} if "another" in code_before else {toys.ODD})
+    told = [unit["details"]["remarks"].get(toys.ODD) for unit in read_run(tmp_path, SPINELS)["units"]]
+    assert [remark for remark in told if remark] == ["OddError: 1 is not 2"]  # of the earlier units alone
+
+
 def test_only_the_held_out_paths_are_computed(data, tmp_path):
     do("Toy", data, tmp_path / "out", split_names=["official"])
     assert sorted(predicted()) == sorted(splits.held_out(SPINELS, "official"))

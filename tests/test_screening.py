@@ -1,6 +1,7 @@
 """Screening a folder: what is found, what is kept, and what bad files do."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -25,6 +26,7 @@ from emigbench.unfinished import PLAN_FILE, forget
 from emigbench.workers import WorkerDiedError, processes
 
 MODEL = """
+from pathlib import Path
 import numpy as np
 from emigbench import Prediction
 from emigbench.errors import EmigbenchError
@@ -46,6 +48,13 @@ class Broken(Length):
 
 class Fails(Length):
     def predict(self, paths): return [Prediction(p.id, None, status="failed") for p in paths]
+
+class Crowded(Length):
+    "Lacks memory for F until there is room."
+    def predict(self, paths):
+        if "F" in paths[0].host_species and not Path(__file__).with_name("room").exists():
+            raise MemoryError
+        return super().predict(paths)
 
 class Uphill(Length):
     "0.3 eV and what the ion gains in distance to the nearest F (eV per Å)."
@@ -181,6 +190,33 @@ def test_a_damaged_result_is_made_again(folder):
         if file.name != PLAN_FILE:
             file.write_text(file.read_text()[:40])
     assert screen(folder, plan_of(folder), out, resume=True) == whole
+
+
+def test_what_other_code_of_the_model_gave_stays_and_is_told(folder, caplog):
+    plan, out = plan_of(folder), folder.parent / "out"
+    whole = screen(folder, plan, out)
+    (folder / "b.cif").unlink()
+    (folder.parent / "models.py").write_text(MODEL.replace("p.hop_length / 10", "p.hop_length / 20"))
+    assert screen(folder, plan, out, resume=True) == [each for each in whole if each.file != "b.cif"]
+    before, after = (
+        f"sha256 {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        for text in (MODEL, (folder.parent / "models.py").read_text())
+    )
+    (told,) = caplog.messages
+    part = f"since 2 of the results in {out} were made (the first is a.vasp, of {before} and not {after})"
+    assert part in one_sentence(told)
+
+
+def test_a_file_that_gave_nothing_is_tried_again(folder):
+    """What was missing then may be there now."""
+    plan, out = plan_of(folder, "Crowded"), folder.parent / "out"
+    (found,) = (each for each in screen(folder, plan, out) if each.error)
+    assert (found.file, "MemoryError" in found.error) == ("b.cif", True)
+    (folder.parent / "room").touch()
+    again = []
+    found = screen(folder, plan, out, resume=True, progress=lambda name, *_: again.append(name))
+    assert again == ["b.cif"]
+    assert not [each.error for each in found if each.error]
 
 
 class DeadWorkers(ThreadPoolExecutor):

@@ -234,6 +234,7 @@ def test_the_known_crossings_against_the_audit(audit):
         ("Fe2(SO4)3 (Na)", "Fe2(SO4)3(Na)"),
         ("Li2MnSiO4(Pmn21)", "Li2MnSiO4"),
         ("O3-NaCoO2", "NaCoO2"),
+        ("M-NaFePO4", "NaFePO4"),
     ],
 )
 def test_compound(composition, expected):

@@ -20,6 +20,7 @@ from emigbench.datasets import corrections, findings, geometry
 from emigbench.datasets.corrections import Corrections
 from emigbench.datasets.duplicates import identical_bands
 from emigbench.datasets.sources import JsonRecord, Sources
+from emigbench.datasets.symmetry import CRYSTAL_SYSTEMS
 from emigbench.errors import EmigbenchError
 from emigbench.records import N_IMAGES, FloatArray, LabelledPath, MigrationPath, State
 
@@ -112,7 +113,7 @@ def take_facts(path: MigrationPath, class_raw: str, row: dict[str, Any], decisio
         "crystal_system": system_raw,
     }
     symbol = symbol_raw.strip()
-    if symbol in _CRYSTAL_SYSTEMS:  # the two columns are swapped in the table
+    if symbol in CRYSTAL_SYSTEMS:  # the two columns are swapped in the table
         symbol = system_raw.strip()
     symbol = decisions.space_group_notation.get(symbol, symbol)
     symbol = _corrected("space_group", path.id, symbol, raw["space_group"], decisions)
@@ -142,17 +143,6 @@ def _corrected(field: str, path_id: str, value: str, found: str, decisions: Corr
             f"{path_id}: corrections.yaml expects {field} {correction.old!r}, but the source has {found!r}."
         )
     return correction.new
-
-
-_CRYSTAL_SYSTEMS = {
-    "Triclinic",
-    "Monoclinic",
-    "Orthorhombic",
-    "Tetragonal",
-    "Trigonal",
-    "Hexagonal",
-    "Cubic",
-}
 
 
 def crystal_system_of(symbol: str, path_id: str) -> str:
@@ -188,8 +178,7 @@ def state_of(path: MigrationPath) -> State:
 
 def wrap_host(path: MigrationPath) -> MigrationPath:
     """Move host atoms into [0, 1); the band stays unwrapped."""
-    host = path.host_frac_coords - np.floor(path.host_frac_coords)
-    host[host >= 1.0] = 0.0  # -1e-17 - floor(-1e-17) is 1.0
+    host = geometry.wrapped(path.host_frac_coords)
     if (host == path.host_frac_coords).all():
         return path
     return replace(path, host_frac_coords=host, flags=(*path.flags, "host_wrapped"))

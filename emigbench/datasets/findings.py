@@ -98,7 +98,7 @@ def composition_flags(path: MigrationPath) -> Iterator[str]:
 
 def named_formula(path_id: str) -> dict[str, float] | None:
     """Element counts of the formula that an id starts with; None where it is no plain formula (`Mgx…`)."""
-    formula = re.sub(r"^(a1?|b|d|e|g|O3?|M)-", "", path_id).split("_")[0].replace("-", "")
+    formula = without_prefix(path_id).split("_")[0].replace("-", "")
     parts = re.findall(r"([A-Z][a-z]?)(\d*\.?\d*)", formula)
     if "".join(element + count for element, count in parts) != formula:
         return None
@@ -106,6 +106,11 @@ def named_formula(path_id: str) -> dict[str, float] | None:
     for element, count in parts:
         counts[element] += float(count or 1)  # type: ignore[assignment]
     return dict(counts)
+
+
+def without_prefix(name: str) -> str:
+    """An id or a composition without what tells a polymorph: `O3-NaMnO2` is NaMnO2, `M-NaFePO4_1` is NaFePO4_1."""
+    return re.sub(r"^(a1?|b|d|e|g|O3?|M)-", "", name)
 
 
 def reduced(counts: dict[str, int] | dict[str, float]) -> dict[str, float]:

@@ -18,6 +18,13 @@ NEIGHBOUR_CELLS = np.array(list(product((-1, 0, 1), repeat=3)), dtype=float)
 NEAR_CELLS = np.array(list(product((-2, -1, 0, 1, 2), repeat=3)), dtype=float)
 
 
+def wrapped(coords: FloatArray) -> FloatArray:
+    """Coordinates moved into [0, 1) by whole cells."""
+    inside: FloatArray = coords - np.floor(coords)
+    inside[inside >= 1.0] = 0.0  # -1e-17 - floor(-1e-17) is 1.0
+    return inside
+
+
 def image_lengths(delta: FloatArray, lattice: FloatArray) -> FloatArray:
     """Lengths of a fractional displacement (3,) over the nearest lattice translations, sorted, in Å.
 

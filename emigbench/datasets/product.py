@@ -43,7 +43,7 @@ def files(data: Dataset, repo: str) -> dict[str, bytes]:
     _check_labels(data)
     configs = {"official": data, "spinels": store.load("spinels")}
     paths = {config: {side: rows.table_path(config, side) for side in rows.SIDES} for config in configs}
-    tables = {paths[config][side]: _table(configs[config], side) for config in configs for side in rows.SIDES}
+    tables = {path: table for config in configs for path, table in store.tables(configs[config], config).items()}
     sides = {f"splits/{name}.csv": splits.csv_text(splits.table(data.labels, name)).encode() for name in splits.SPLITS}
     sizes = {
         config: {side: sum(entry.split == side for entry in of_config) for side in rows.SIDES}
@@ -80,11 +80,6 @@ def _check_labels(data: Dataset) -> None:
     facts = data.labels.by_id
     if dataset_hash([rows.from_row(rows.to_row(entry, facts[entry.id])) for entry in data]) != data.sha256:
         raise EmigbenchError("labels.csv is not of this dataset; make it anew with emigbench.datasets.tables.")
-
-
-def _table(data: Dataset, side: str) -> bytes:
-    facts = data.labels.by_id
-    return rows.to_parquet(rows.to_row(entry, facts[entry.id]) for entry in data if entry.split == side)
 
 
 def _along() -> dict[str, bytes]:

@@ -95,6 +95,8 @@ COLUMNS = (
         (None, 3),
     ),
 )
+RENEW = "make it anew with emigbench data build, or with emigbench data get where EMIGBENCH_DATA is not set"
+"""A copy of a dataset, whatever is wrong with it."""
 SIDES = ("train", "test")
 """Of the paper's own split; each has a file of its own."""
 _FACTS = tuple(field.name for field in fields(Facts))
@@ -135,7 +137,15 @@ def to_row(entry: LabelledPath, fact: Facts) -> dict[str, Any]:
 
 
 def from_row(row: Mapping[str, Any]) -> LabelledPath:
-    """The entry of a row."""
+    """The entry of a row.
+
+    Raises:
+        TypeError: if a column of texts holds something else, as the bytes of a damaged file may.
+    """
+    for column in COLUMNS:
+        found = row[column.name] if column.shape else [row[column.name]]
+        if column.kind == "string" and not all(isinstance(text, str) for text in found):
+            raise TypeError(f"{column.name} is no text")
     values = {name: row[name] for name in _FACTS}
     values |= {name: tuple(values[name]) for name in ("flags", "label_flags")}
     values |= {"e_m_ev": float(values["e_m_ev"])}
@@ -199,4 +209,4 @@ def read(file: Path) -> tuple[LabelledPath, ...]:
     try:
         return tuple(from_row(row) for row in pq.ParquetFile(file).read().to_pylist())
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise EmigbenchError(f"{file} is damaged ({in_words(error)}).") from error
+        raise EmigbenchError(f"{file} is damaged ({in_words(error)}); {RENEW}.") from error

@@ -23,6 +23,7 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from emigbench.datasets.geometry import wrapped
 from emigbench.records import N_IMAGES, FloatArray, LabelledPath
 
 Split = Literal["train", "test"]
@@ -130,16 +131,12 @@ def _hand(row: SpinelFigures) -> float:
 
 def _place(row: SpinelFigures, relative: FloatArray) -> FloatArray:
     """Wrapped fractional coordinates of places given relative to the initial site."""
-    return _wrap(np.array(row.initial) + _hand(row) * relative)
-
-
-def _wrap(coords: FloatArray) -> FloatArray:
-    return coords - np.floor(coords)
+    return wrapped(np.array(row.initial) + _hand(row) * relative)
 
 
 def _a_sites(row: SpinelFigures) -> FloatArray:
     """(6, 3): the 8a sites without the two ends of the hop."""
-    ends = _wrap(np.array([row.initial, row.final])).tolist()
+    ends = wrapped(np.array([row.initial, row.final])).tolist()
     return np.array([site for site in _place(row, _A_SITES).tolist() if site not in ends])
 
 

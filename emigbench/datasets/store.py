@@ -6,14 +6,11 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from emigbench import splits
 from emigbench.datasets import catalogue, labels, rows
@@ -22,15 +19,12 @@ from emigbench.datasets.hashing import dataset_hash
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError, in_words, on_one_line
 from emigbench.records import LabelledPath, MigrationPath
-from emigbench.storage import read_text
+from emigbench.storage import read_text, write_bytes, write_text
 
 LOG = logging.getLogger(__name__)
-PATHS_FILE = "paths.parquet"
 INFO_FILE = "dataset.json"
 LARGEST_INFO = 100_000
 """Bytes of `dataset.json`; it has four short lines."""
-RENEW = "make it anew with emigbench data build, or with emigbench data get where EMIGBENCH_DATA is not set"
-"""A copy of a dataset, whatever is wrong with it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +139,7 @@ def fetch(name: str = "full") -> Dataset:
             data = _cached(info)
             if data is None:
                 if _cache_of(info).exists():
-                    LOG.warning("The copy in %s is damaged and is fetched again.", _cache_of(info))
+                    LOG.warning("The copy in %s is damaged or outdated and is fetched again.", _cache_of(info))
                 data = _downloaded(info)
                 shutil.rmtree(_cache_of(info), ignore_errors=True)
                 write_built(data, _cache_of(info))
@@ -157,8 +151,6 @@ def fetch(name: str = "full") -> Dataset:
 def _cached(info: DatasetInfo) -> Dataset | None:
     """The dataset in the user cache, where it is there and whole."""
     folder = _cache_of(info)
-    if not (folder / PATHS_FILE).is_file():
-        return None
     try:
         return _checked(info, read_built(folder), str(folder))
     except EmigbenchError:
@@ -233,13 +225,9 @@ def _checked(info: DatasetInfo, entries: tuple[LabelledPath, ...], where: str) -
     if digest != info.sha256:
         raise EmigbenchError(
             f"The dataset {info.name!r} from {where} has content hash {digest[:12]}…, expected "
-            f"{info.sha256[:12]}… of version {info.version}: it is damaged or of another version; {RENEW}."
+            f"{info.sha256[:12]}… of version {info.version}: it is damaged or of another version; {rows.RENEW}."
         )
     return Dataset(info.name, info.version, digest, entries)
-
-
-_LABEL = ("e_m", "split", "label_flags", "duplicate_of")
-_ARRAYS = ("lattice", "host_frac_coords", "band_frac_coords", "final_lattice", "final_host_frac_coords")
 
 
 def description(data: Dataset) -> dict[str, Any]:
@@ -247,21 +235,25 @@ def description(data: Dataset) -> dict[str, Any]:
     return {**data.identity, "n_paths": len(data)}
 
 
-def write_built(data: Dataset, folder: Path) -> None:
-    """Write a dataset as one Parquet file and a description, each replaced only when whole."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def tables(data: Dataset, config: str) -> dict[str, bytes]:
+    """The records as Parquet files, one for each side: path in the dataset's repository -> content.
 
-    table = pa.Table.from_pylist([_to_row(entry) for entry in data])
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            pq.write_table(table, Path(scratch) / PATHS_FILE, compression="zstd")
-            (Path(scratch) / INFO_FILE).write_text(json.dumps(description(data), indent=2) + "\n")
-            for name in (PATHS_FILE, INFO_FILE):
-                (Path(scratch) / name).replace(folder / name)
-    except OSError as error:
-        raise EmigbenchError(f"Cannot write the dataset to {folder}: {error.strerror or error}.") from error
+    All but the structures is taken from `labels.csv`, so the dataset has to be of the pinned content.
+    """
+    facts = data.labels.by_id
+    return {
+        rows.table_path(config, side): rows.to_parquet(
+            rows.to_row(entry, facts[entry.id]) for entry in data if entry.split == side
+        )
+        for side in rows.SIDES
+    }
+
+
+def write_built(data: Dataset, folder: Path) -> None:
+    """Write a dataset as its repository on the Hub has it, tables and a description, each replaced only when whole."""
+    for name, content in tables(data, "official").items():
+        write_bytes(folder / name, content)
+    write_text(folder / INFO_FILE, json.dumps(description(data), indent=2) + "\n")
 
 
 def read_built(folder: Path) -> tuple[LabelledPath, ...]:
@@ -270,19 +262,14 @@ def read_built(folder: Path) -> tuple[LabelledPath, ...]:
     Raises:
         EmigbenchError: if the folder holds no built dataset, a damaged one or one of another version.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    file, tables = folder / PATHS_FILE, [folder / table for table in rows.OFFICIAL]
-    if not file.is_file() and not all(table.is_file() for table in tables):
-        raise EmigbenchError(f"There is no {PATHS_FILE} in {folder}; make one with emigbench data build.")
     _check_version(folder)
-    if not file.is_file():
-        return tuple(entry for table in tables for entry in rows.read(table))
-    try:
-        return tuple(_from_row(row) for row in pq.ParquetFile(file).read().to_pylist())
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise EmigbenchError(f"{file} is damaged ({in_words(error)}); {RENEW}.") from error
+    for table in rows.OFFICIAL:
+        if not (folder / table).is_file():
+            raise EmigbenchError(
+                f"{folder} holds no dataset as this emigbench writes it ({table} is missing); make it anew with "
+                f"emigbench data build."
+            )
+    return tuple(entry for table in rows.OFFICIAL for entry in rows.read(folder / table))
 
 
 def _check_version(folder: Path) -> None:
@@ -294,26 +281,5 @@ def _check_version(folder: Path) -> None:
         said = json.loads(read_text(file, LARGEST_INFO))
         name, version = str(said["name"]), str(said["version"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise EmigbenchError(f"{file} is damaged ({in_words(error)}); {RENEW}.") from error
+        raise EmigbenchError(f"{file} is damaged ({in_words(error)}); {rows.RENEW}.") from error
     catalogue.check_version(name, version, str(folder))
-
-
-def _to_row(entry: LabelledPath) -> dict[str, Any]:
-    path = entry.path
-    row: dict[str, Any] = {name: getattr(path, name) for name in path.__dataclass_fields__}
-    for name in _ARRAYS:
-        row[name] = None if row[name] is None else row[name].ravel().tolist()
-    for name in ("host_species", "flags"):
-        row[name] = list(row[name])
-    row["raw"] = json.dumps(dict(path.raw), sort_keys=True)
-    label = {name: getattr(entry, name) for name in _LABEL}
-    return {**row, **label, "label_flags": list(entry.label_flags)}
-
-
-def _from_row(row: dict[str, Any]) -> LabelledPath:
-    label = {name: row.pop(name) for name in _LABEL}
-    for name in _ARRAYS:
-        row[name] = None if row[name] is None else np.reshape(row[name], (-1, 3))
-    row["raw"] = json.loads(row["raw"])
-    label |= {"e_m": float(label["e_m"]), "label_flags": tuple(label["label_flags"])}
-    return LabelledPath(MigrationPath(**row), **label)

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
 SYMPREC_A = 0.1
+CRYSTAL_SYSTEMS = {
+    "Triclinic": 2,
+    "Monoclinic": 15,
+    "Orthorhombic": 74,
+    "Tetragonal": 142,
+    "Trigonal": 167,
+    "Hexagonal": 194,
+    "Cubic": 230,
+}
+"""Name -> the number of its last space group."""
 
 
 def framework_clusters(paths: Sequence[MigrationPath]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from emigbench.datasets.geometry import wrapped
 from emigbench.errors import EmigbenchError, in_words, quoted
 from emigbench.hops import poscar
 from emigbench.records import FloatArray
@@ -89,7 +90,8 @@ def read(file: Path) -> list[Crystal]:
         EmigbenchError: if it cannot be read, or holds something else than a whole, ordered, periodic crystal.
     """
     if file.is_dir():
-        numbered = sorted(each for each in file.iterdir() if each.name.isdecimal() and each.is_dir())
+        numbered = [each for each in file.iterdir() if each.name.isdecimal() and each.is_dir()]
+        numbered.sort(key=lambda each: (int(each.name), each.name))  # 9 before 10
         if len(numbered) > 1:
             return [read(of_vasp(image))[-1] for image in (numbered[0], numbered[-1])]
         return read(of_vasp(file))
@@ -173,9 +175,7 @@ def crystal(name: str, lattice: Any, species: Sequence[str], frac_coords: Any) -
     check_size(name, len(species))
     if unknown := sorted(set(species) - elements()):
         raise EmigbenchError(f"{name} has an atom of an unknown element, {quoted(unknown[0])}; use element symbols.")
-    coords -= np.floor(coords)
-    coords[coords >= 1.0] = 0.0  # -1e-17 - floor(-1e-17) is 1.0
-    found = Crystal(name, cell, tuple(species), coords)
+    found = Crystal(name, cell, tuple(species), wrapped(coords))
     first, second, length = near_pairs(found, found, OVERLAP_A)
     for i, j, distance in zip(first, second, length, strict=True):
         if i < j:

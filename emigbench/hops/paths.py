@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from emigbench.datasets import findings
-from emigbench.datasets.symmetry import SYMPREC_A
+from emigbench.datasets.symmetry import CRYSTAL_SYSTEMS, SYMPREC_A
 from emigbench.records import N_IMAGES, FloatArray, MigrationPath
 
 SYMMETRY_ATOMS = 500
@@ -71,18 +71,6 @@ def reduced_formula(species: Sequence[str]) -> str:
     return str(Composition(Counter(species)).reduced_formula)
 
 
-_LAST_GROUPS = {
-    "Triclinic": 2,
-    "Monoclinic": 15,
-    "Orthorhombic": 74,
-    "Tetragonal": 142,
-    "Trigonal": 167,
-    "Hexagonal": 194,
-    "Cubic": 230,
-}
-"""Crystal system -> the number of its last space group."""
-
-
 def _symmetry(lattice: FloatArray, species: Sequence[str], coords: FloatArray) -> tuple[str, str]:
     """Space group and crystal system of the host with both ends of the band occupied, "" where none is found."""
     import spglib
@@ -100,4 +88,4 @@ def _symmetry(lattice: FloatArray, species: Sequence[str], coords: FloatArray) -
             found = None
     if found is None:
         return "", ""
-    return str(found.international), next(name for name, last in _LAST_GROUPS.items() if found.number <= last)
+    return str(found.international), next(name for name, last in CRYSTAL_SYSTEMS.items() if found.number <= last)

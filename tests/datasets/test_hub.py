@@ -101,13 +101,17 @@ def blobs(env):
     return [file for file in Path(env["HF_HOME"]).rglob("blobs/*") if file.is_file()]
 
 
+def cached(env):
+    """Our own copy."""
+    return Path(env["EMIGBENCH_CACHE"]) / f"full-{catalogue.info('full').version}"
+
+
 def assert_nothing_damaged(env, content):
     """Whatever the caches hold is whole: the Hub's by its hash, ours by the dataset's."""
     hashes = {hashlib.sha256(each).hexdigest() for each in content.values()}
     assert all(hashlib.sha256(file.read_bytes()).hexdigest() in hashes for file in blobs(env))
-    cached = Path(env["EMIGBENCH_CACHE"]) / f"full-{catalogue.info('full').version}"
-    if cached.exists():
-        assert dataset_hash(store.read_built(cached)) == stand_in().sha256
+    if cached(env).exists():
+        assert dataset_hash(store.read_built(cached(env))) == stand_in().sha256
 
 
 def downloads(server, path=TRAIN):
@@ -283,20 +287,20 @@ def test_damaged_files_in_the_hubs_cache(server, held, env, content):
 
 def test_a_damaged_copy_in_our_cache(server, held, env, content):
     client(env, "get")
-    damaged = next(Path(env["EMIGBENCH_CACHE"]).rglob(store.PATHS_FILE))
+    damaged = cached(env) / TRAIN
     damaged.write_bytes(damaged.read_bytes()[:-100])
     code, out, err = client(env, "get")
     assert (code, out) == (0, GOT)
-    assert err.count("is damaged and is fetched again") == 1
+    assert err.count("is damaged or outdated and is fetched again") == 1
     assert_nothing_damaged(env, content)
     assert client(env, "get") == (0, GOT, "")
 
 
 def test_a_copy_that_cannot_be_replaced_stays(server, held, env, content):
     client(env, "get")
-    copy = next(Path(env["EMIGBENCH_CACHE"]).rglob(store.PATHS_FILE))
+    copy = cached(env) / TRAIN
     kept = copy.read_bytes()
-    copy.with_name(store.INFO_FILE).write_text("")
+    (cached(env) / store.INFO_FILE).write_text("")
     assert "is not at hand" in said(client(env | {"HF_ENDPOINT": "http://127.0.0.1:1", "HF_HOME": "none"}, "get"))
     assert copy.read_bytes() == kept
     assert client(env, "get")[:2] == (0, GOT)

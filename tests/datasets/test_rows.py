@@ -96,3 +96,10 @@ def test_rows_that_are_no_records(spinels, tmp_path, change):
     file.write_bytes(rows.to_parquet([rows.to_row(spinels[0], FACTS[spinels[0].id]) | change]))
     with pytest.raises(EmigbenchError, match="is damaged"):
         rows.read(file)
+
+
+@pytest.mark.parametrize("change", [{"composition": b"CaCr2S4"}, {"composition": None}, {"flags": [b"small_cell"]}])
+def test_what_is_no_text_is_no_record(spinels, change):
+    """A flipped bit can make bytes of a column of texts."""
+    with pytest.raises(TypeError, match="is no text"):
+        rows.from_row(rows.to_row(spinels[0], FACTS[spinels[0].id]) | change)

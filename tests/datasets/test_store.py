@@ -6,40 +6,29 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 
 import emigbench
-from emigbench.datasets import catalogue, hub, sources, store
+from emigbench.datasets import catalogue, hub, rows, sources, store
 from emigbench.datasets.hashing import dataset_hash
-from emigbench.datasets.store import INFO_FILE, PATHS_FILE, Dataset, fetch, load, read_built, write_built
+from emigbench.datasets.store import INFO_FILE, Dataset, fetch, load, read_built, write_built
 from emigbench.errors import EmigbenchError
 from emigbench.records import LabelledPath, MigrationPath
 
+TRAIN, TEST = rows.OFFICIAL
+SPINELS = load("spinels")
 VERSIONED = f"full-{catalogue.info('full').version}"
 
 
-def small_entries(name="A"):
-    """Two records with every kind of field in use: a final state, flags, raw strings, none of them."""
-    host, lattice = np.array([[0.25, 0.5, 1 / 3], [0.1, 0.2, 0.3]]), np.array([[5.0, 0, 0], [1.0, 6.0, 0], [0, 0.5, 7]])
-    plain = MigrationPath(
-        f"{name}_1", name, "OXIDES", "Li", "", "unknown", lattice, ("Co", "O"), host, np.linspace(0, [0.3] * 3, 5)
-    )
-    rich = replace(
-        plain,
-        id=f"{name}_2",
-        state="charged",
-        final_lattice=1.01 * lattice,
-        final_host_frac_coords=host + 0.01,
-        flags=("hop_short", "small_cell"),
-        raw={"composition": "LICoO2 “raw”", "space_group": " Pbnm "},
-        path_label="PATH 1",
-    )
-    return LabelledPath(plain, 0.1, "train"), LabelledPath(rich, 1 / 3, "test", ("label_conflict",), f"{name}_1")
+def small_entries(which=0):
+    """A record of each side; one has a final state, which the spinels have not."""
+    train, test = ([entry for entry in SPINELS if entry.split == side][which] for side in rows.SIDES)
+    path = test.path
+    final = {"final_lattice": 1.01 * path.lattice, "final_host_frac_coords": path.host_frac_coords + 1 / 3}
+    return train, replace(test, path=replace(path, **final))
 
 
 @pytest.fixture
@@ -91,9 +80,14 @@ def one_sentence(error):
     return text
 
 
+def files_in(folder):
+    """What a folder holds, and those in it: path -> content."""
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
 def wrong(small, folder):
     """A built dataset of other content."""
-    write_built(replace(small, entries=small_entries("B")), folder)
+    write_built(replace(small, entries=small_entries(1)), folder)
 
 
 def assert_equal(a, b):
@@ -110,7 +104,7 @@ def assert_equal(a, b):
 def test_what_is_written_is_read(small, tmp_path):
     write_built(small, tmp_path / "deep" / "built")
     assert_equal(read_built(tmp_path / "deep" / "built"), small.entries)
-    assert sorted(file.name for file in (tmp_path / "deep" / "built").iterdir()) == sorted([PATHS_FILE, INFO_FILE])
+    assert files_in(tmp_path / "deep" / "built").keys() == {TRAIN, TEST, INFO_FILE}
     info = json.loads((tmp_path / "deep" / "built" / INFO_FILE).read_text())
     assert info == {"name": "full", "version": small.version, "sha256": small.sha256, "n_paths": 2}
 
@@ -134,39 +128,37 @@ def test_writing_replaces_what_was_there(small, tmp_path):
     wrong(small, tmp_path)
     write_built(small, tmp_path)
     assert_equal(read_built(tmp_path), small.entries)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(files_in(tmp_path)) == 3
 
 
 def test_a_folder_that_cannot_be(small, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(EmigbenchError, match="Cannot write the dataset to") as error:
-        write_built(small, tmp_path / "file" / "built")
-    assert str(tmp_path / "file" / "built") in one_sentence(error)
-    with pytest.raises(EmigbenchError, match="Cannot write the dataset to"):
-        write_built(small, tmp_path / "file")
+    for folder in (tmp_path / "file" / "built", tmp_path / "file"):
+        with pytest.raises(EmigbenchError, match="Cannot write") as error:
+            write_built(small, folder)
+        assert str(folder) in one_sentence(error)
     assert (tmp_path / "file").read_text() == "in the way"
 
 
 def test_nothing_half_written_where_the_disk_is_full(small, tmp_path, monkeypatch):
     write_built(small, tmp_path / "built")
-    before = {file.name: file.read_bytes() for file in (tmp_path / "built").iterdir()}
+    before = files_in(tmp_path / "built")
 
-    def full_disk(table, file, **options):
-        Path(file).write_bytes(b"PAR1 half of")
+    def full_disk(source, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pq, "write_table", full_disk)
+    monkeypatch.setattr(os, "replace", full_disk)
     for folder in (tmp_path / "built", tmp_path / "new"):
         with pytest.raises(EmigbenchError, match="No space left on device") as error:
-            write_built(replace(small, entries=small_entries("B")), folder)
+            write_built(replace(small, entries=small_entries(1)), folder)
         one_sentence(error)
-    assert {file.name: file.read_bytes() for file in (tmp_path / "built").iterdir()} == before
-    assert list((tmp_path / "new").iterdir()) == []
+    assert files_in(tmp_path / "built") == before
+    assert files_in(tmp_path / "new") == {}
 
 
 def test_no_built_dataset(tmp_path):
     for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(EmigbenchError, match=f"There is no {PATHS_FILE} in ") as error:
+        with pytest.raises(EmigbenchError, match=r"train.parquet is missing\); make it anew with") as error:
             read_built(folder)
         assert str(folder) in one_sentence(error)
 
@@ -174,7 +166,7 @@ def test_no_built_dataset(tmp_path):
 @pytest.mark.parametrize("keep", [0, 3, 200, -1], ids=lambda keep: f"{keep} bytes")
 def test_truncated_file(small, tmp_path, keep):
     write_built(small, tmp_path)
-    file = tmp_path / PATHS_FILE
+    file = tmp_path / TRAIN
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(EmigbenchError, match="is damaged") as error:
         load(path=tmp_path)
@@ -184,7 +176,7 @@ def test_truncated_file(small, tmp_path, keep):
 def test_flipped_bytes_never_pass(small, tmp_path):
     """Wherever a byte is flipped, the dataset is refused in a sentence, or the same within the hash's quantum."""
     write_built(small, tmp_path)
-    file = tmp_path / PATHS_FILE
+    file = tmp_path / TRAIN
     content = file.read_bytes()
     refused = []
     for position in range(0, len(content), max(1, len(content) // 150)):
@@ -203,18 +195,16 @@ def test_flipped_bytes_never_pass(small, tmp_path):
     "spoil",
     [
         lambda frame: frame.drop(columns="lattice"),
-        lambda frame: frame.assign(extra=1),
         lambda frame: frame.assign(state="half"),
-        lambda frame: frame.assign(raw="{"),
         lambda frame: frame.assign(lattice=[[1.0, 2.0]] * len(frame)),
         lambda frame: frame.assign(flags=None),
-        lambda frame: frame.assign(e_m=None),
+        lambda frame: frame.assign(e_m_ev=None),
     ],
-    ids=["no lattice", "extra", "state", "raw", "shape", "no flags", "no label"],
+    ids=["no lattice", "state", "shape", "no flags", "no label"],
 )
 def test_another_table_under_the_name(small, tmp_path, spoil):
     write_built(small, tmp_path)
-    spoil(pd.read_parquet(tmp_path / PATHS_FILE)).to_parquet(tmp_path / PATHS_FILE)
+    spoil(pd.read_parquet(tmp_path / TRAIN)).to_parquet(tmp_path / TRAIN)
     with pytest.raises(EmigbenchError, match="is damaged") as error:
         load(path=tmp_path)
     one_sentence(error)
@@ -227,12 +217,13 @@ def test_other_content_is_refused(small, tmp_path):
     text = one_sentence(error)
     assert str(tmp_path) in text
     assert small.sha256[:12] in text
-    assert dataset_hash(small_entries("B"))[:12] in text
+    assert dataset_hash(small_entries(1))[:12] in text
 
 
 def test_a_changed_label_is_refused(small, tmp_path):
-    entries = (replace(small.entries[0], e_m=0.1001), small.entries[1])
-    write_built(replace(small, entries=entries), tmp_path)
+    write_built(small, tmp_path)
+    frame = pd.read_parquet(tmp_path / TEST)
+    frame.assign(e_m_ev=frame["e_m_ev"] + 1e-4).to_parquet(tmp_path / TEST)
     with pytest.raises(EmigbenchError, match="content hash"):
         load(path=tmp_path)
 
@@ -264,7 +255,7 @@ def says(folder, **changes):
 def test_another_version_is_refused_before_it_is_read(small, tmp_path, version, expected):
     write_built(small, tmp_path)
     says(tmp_path, version=version)
-    (tmp_path / PATHS_FILE).write_bytes(b"of a format to come")
+    (tmp_path / TRAIN).write_bytes(b"of a format to come")
     with pytest.raises(EmigbenchError) as error:
         load(path=tmp_path)
     text = one_sentence(error)
@@ -366,19 +357,35 @@ def test_what_is_downloaded_is_kept(small, curated, tmp_path, monkeypatch):
     assert len(downloads) == 1
 
 
-@pytest.mark.parametrize("spoil", [lambda folder: None, lambda folder: (folder / PATHS_FILE).write_bytes(b"PAR1")])
+@pytest.mark.parametrize("spoil", [lambda folder: None, lambda folder: (folder / TRAIN).write_bytes(b"PAR1")])
 def test_a_copy_in_the_cache_that_is_not_the_dataset_is_fetched_again(small, tmp_path, monkeypatch, caplog, spoil):
     cached = tmp_path / "cache" / VERSIONED
     wrong(small, cached)
     spoil(cached)
-    before = (cached / PATHS_FILE).read_bytes()
+    before = (cached / TRAIN).read_bytes()
     with pytest.raises(EmigbenchError, match="the download failed"):
         load()
-    assert (cached / PATHS_FILE).read_bytes() == before  # there is nothing better yet
+    assert (cached / TRAIN).read_bytes() == before  # there is nothing better yet
     monkeypatch.setattr(hub, "fetch", lambda info: small.entries)
     assert load().sha256 == small.sha256
     assert_equal(read_built(cached), small.entries)
     assert f"The copy in {cached} is damaged" in caplog.text
+
+
+def test_a_copy_of_an_earlier_format_is_told_and_one_in_the_cache_is_fetched_again(
+    small, tmp_path, monkeypatch, caplog
+):
+    cached = tmp_path / "cache" / VERSIONED
+    write_built(small, cached)
+    (cached / TRAIN).rename(cached / "paths.parquet")
+    shutil.rmtree(cached / "data")
+    with pytest.raises(EmigbenchError, match="holds no dataset as this emigbench writes it") as error:
+        load(path=cached)
+    assert "make it anew with emigbench data build" in one_sentence(error)
+    monkeypatch.setattr(hub, "fetch", lambda info: small.entries)
+    assert load().sha256 == small.sha256
+    assert files_in(cached).keys() == {TRAIN, TEST, INFO_FILE}
+    assert f"The copy in {cached} is damaged or outdated" in caplog.text
 
 
 def test_going_on_to_the_authors_files_is_said(small, curated, monkeypatch, caplog):
@@ -399,7 +406,7 @@ def test_what_a_server_says_does_nothing_to_a_terminal(small, curated, monkeypat
 
 def test_other_content_on_the_hub_is_not_taken(small, curated, monkeypatch, caplog):
     monkeypatch.setattr(sources, "download", lambda folder: None)
-    monkeypatch.setattr(hub, "fetch", lambda info: small_entries("B"))
+    monkeypatch.setattr(hub, "fetch", lambda info: small_entries(1))
     assert load().sha256 == small.sha256
     assert "content hash" in caplog.text
 
@@ -495,7 +502,7 @@ def test_spinels_are_the_same_paths_as_in_full(full):
         assert (entry.e_m, entry.split, entry.label_flags) == (twin.e_m, twin.split, twin.label_flags)
         np.testing.assert_allclose(entry.path.lattice, twin.path.lattice, atol=2e-3)
         for name in entry.path.__dataclass_fields__:
-            if name not in store._ARRAYS:
+            if name not in rows._GEOMETRY:
                 assert getattr(entry.path, name) == getattr(twin.path, name), (entry.id, name)
         assert (entry.path.final_lattice is None) == (twin.path.final_lattice is None)
 

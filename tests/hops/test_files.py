@@ -278,6 +278,13 @@ def test_of_a_neb_the_first_and_the_last_image_are_read(tmp_path):
     assert "10 is a folder without CONTCAR or POSCAR" in refused(tmp_path)
 
 
+def test_images_of_a_neb_are_counted_and_not_spelt(tmp_path):
+    for image in range(11):
+        (tmp_path / str(image)).mkdir()
+        written(tmp_path / str(image), POSCAR.replace("0.5 0.5 0.5", f"0.5 0.5 {0.4 + image / 100}"), "POSCAR")
+    assert [x.frac_coords[1, 2] for x in read(tmp_path)] == pytest.approx([0.4, 0.5])
+
+
 @pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)])
 def test_packed_files_are_unpacked_as_far_as_they_may(tmp_path, monkeypatch, suffix, pack):
     (plain,) = read(written(tmp_path, POSCAR))
