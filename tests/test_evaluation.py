@@ -66,7 +66,8 @@ def test_a_kind_that_the_leaderboard_does_not_know_is_told(models, data, tmp_pat
     assert caplog.messages == []
     do(f"{models}:Magic", data, tmp_path / "unknown", split_names=["official"])
     (told,) = caplog.messages
-    assert "is 'magic', which the leaderboard does not know; it is one of floor, classical," in one_sentence(told)
+    assert "does not know the kind 'magic' of model" in one_sentence(told)
+    assert "; it knows floor, classical," in told
 
 
 def test_a_model_that_went_on_from_a_checkpoint_says_how_long_it_trained(models, data, tmp_path):
