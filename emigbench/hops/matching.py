@@ -341,7 +341,7 @@ def _in_own_order(a: Crystal, b: Crystal, ion: str | None, site: int | None) -> 
         movers = _movers(a, found, ion, site)
         if len(movers) == 1 and (np.delete(found.partner - np.arange(len(a)), movers) == 0).all():
             try:
-                return _with_moving_ion(a, b, found, ion, site)
+                return _with_moving_ion(a, b, _settled(a, b, found, site), ion, site)
             except EmigbenchError:  # it is not clear which ion hops
                 return None
     return None

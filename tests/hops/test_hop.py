@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import one_sentence
 from hops.crystals import by_other_vectors, local, random_hop, reordered, rotated, supercell_hop, translated, wrapped
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from pymatgen.core.structure import Structure
 
@@ -60,6 +60,7 @@ def same(one, other, abs_=1e-6):
 
 @settings(max_examples=30)
 @given(seed=SEEDS, relaxed=st.sampled_from([0.0, 0.3]))
+@example(seed=3790, relaxed=0.3)  # the common shift of the relaxed hosts has two fixed points
 def test_one_path_however_it_is_written(seed, relaxed):
     a, b = random_hop(seed, relaxed)
     rng = np.random.default_rng(seed)
