@@ -69,6 +69,11 @@ def plain(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
 
 
+def p_value(p: float) -> str:
+    """A p-value in as many digits as anybody reads."""
+    return f"{p:.2f}" if p >= 0.095 else f"{p:.3f}" if p >= 0.0005 else f"{p:.0e}"
+
+
 def rounded(value: float) -> str:
     """A number for the script, to six digits."""
     return f"{steady(value):.6g}"

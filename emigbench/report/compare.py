@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from emigbench import comparison, scoring, statistics, submission, unfinished
+from emigbench import comparison, intervals, scoring, statistics, submission, unfinished
 from emigbench.comparison import Contender, Difference
 from emigbench.datasets import labels as datasets
 from emigbench.datasets.labels import Labels
@@ -235,10 +235,11 @@ def _meeting_in_words(duel: Duel, meeting: Meeting) -> list[str]:
         for name, e in ((pair.a, meeting.a), (pair.b, meeting.b))
     ]
     if math.isnan(pair.p):
-        return [*lines, "  The difference is undefined: these paths are of one material, or the metric has no value."]
+        few = f"these paths are of fewer than {intervals.FEWEST_GROUPS} materials, groups or ions"
+        return [*lines, f"  The difference is undefined: {few}, or the metric has no value."]
     lines.append(
         f"  Paired difference {pair.a} - {pair.b}: {pair.value:+.3f}{unit}, 95% interval {pair.low:+.3f} to "
-        f"{pair.high:+.3f}, p = {_p(pair.p)}."
+        f"{pair.high:+.3f}, p = {cells.p_value(pair.p)}."
     )
     lines.append(f"  {_verdict(duel.better, pair)}")
     if pair.sd > 0:
@@ -274,7 +275,3 @@ def _part(path_id: str, part: float, a: Contender, b: Contender, labels: Labels)
     k, facts = a.ids.index(path_id), labels.by_id[path_id]
     errors = [float(np.mean([sample.error[k] for sample in model.samples])) for model in (a, b)]
     return Part(path_id, facts.structural_group, facts.e_m_ev, errors[0], errors[1], part)
-
-
-def _p(p: float) -> str:
-    return f"{p:.2f}" if p >= 0.095 else f"{p:.3f}" if p >= 0.0005 else f"{p:.0e}"

@@ -50,17 +50,13 @@ def beside_the_median(pair: Difference) -> str:
         return "The MAE is that of the training median.\n"
     size = f"{abs(pair.value):.3f} eV {'below' if pair.value < 0 else 'above'} that of the training median"
     told = f"[{pair.low:.3f}, {pair.high:.3f}], {'told apart from it' if pair.told_apart else 'not told apart from it'}"
-    return f"The MAE is {size} (difference {told}, p {_p(pair.p)}).\n"
+    return f"The MAE is {size} (difference {told}, p = {cells.p_value(pair.p)}).\n"
 
 
 def plain(pair: Difference) -> dict[str, float | int | bool | None]:
     """A difference as JSON has it; what is undefined is None."""
     named = {"mae_difference_ev": pair.value, "low_ev": pair.low, "high_ev": pair.high, "p": pair.p}
     return {**{name: cells.finite(value) for name, value in named.items()}, "told_apart": pair.told_apart}
-
-
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def standings(name: str, found: Mapping[str, Standing]) -> str:
