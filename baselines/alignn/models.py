@@ -31,16 +31,7 @@ from emigbench_baselines.alignn.device import device_named, memory_told, out_of_
 from emigbench_baselines.alignn.graph import crystal_graph, has_final_state
 from emigbench_baselines.alignn.graph_store import path_neighbours
 from emigbench_baselines.alignn.network import Backbone, build
-from emigbench_baselines.alignn.recipes import (
-    RECIPES,
-    VALIDATION_SHARE,
-    Recipe,
-    all_layers,
-    frozen,
-    original,
-    short,
-    thawed,
-)
+from emigbench_baselines.alignn.recipes import RECIPES, VALIDATION_SHARE, Recipe, frozen, original, short
 from emigbench_baselines.alignn.training import Epoch, Sample
 
 log = logging.getLogger(__name__)
@@ -78,7 +69,7 @@ class GraphModel:
         EmigbenchError: if there is no such device.
 
     Attributes:
-        epochs: after `fit`, the figures of every epoch, in scaled units; of the last schedule if there are two.
+        epochs: after `fit`, the figures of every epoch, in scaled units.
         fit_seconds: after `fit`, the time of every epoch in all, those before a checkpoint included.
     """
 
@@ -93,8 +84,7 @@ class GraphModel:
         self._scale = (0.0, 1.0)
         self._approximated = 0
         self._on_train: dict[str, Any] = {}
-        self._epochs_before: list[Epoch] = []
-        self._checkpoints: list[Path] = []
+        self._checkpoint: Path | None = None
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
         """Train on nine tenths of the paths and choose the epoch on the others, which share no material with them.
@@ -119,26 +109,27 @@ class GraphModel:
         materials = [labelled.path.material_id for labelled in train]
         fitted, held = validation_rows(materials, seed) if self.recipe.grouped_validation else file_order(len(train))
         network = self._initial_network(seed)
-        checkpoint = cache_folder() / "training" / f"{self._key(train, seed)}.pt"
-        started, at_hand = time.monotonic(), samples
+        started = time.monotonic()
         if self.recipe.frozen_alignn_layers:
             network.freeze_alignn_layers()
             with memory_told(self.device):
-                at_hand = self._halfway(network, [labelled.id for labelled in train], samples)
+                samples = self._halfway(network, [labelled.id for labelled in train], samples)
         frozen_seconds = time.monotonic() - started
-        self._checkpoints = [checkpoint]
-        schedule = partial(self._train, network, fitted=fitted, held=held, seed=seed)
-        self.epochs = schedule(self.recipe, at_hand, checkpoint)
-        self._epochs_before = []
-        if self.recipe.thawed_epochs:
-            network.thaw()
-            at_hand, self._epochs_before = samples, self.epochs
-            self._checkpoints.append(checkpoint.with_suffix(".thawed.pt"))
-            self.epochs = schedule(all_layers(self.recipe), at_hand, self._checkpoints[-1])
+        self._checkpoint = cache_folder() / "training" / f"{self._key(train, seed)}.pt"
+        with progress_on_stderr(f"{self.recipe.network}, epochs") as progress:
+            self.epochs = training.train(
+                network,
+                [samples[i] for i in fitted],
+                [samples[i] for i in held],
+                self.recipe,
+                seed=seed,
+                device=self.device,
+                checkpoint=self._checkpoint,
+                log=lambda epoch, total: progress(self._in_words(epoch), epoch.number, total),
+            )
         self._network = network
-        every_epoch = self._epochs_before + self.epochs
-        self.fit_seconds = frozen_seconds + math.fsum(epoch.seconds for epoch in every_epoch)
-        answers = self._values({labelled.id: sample for labelled, sample in zip(train, at_hand, strict=True)})
+        self.fit_seconds = frozen_seconds + math.fsum(epoch.seconds for epoch in self.epochs)
+        answers = self._values({labelled.id: sample for labelled, sample in zip(train, samples, strict=True)})
         answered = [labelled for labelled in train if labelled.id in answers]
         self._on_train = {
             "train_mae_ev": round(float(np.mean([abs(answers[one.id] - one.e_m) for one in answered])), 4),
@@ -156,8 +147,8 @@ class GraphModel:
             except EmigbenchError as error:
                 log.warning("%s: no prediction (%s)", path.id, error)
         values = self._values(samples)
-        for checkpoint in self._checkpoints:
-            checkpoint.unlink(missing_ok=True)
+        if self._checkpoint is not None:
+            self._checkpoint.unlink(missing_ok=True)
         return [
             Prediction(path.id, values[path.id]) if path.id in values else Prediction(path.id, None, status="failed")
             for path in paths
@@ -173,7 +164,6 @@ class GraphModel:
             "recipe": {name: getattr(self.recipe, name) for name in self.recipe.__dataclass_fields__},
             "pretrained_weights_sha256": sha256_of(pretrained_weights()) if self.recipe.pretrained else None,
             "epochs": len(self.epochs),
-            "epochs_with_frozen_layers": len(self._epochs_before) or None,
             "best_epoch": best + 1,
             "validation_mae_ev": round(errors[best] * self._scale[1] / 2, 4) if errors else None,
             "seconds_an_epoch": round(float(np.mean([epoch.seconds for epoch in self.epochs])), 3),
@@ -181,30 +171,6 @@ class GraphModel:
             **self._on_train,
             "final_states_from_band": self._approximated if self.recipe.inputs == "endpoints" else None,
         }
-
-    def _train(
-        self,
-        network: Backbone,
-        recipe: Recipe,
-        samples: Sequence[Sample],
-        checkpoint: Path,
-        *,
-        fitted: Sequence[int],
-        held: Sequence[int],
-        seed: int,
-    ) -> list[Epoch]:
-        """One schedule; the network ends with the weights of the epoch that the recipe keeps."""
-        with progress_on_stderr(f"{recipe.network}, epochs") as progress:
-            return training.train(
-                network,
-                [samples[i] for i in fitted],
-                [samples[i] for i in held],
-                recipe,
-                seed=seed,
-                device=self.device,
-                checkpoint=checkpoint,
-                log=lambda epoch, total: progress(self._in_words(epoch), epoch.number, total),
-            )
 
     def _in_words(self, epoch: Epoch) -> str:
         return f"loss {epoch.train_loss:.4f}, validation MAE {epoch.validation_mae * self._scale[1] / 2:.3f} eV"
@@ -336,11 +302,6 @@ def shortened(name: str) -> GraphModel:
 def partly_frozen(name: str) -> GraphModel:
     """A model of the registry whose pre-trained ALIGNN layers are left as they are; there as `frozen:NAME`."""
     return GraphModel(frozen(_recipe(name)))
-
-
-def frozen_then_thawed(name: str) -> GraphModel:
-    """As `frozen:NAME`, and then a short training of all layers; there as `thawed:NAME`."""
-    return GraphModel(thawed(_recipe(name)))
 
 
 def _recipe(name: str) -> Recipe:

@@ -99,12 +99,6 @@ class Backbone(nn.Module):
         for module in self.frozen:
             module.requires_grad_(False)
 
-    def thaw(self) -> None:
-        """Train every layer again."""
-        for module in self.frozen:
-            module.requires_grad_(True)
-        self.frozen = ()
-
     def frozen_inputs(
         self, graphs: Sequence[PreparedGraph], halfway: Callable[[PreparedGraph], HalfwayGraph]
     ) -> tuple[PreparedGraph | HalfwayGraph, ...]:

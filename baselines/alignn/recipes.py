@@ -41,7 +41,6 @@ class Recipe:
         average_over_all: divide the loss by all targets, known or not (Equation 2 of the paper).
         mixed_precision: train in bfloat16 where the device has instructions for it.
         frozen_alignn_layers: leave the pre-trained embeddings and ALIGNN layers as they are; see `frozen`.
-        thawed_epochs: of a second schedule, with all layers, from the weights that the first one kept; see `thawed`.
         single_path: train on one path of each material alone, see `emigbench.splits.is_single_path`.
         original_graphs: split shells of neighbours as the original does, see `neighbours.nearest`.
         keep: the epoch whose weights are kept: that of the best validation error, or the last.
@@ -64,7 +63,6 @@ class Recipe:
     average_over_all: bool = False
     mixed_precision: bool = True
     frozen_alignn_layers: bool = False
-    thawed_epochs: int = 0
     single_path: bool = False
     original_graphs: bool = False
     keep: Literal["best", "last"] = "best"
@@ -117,26 +115,6 @@ def frozen(recipe: Recipe) -> Recipe:
         )
     epochs = 15 if recipe.network == "model-2" else 60
     return replace(recipe, epochs=epochs, batch_size=16, patience=None, frozen_alignn_layers=True)
-
-
-def thawed(recipe: Recipe) -> Recipe:
-    """As `frozen`, and then 8 epochs of all layers, at half the learning rate; a stopgap.
-
-    What stands behind the pre-trained layers is fitted before these begin to move, so that they are not spoilt by the
-    errors of layers that know nothing yet (Kumar et al., ICLR 2022, "Fine-tuning can distort pretrained features").
-    """
-    return replace(frozen(recipe), thawed_epochs=8)
-
-
-def all_layers(recipe: Recipe) -> Recipe:
-    """The second schedule of `thawed`."""
-    return replace(
-        recipe,
-        epochs=recipe.thawed_epochs,
-        max_learning_rate=recipe.max_learning_rate / 2,
-        frozen_alignn_layers=False,
-        thawed_epochs=0,
-    )
 
 
 _SCRATCH = Recipe(

@@ -187,28 +187,6 @@ def test_frozen_layers_are_answered_for_once_and_alike(weights, name):
     assert model.details["recipe"]["frozen_alignn_layers"] is True
 
 
-@pytest.mark.parametrize("name", ["model-3", "model-4", "model-2"])
-def test_thawed_layers_learn_after_the_others(weights, name, tmp_path, monkeypatch):
-    """All layers go on from what the frozen schedule kept; stopped between the two and asked again, the same comes."""
-    recipe = dataclasses.replace(models.frozen_then_thawed(name).recipe, epochs=2, thawed_epochs=3, batch_size=3)
-    model = GraphModel(recipe, device="cpu")
-    model.fit(TRAIN, seed=0)
-    given, learnt = load_weights(models.pretrained_weights()), model._network.state_dict()
-    assert not torch.allclose(
-        learnt["alignn_layers.0.node_update.src_gate.weight"],
-        given["alignn_layers.0.node_update.src_gate.weight"],
-        rtol=0,
-        atol=1e-5,
-    )
-    assert (len(model.epochs), model.details["epochs_with_frozen_layers"]) == (3, 2)
-    only_frozen = frozen_model(name)
-    only_frozen.fit(TRAIN, seed=0)
-    assert model._epochs_before == [
-        dataclasses.replace(e, seconds=pytest.approx(e.seconds, abs=1e9)) for e in only_frozen.epochs
-    ]
-    assert model.predict(HELD_OUT) == model.predict(HELD_OUT)
-
-
 @pytest.mark.parametrize("name", ["scratch-cc", "model-3-scratch"])
 def test_layers_that_were_never_trained_are_not_frozen(name):
     with pytest.raises(EmigbenchError, match=r"random weights.*use short:"):
