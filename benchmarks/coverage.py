@@ -22,10 +22,9 @@ choices was made on them.
 What remains: a few errors of up to 8 eV make most of the RMSE of real models, and 59 materials that hold none of them
 cannot tell that there are any; nor can 179 frameworks without RuO2, the host of the largest errors. There the intervals
 of RMSE and R2 hold the truth too seldom (RMSE in as few as 60%), as those of RMSE do for errors as skewed as lognormal
-ones. Differences between two models have percentile intervals: those in MAE hold the
-truth in 91% and more, those in RMSE and R2 in 84 to 95%, the less the longer the tail.
-Of 27 uneven groups or 9 ions, most intervals hold the truth in 90% and more; those of RMSE and of differences in as few
-as 87%.
+ones. Differences between two models have percentile intervals: those in MAE hold the truth in 91% and more, those in
+RMSE and R2 in 84 to 95%, the less the longer the tail. Of 27 uneven groups or 9 ions, most intervals hold the truth in
+90% and more; those of RMSE and of differences in as few as 87%.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from emigbench.hops.files import Crystal, Source, elements, frames
 from emigbench.hops.paths import reduced_formula
 from emigbench.hops.percolation import percolation_barriers
 from emigbench.hops.vacancies import SHORTEST_HOP_A, VacancyHop, primitive, vacancy_hops, vacancy_path
-from emigbench.inference import predict, ready_model
+from emigbench.inference import predict
 from emigbench.model import BarrierModel
 from emigbench.records import FloatArray, MigrationPath, Prediction, Status
 
@@ -129,7 +129,7 @@ def screen_structure(
     crystal = primitive(given)
     hops = vacancy_hops(crystal, ion, max_hop)
     paths = [vacancy_path(crystal, hop, f"{name}#{number}") for number, hop in enumerate(hops, start=1)]
-    predictions = _both_ways(ready_model(model, dataset) if isinstance(model, str) else model, crystal, hops, paths)
+    predictions = _both_ways(model, dataset, crystal, hops, paths)
     if all(p.e_m is None for p in predictions):
         which = "its only hop" if len(hops) == 1 else f"all {len(hops)} hops"
         raise EmigbenchError(f"{name}: the model failed on {which}.")
@@ -158,7 +158,11 @@ def check_ion(ion: str) -> None:
 
 
 def _both_ways(
-    model: BarrierModel, crystal: Crystal, hops: Sequence[VacancyHop], paths: Sequence[MigrationPath]
+    model: str | BarrierModel,
+    dataset: str,
+    crystal: Crystal,
+    hops: Sequence[VacancyHop],
+    paths: Sequence[MigrationPath],
 ) -> list[Prediction]:
     """The prediction of each hop, or that of the way back where this is the higher one: an endless path goes both ways.
 
@@ -166,7 +170,7 @@ def _both_ways(
     """
     back = [k for k, hop in enumerate(hops) if not hop.turns]
     ways_back = [vacancy_path(crystal, hops[k].reversed(), f"{paths[k].id} back") for k in back]
-    found = predict(model, [*paths, *ways_back])
+    found = predict(model, [*paths, *ways_back], dataset)
     highest = found[: len(paths)]
     for k, prediction in zip(back, found[len(paths) :], strict=True):
         highest[k] = max(highest[k], prediction, key=lambda p: float("inf") if p.e_m is None else p.e_m)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -43,7 +44,6 @@ class Comparison:
     Attributes:
         metric: its name.
         slugs: the models, best first.
-        ranks: slug -> best and worst rank that it may hold, see `possible_ranks`; corrected for its own pairs alone.
         letters: slug -> the letters of its tie groups, see `tie_letters`.
         differences: (a, b) -> a's metric minus b's on all paths, with `p_holm`; a stands before b in `slugs`.
         common: the same on the paths that both have a value for, for the pairs in which one lacks some (undefined, with
@@ -57,7 +57,6 @@ class Comparison:
 
     metric: str
     slugs: tuple[str, ...]
-    ranks: Mapping[str, tuple[int, int]]
     letters: Mapping[str, str]
     differences: Mapping[tuple[str, str], Difference]
     common: Mapping[tuple[str, str], Difference]
@@ -68,11 +67,19 @@ class Comparison:
 
     def difference(self, a: str, b: str) -> Difference:
         """The metric of a minus that of b on all paths, for either order of the two."""
-        return _either_way(self.differences, a, b)
+        return self.differences[a, b] if (a, b) in self.differences else self.differences[b, a].swapped()
 
     def own_differences(self, slug: str) -> dict[str, Difference]:
         """Other model -> the metric of this one minus that of it, with p-values corrected for these pairs alone."""
-        return _own_differences(slug, self.slugs, self.differences)
+        own = corrected(self.difference(slug, other) for other in self.slugs if other != slug)
+        return {other: difference for (_, other), difference in own.items()}
+
+    @cached_property
+    def ranks(self) -> Mapping[str, tuple[int, int]]:
+        """Slug -> best and worst rank that it may hold, from its own differences; see `possible_ranks`."""
+        own = [self.own_differences(slug) for slug in self.slugs]
+        told_apart = [[other in of_row and of_row[other].told_apart for other in self.slugs] for of_row in own]
+        return dict(zip(self.slugs, possible_ranks(told_apart), strict=True))
 
     def difference_on_common(self, a: str, b: str) -> Difference:
         """The metric of a minus that of b on the paths that both have: that on all paths if neither lacks any."""
@@ -107,7 +114,6 @@ def compare_all(models: Sequence[Contender], groups: Sequence[str], metric: Metr
     return Comparison(
         metric=metric.name,
         slugs=slugs,
-        ranks=dict(zip(slugs, possible_ranks(_told_from_each(slugs, differences)), strict=True)),
         letters=dict(zip(slugs, tie_letters(_told_apart(slugs, differences)), strict=True)),
         differences=differences,
         common=all_on_common(metric, models, weights),
@@ -116,23 +122,6 @@ def compare_all(models: Sequence[Contender], groups: Sequence[str], metric: Metr
         influence=group_influence(metric, models, groups),
         calibration={m.slug: c for m in models if (c := calibration(m.samples, weights)) is not None},
     )
-
-
-def _either_way(differences: Mapping[tuple[str, str], Difference], a: str, b: str) -> Difference:
-    return differences[a, b] if (a, b) in differences else differences[b, a].swapped()
-
-
-def _own_differences(
-    slug: str, slugs: Sequence[str], differences: Mapping[tuple[str, str], Difference]
-) -> dict[str, Difference]:
-    own = corrected(_either_way(differences, slug, other) for other in slugs if other != slug)
-    return {other: difference for (_, other), difference in own.items()}
-
-
-def _told_from_each(slugs: Sequence[str], differences: Mapping[tuple[str, str], Difference]) -> NDArray[np.bool_]:
-    """(n, n) what each row is told apart from, if its pairs are the only ones that one asks about."""
-    own = [_own_differences(slug, slugs, differences) for slug in slugs]
-    return np.array([[other in d and d[other].told_apart for other in slugs] for d in own], dtype=np.bool_)
 
 
 def _told_apart(slugs: Sequence[str], differences: Mapping[tuple[str, str], Difference]) -> NDArray[np.bool_]:
