@@ -60,16 +60,17 @@ def published(slug, split="official"):
 
 
 def test_difference_by_hand():
-    """Errors 0.1, 0.3, thrice 0.2 and 0.2, 0.5, 0.5, twice 0.4: means 0.2 and 0.4. One path counted gives its own."""
-    a, b = (model(s, p, [0] * 5) for s, p in (("a", [0.1, -0.3, 0.2, 0.2, 0.2]), ("b", [-0.2, 0.5, 0.5, 0.4, 0.4])))
-    weights = np.vstack([5 * np.eye(5), np.ones(5)])
+    """Errors 0.1, 0.3, four of 0.2 and 0.2, 0.5, 0.5, thrice 0.4: means 0.2 and 0.4. One path counted gives its own."""
+    a = model("a", [0.1, -0.3, 0.2, 0.2, 0.2, 0.2], [0] * 6)
+    b = model("b", [-0.2, 0.5, 0.5, 0.4, 0.4, 0.4], [0] * 6)
+    weights = np.vstack([6 * np.eye(6), np.ones(6)])
     found = paired_difference(MAE, a, b, weights)
-    assert (found.a, found.b, found.n) == ("a", "b", 5)
+    assert (found.a, found.b, found.n) == ("a", "b", 6)
     assert found.value == pytest.approx(-0.2)
-    drawn = np.array([-0.1, -0.2, -0.3, -0.2, -0.2, -0.2])
+    drawn = np.array([-0.1, -0.2, -0.3, -0.2, -0.2, -0.2, -0.2])
     assert found.sd == pytest.approx(np.std(drawn, ddof=1))
-    assert (found.low, found.high) == pytest.approx(intervals.percentile_interval(drawn, 5))
-    assert found.p == pytest.approx(intervals.two_sided_p(drawn, -0.2, 5))
+    assert (found.low, found.high) == pytest.approx(intervals.percentile_interval(drawn, 6))
+    assert found.p == pytest.approx(intervals.two_sided_p(drawn, -0.2, 6))
     assert found.p_holm is None
 
 
@@ -473,7 +474,7 @@ def test_two_groups_decide_nothing():
         for name, e_m in (("a", 0.5), ("b", 0.6))
     ]
     text = report.in_words(report.compare(*pair, spinels, "leave-group-out"))
-    assert "undefined: these paths are of fewer than 5 materials, groups or ions" in text
+    assert "undefined: these paths are of fewer than 6 materials, groups or ions" in text
 
 
 @pytest.mark.parametrize("metric", report.CHOICES)

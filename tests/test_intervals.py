@@ -12,6 +12,7 @@ from emigbench.intervals import (
     percentile_interval,
     power_errors,
     ratio_with_error,
+    share_beyond_zero,
     studentized_interval,
     t_quantiles,
     two_sided_p,
@@ -32,13 +33,13 @@ def test_percentiles_are_widened_as_students_t_is():
 
 
 def test_few_groups_have_neither_percentiles_nor_a_p_value():
-    """Of 2 to 4 groups the widened percentiles would be the farthest resamples, and miss the truth too often."""
+    """Of 2 to 5 groups the widened percentiles would be the farthest resamples, and miss the truth too often."""
     values = np.random.default_rng(0).normal(1, 0.1, 1000)
-    for n_groups in range(5):
+    for n_groups in range(6):
         assert all(math.isnan(bound) for bound in percentile_interval(values, n_groups))
         assert math.isnan(two_sided_p(values, 1.0, n_groups))
-    assert percentile_interval(values, 5)[0] > 0
-    assert two_sided_p(values, 1.0, 5) < 0.05
+    assert percentile_interval(values, 6)[0] > 0
+    assert two_sided_p(values, 1.0, 6) == 2 * 0.5**6  # six coins alike
 
 
 def test_undefined_resamples_are_left_out_until_they_are_most():
@@ -243,6 +244,43 @@ def test_p_is_never_zero_and_one_for_no_difference_at_all():
     assert two_sided_p(np.zeros(1000), 0.0, 30) == 1
     far = np.random.default_rng(0).normal(50, 1, 1000)
     assert 0 < two_sided_p(far, 50, 30) < 1e-6
+    assert two_sided_p(far, 50, 30, totals=np.linspace(1, 2, 30)) == pytest.approx(2.0**-29)
     assert two_sided_p(np.ones(1000), 1.0, 30) > 0  # no spread to judge by: the count alone
     assert math.isnan(two_sided_p(np.full(10, np.nan), 0.0, 30))
     assert math.isnan(two_sided_p(far, 50, 1))
+
+
+@pytest.mark.parametrize("n_groups", [9, 20, 59])
+@pytest.mark.parametrize("shape", ["normal", "long tail above", "long tail below", "many zeros"])
+def test_the_share_of_resamples_beyond_zero_is_what_counting_finds(n_groups, shape):
+    """Two million resamples, of which some ten thousand are beyond zero, for groups whose mean is 2.4 errors off."""
+    rng = np.random.default_rng(n_groups)
+    drawn = rng.normal(0, 1, n_groups) if shape in ("normal", "many zeros") else rng.exponential(1, n_groups)
+    drawn *= {"long tail below": -1.0}.get(shape, 1.0)
+    drawn += 2.4 * drawn.std() / math.sqrt(n_groups) - drawn.mean()
+    if shape == "many zeros":
+        drawn *= np.arange(n_groups) % 3 > 0
+    counted = np.mean([(rng.choice(drawn, (100_000, n_groups)).sum(axis=1) <= 0).mean() for _ in range(20)])
+    assert share_beyond_zero(drawn) == pytest.approx(counted, rel=0.15 if n_groups < 10 else 0.05)
+    assert share_beyond_zero(-3 * drawn) == pytest.approx(share_beyond_zero(drawn))
+
+
+def test_the_share_beyond_zero_of_groups_that_all_lean_one_way():
+    """A resample of four groups sums to zero where it holds the one zero four times: 1 / 256."""
+    assert share_beyond_zero(np.array([0.0, 1.0, 2.0, 3.0])) == pytest.approx(1 / 256)
+    assert share_beyond_zero(np.array([-1.0, -2.0])) == 0
+    assert share_beyond_zero(np.array([1.0, -1.0])) == 1
+
+
+def test_small_p_does_not_hang_on_the_resamples_drawn():
+    """With 3.5 errors some seeds find none of 10,000 resamples beyond zero, others several."""
+    rng = np.random.default_rng(1)
+    totals = rng.normal(0, 1, 60)
+    totals += 3.5 * totals.std() / math.sqrt(60) - totals.mean()
+    found, counts = set(), set()
+    for seed in range(8):
+        means = np.random.default_rng(seed).choice(totals, (10_000, 60)).mean(axis=1)
+        counts.add(int((means <= 0).sum()))
+        found.add(two_sided_p(means, float(totals.mean()), 60, totals))
+    assert min(counts) < 2 < max(counts)
+    assert len(found) == 1

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
 from emigbench_baselines.alignn import passes
-from emigbench_baselines.alignn.batch import Chunk, Links, chunk_rows
+from emigbench_baselines.alignn.batch import Chunk, Kinds, Links, chunk_rows
 
 GATE_EPSILON = 1e-6
 """Added to the sum of the gates."""
@@ -126,6 +126,7 @@ class GatedConvolution(torch.autograd.Function):
     def forward(
         ctx: Any,
         links: Links,
+        kinds: Kinds | None,
         source_gate: Tensor,
         target_gate: Tensor,
         message: Tensor,
@@ -141,23 +142,26 @@ class GatedConvolution(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         """Weighted means at the nodes, the new edges, and the mean and variance that these were normalised by.
 
-        Nodes bring two parts of the gates and the message, (n, width) each; `edges`, (rows, width), are overwritten
-        unless `keep`, which keeps the inputs of the gates for the backward pass or for their moments. Without weights
-        of the normalisation there are no new edges; without mean and variance those of the rows are taken.
+        Nodes bring two parts of the gates and the message, (n, width) each; `edges` are (rows, width), or
+        (kinds, width) of rows of these kinds. Rows are overwritten unless `keep`, which keeps the inputs of the gates
+        for the backward pass or for their moments. Without weights of the normalisation there are no new edges;
+        without mean and variance those of the rows are taken.
         """
         chunks = list(links.chunks())
         rows = [chunk.rows for chunk in chunks]
         x, gate_sum = torch.empty_like(message), torch.empty_like(message)
-        gates = torch.empty_like(edges) if keep else None
-        norm = new_edges = None
+        gates = message.new_empty(len(links.row), message.shape[1]) if keep else None
+        norm = new_edges = of_kinds = None
         with torch.autocast(edges.device.type, enabled=False):
             if norm_weight is not None and not keep:
                 norm, mean, var = _norm(None, links.count, rows, norm_weight, norm_bias, mean, var, eps)
-                new_edges = edges
+                new_edges = edges if kinds is None else message.new_empty(len(links.row), message.shape[1])
+            if kinds is not None:
+                of_kinds = _product(edges, weight, bias)
             for chunk in chunks:
                 part = chunk.rows
                 source, target = links.source[part], links.target[part]
-                of_edges = _product(edges[part], weight, bias)
+                of_edges = _product(edges[part], weight, bias) if of_kinds is None else _rows(of_kinds, part, kinds)
                 m, gate, carried = passes.run(passes.gates, of_edges, source_gate, target_gate, message, source, target)
                 if gates is not None:
                     gates[part] = m
@@ -166,13 +170,13 @@ class GatedConvolution(torch.autograd.Function):
                 nodes = links.target_node[chunk.targets]
                 x[nodes], gate_sum[nodes] = mean_message, total
                 if new_edges is not None:
-                    new_edges[part] = passes.run(passes.add_silu, norm, m, edges[part])
+                    new_edges[part] = passes.run(passes.add_silu, norm, m, _rows(edges, part, kinds))
             if norm_weight is not None and gates is not None:
                 norm, mean, var = _norm(gates, links.count, rows, norm_weight, norm_bias, mean, var, eps)
-                new_edges = torch.empty_like(edges)
+                new_edges = torch.empty_like(gates)
                 for part in rows:
-                    new_edges[part] = passes.run(passes.add_silu, norm, gates[part], edges[part])
-        ctx.links, ctx.has_norm = links, norm is not None
+                    new_edges[part] = passes.run(passes.add_silu, norm, gates[part], _rows(edges, part, kinds))
+        ctx.links, ctx.kinds, ctx.has_norm = links, kinds, norm is not None
         if keep:
             ctx.save_for_backward(message, edges, weight, x, gate_sum, gates, *(norm or ()))
         if norm is None:
@@ -186,6 +190,7 @@ class GatedConvolution(torch.autograd.Function):
         """Gradients of all tensors that `forward` takes, but mean and variance, from those of the means and edges."""
         message, edges, weight, x, gate_sum, gates, *norm = ctx.saved_tensors
         links: Links = ctx.links
+        kinds: Kinds | None = ctx.kinds
         chunks = list(links.chunks())
         norm = passes.Norm(*norm) if ctx.has_norm else None
         of_norm: tuple[Tensor, Tensor] | tuple[None, None] = (None, None)
@@ -207,12 +212,22 @@ class GatedConvolution(torch.autograd.Function):
             of_message[chunk.sources] = _sum_at_sources(of_carried, links, chunk)
             of_source[chunk.sources] = _sum_at_sources(of_m, links, chunk)
             of_target[links.target_node[chunk.targets]] = _sum_at_targets(of_m, links, chunk, weighted=False)
-            of_weight += _product(of_m.t(), edges[part].t())
+            if kinds is None:
+                of_weight += _product(of_m.t(), edges[part].t())
+                of_edges = _product(of_m, weight.t())
+                gates[part] = of_edges if norm is None else of_edges.add_(of_new_edges[part])
+            else:
+                gates[part] = of_m
+        of_edges = gates
+        if kinds is not None:
+            of_m = _sum_of_kinds(gates, kinds)
+            of_weight += _product(of_m.t(), edges.t())
             of_edges = _product(of_m, weight.t())
-            gates[part] = of_edges if norm is None else of_edges.add_(of_new_edges[part])
+            if norm is not None:
+                of_edges += _sum_of_kinds(of_new_edges, kinds)
         of_bias = of_target.sum(0)
-        gradients = (of_source, of_target, of_message, gates, of_weight.to(weight.dtype), of_bias, *of_norm)
-        return None, *gradients, None, None, None, None
+        gradients = (of_source, of_target, of_message, of_edges, of_weight.to(weight.dtype), of_bias, *of_norm)
+        return None, None, *gradients, None, None, None, None
 
 
 _one_dnn = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
@@ -224,6 +239,16 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if _one_dnn is not None and x.dtype == torch.float32 and x.device.type == "cpu":
         return _one_dnn(x, weight, bias, "none", [], "")
     return F.linear(x, weight, bias)
+
+
+def _rows(values: Tensor, part: slice, kinds: Kinds | None) -> Tensor:
+    """(part, width): some rows, of which there are values for each or for each kind."""
+    return values[part] if kinds is None else values.index_select(0, kinds.of_row[part])
+
+
+def _sum_of_kinds(values: Tensor, kinds: Kinds) -> Tensor:
+    """(kinds, width): the sum of the rows of each kind."""
+    return F.embedding_bag(kinds.by_kind, values, kinds.start, mode="sum")
 
 
 def _sum_at_targets(values: Tensor, links: Links, chunk: Chunk, *, weighted: bool) -> Tensor:

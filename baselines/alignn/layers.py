@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from emigbench_baselines.alignn.batch import Links
+from emigbench_baselines.alignn.batch import Kinds, Links
 from emigbench_baselines.alignn.kernels import GatedConvolution, NormSilu
 
 WIDTH = 256
@@ -111,7 +111,14 @@ class EdgeGatedConvolution(nn.Module):
         self.bn_nodes = BatchNorm(width)
 
     def forward(
-        self, links: Links, nodes: Tensor, edges: Tensor, node_count: Tensor, *, update_edges: bool = True
+        self,
+        links: Links,
+        nodes: Tensor,
+        edges: Tensor,
+        node_count: Tensor,
+        *,
+        kinds: Kinds | None = None,
+        update_edges: bool = True,
     ) -> tuple[Tensor, Tensor]:
         """New features of the nodes and of the edges.
 
@@ -120,6 +127,7 @@ class EdgeGatedConvolution(nn.Module):
             nodes: (n, width).
             edges: (rows, width), in the order of `links`. Without gradients it is overwritten.
             node_count: (n,) how many equal nodes each one stands for.
+            kinds: of the rows, where `edges` are (kinds, width) and stay as they are.
             update_edges: False where nothing reads the new edges any more; then the old ones come back.
         """
         dtype = edges.dtype
@@ -129,6 +137,7 @@ class EdgeGatedConvolution(nn.Module):
         keep = torch.is_grad_enabled() or (norm.training and update_edges)
         x, new_edges, mean, var = GatedConvolution.apply(
             links,
+            kinds,
             self.src_gate(nodes).to(dtype),
             self.dst_gate(nodes).to(dtype),
             self.dst_update(nodes).to(dtype),
@@ -163,11 +172,14 @@ class AlignnLayer(nn.Module):
         triplets: Tensor,
         atom_count: Tensor,
         *,
+        kinds: Kinds | None = None,
         update_triplets: bool = True,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """New features of atoms, bonds and angles."""
+        """New features of atoms, bonds and angles; `kinds` as in the convolution, of the angles."""
         atoms, edges = self.node_update(bonds, atoms, edges, atom_count)
-        edges, triplets = self.edge_update(angles, edges, triplets, bonds.count, update_edges=update_triplets)
+        edges, triplets = self.edge_update(
+            angles, edges, triplets, bonds.count, kinds=kinds, update_edges=update_triplets
+        )
         return atoms, edges, triplets
 
 

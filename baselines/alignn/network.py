@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from emigbench import EmigbenchError
 from emigbench_baselines.alignn import elements
-from emigbench_baselines.alignn.batch import GraphBatch, HalfwayBatch, HalfwayGraph, PreparedGraph, together
+from emigbench_baselines.alignn.batch import GraphBatch, HalfwayBatch, HalfwayGraph, Kinds, PreparedGraph, together
 from emigbench_baselines.alignn.layers import (
     WIDTH,
     AlignnLayer,
@@ -31,6 +31,22 @@ PROPERTIES = ("GVRH", "PHONONS", "PIEZO", "DIELECTRIC", "EXP_BAND_GAP", "FORM_EN
 """Heads of the pre-trained network, in the authors' order."""
 N_LAYERS = 4
 HEAD_WIDTH = 128
+
+
+class Embedded(NamedTuple):
+    """What enters the first convolution.
+
+    Attributes:
+        atoms: (atoms, 256).
+        edges: (edges, 256).
+        triplets: (kinds, 256), features of the angles of each kind.
+        kinds: of the angles.
+    """
+
+    atoms: Tensor
+    edges: Tensor
+    triplets: Tensor
+    kinds: Kinds
 
 
 class Backbone(nn.Module):
@@ -61,17 +77,19 @@ class Backbone(nn.Module):
             self.fc_hp = nn.ModuleList(nn.Sequential(nn.Linear(HEAD_WIDTH, HEAD_WIDTH)) for _ in range(n_heads))
             self.fc_out = nn.ModuleList(nn.Linear(HEAD_WIDTH, 1) for _ in range(n_heads))
 
-    def embed(self, batch: GraphBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Features (rows, 256) of atoms, bonds and angles before the first convolution."""
+    def embed(self, batch: GraphBatch) -> Embedded:
+        """Features before the first convolution."""
         elements_of_atoms = self.element_features[batch.atomic_numbers]
         atoms = self.atom_embedding(elements_of_atoms, _ones(elements_of_atoms))
         edges = self.edge_embedding(batch.lengths, batch.bonds.count)
-        return full_precision(atoms), full_precision(edges), self.angle_embedding(batch.cosines, batch.angles.count)
+        kinds = Kinds.of(batch.cosines, batch.angles.count)
+        triplets = self.angle_embedding(kinds.values, kinds.count)
+        return Embedded(full_precision(atoms), full_precision(edges), triplets, kinds)
 
     def halfway(
         self,
         batch: GraphBatch,
-        embedded: tuple[Tensor, Tensor, Tensor] | None = None,
+        embedded: Embedded | None = None,
         alignn_layers: nn.ModuleList | None = None,
     ) -> HalfwayBatch:
         """Behind the last ALIGNN layer.
@@ -79,13 +97,20 @@ class Backbone(nn.Module):
         The angles there are read by nothing and not computed; neither are the batch statistics of theirs, which no
         prediction depends on.
         """
-        atoms, edges, triplets = embedded or self.embed(batch)
+        atoms, edges, triplets, kinds = embedded or self.embed(batch)
         alignn_layers = alignn_layers or self.alignn_layers
         count = _ones(atoms)
         for layer in alignn_layers:
-            last = layer is alignn_layers[-1]
+            first, last = layer is alignn_layers[0], layer is alignn_layers[-1]
             atoms, edges, triplets = layer(
-                batch.bonds, batch.angles, atoms, edges, triplets, count, update_triplets=not last
+                batch.bonds,
+                batch.angles,
+                atoms,
+                edges,
+                triplets,
+                count,
+                kinds=kinds if first else None,
+                update_triplets=not last,
             )
         return HalfwayBatch(batch.n_atoms, batch.bonds, atoms, edges)
 
@@ -198,7 +223,8 @@ class Change(Backbone):
             behind: the initial cell behind the ALIGNN layers, where these are frozen; computed if None.
         """
         start = self.embed(initial)
-        change = self._short(initial, tuple(_private(x) for x in start)) - self._short(final, self.embed(final))
+        kept = start._replace(edges=_private(start.edges))
+        change = self._short(initial, kept) - self._short(final, self.embed(final))
         behind = self.halfway(initial, start) if behind is None else behind
         full = mean_of_runs(_convolved(behind, self.gcn_layers), initial.n_atoms)
         pair = torch.cat([full, change], dim=1)
@@ -210,7 +236,7 @@ class Change(Backbone):
         """Both cells, which the short stack learns to read, and the initial one behind the ALIGNN layers."""
         return *graphs, halfway(graphs[0])
 
-    def _short(self, batch: GraphBatch, embedded: tuple[Tensor, ...]) -> Tensor:
+    def _short(self, batch: GraphBatch, embedded: Embedded) -> Tensor:
         atoms = _convolved(self.halfway(batch, embedded, self.alignn_layers_1), self.gcn_layers_1)
         return mean_of_runs(atoms, batch.n_atoms)
 

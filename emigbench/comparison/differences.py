@@ -8,7 +8,7 @@ Differences are `metric(a) - metric(b)`: negative means that a has the lower val
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from emigbench import intervals, scoring, statistics
 from emigbench.comparison.contenders import Contender, check_same_ids, restricted, value_of
-from emigbench.metrics import Metric
+from emigbench.metrics import Metric, Sample
 from emigbench.records import FloatArray
 
 LEVEL = 0.05
@@ -98,8 +98,17 @@ def paired_differences(
     n, n_groups = len(models[0]), len(np.unique(models[0].samples[0].cluster_code))
     values = [value_of(metric, model) for model in models]
     drawn = resampled(metric, models, weights)
+    totals = _totals(metric, models)
     return [
-        _difference(models[a].slug, models[b].slug, n, values[a] - values[b], drawn[a] - drawn[b], n_groups)
+        _difference(
+            models[a].slug,
+            models[b].slug,
+            n,
+            values[a] - values[b],
+            drawn[a] - drawn[b],
+            n_groups,
+            None if totals is None else (totals[a] - totals[b]).round(_DECIMALS),
+        )
         for a, b in pairs
     ]
 
@@ -109,19 +118,32 @@ def resampled(metric: Metric, models: Sequence[Contender], weights: FloatArray) 
     if metric.summand is None:
         drawn = [statistics.resampled(metric, model.samples, weights) for model in models]
     else:
-        summands = [np.mean([metric.summand(sample) for sample in model.samples], axis=0) for model in models]
-        sums = weights @ np.column_stack([*summands, np.ones(weights.shape[1])])
+        sums = weights @ np.column_stack([*_summands(metric.summand, models), np.ones(weights.shape[1])])
         with np.errstate(invalid="ignore"):
             drawn = list((sums[:, :-1] / sums[:, -1:]).T)
     return np.array(drawn).round(_DECIMALS)
 
 
-def _difference(a: str, b: str, n: int, value: float, drawn: FloatArray, n_groups: int) -> Difference:
+def _summands(summand: Callable[[Sample], FloatArray], models: Sequence[Contender]) -> FloatArray:
+    """(n_models, n) what each path adds to a mean, averaged over seeds."""
+    return np.array([np.mean([summand(sample) for sample in model.samples], axis=0) for model in models])
+
+
+def _totals(metric: Metric, models: Sequence[Contender]) -> FloatArray | None:
+    """(n_models, G) what each cluster adds to a mean over paths; None for other metrics."""
+    if metric.summand is None:
+        return None
+    return statistics.group_totals(_summands(metric.summand, models), models[0].samples[0].cluster_code)
+
+
+def _difference(
+    a: str, b: str, n: int, value: float, drawn: FloatArray, n_groups: int, totals: FloatArray | None
+) -> Difference:
     """A difference from its resampled values; nothing is known about it if there is one group only."""
     low, high = intervals.percentile_interval(drawn, n_groups)
     defined = drawn[~np.isnan(drawn)]
     sd = float(defined.std(ddof=1)) if defined.size > 1 and n_groups > 1 else math.nan
-    return Difference(a, b, n, value, low, high, sd, intervals.two_sided_p(drawn, value, n_groups))
+    return Difference(a, b, n, value, low, high, sd, intervals.two_sided_p(drawn, value, n_groups, totals))
 
 
 def detectable_difference(sd: float) -> float:
