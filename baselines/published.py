@@ -17,6 +17,8 @@ from emigbench import Prediction, load_labels, submission
 from emigbench.predictions import grouped
 
 TRAIN_SHEET, TEST_SHEET, ALL_SHEET = "TRAINING-PREDICTIONS", "TEST-PREDICTIONS-BEST-MODEL", "COMPLETE-TABUATION"
+HELD_OUT_IN_FOLDS = ("material-cv", "leave-group-out", "leave-ion-out")
+"""Splits that hold out every path in some fold; a potential answers alike in all of them."""
 BARRIER = "barrier_max_minus_min_ev"
 """How Bheemaguli et al. define the barrier: the highest image minus the lowest one."""
 
@@ -36,9 +38,14 @@ def from_table(table: Path) -> Iterator[tuple[str, Splits]]:
         yield f"devi2026-model-{number}", splits
     for column in ("MACE-RELAX", "MACE-NO-RELAX"):
         of_model = everything[column]
+        fitted_to_nothing = dict.fromkeys(HELD_OUT_IN_FOLDS, of_model.to_dict())
         yield (
             f"devi2026-{column.lower()}",
-            {"official": of_model[test.index].to_dict(), "official-train": of_model[train.index].to_dict()},
+            {
+                "official": of_model[test.index].to_dict(),
+                "official-train": of_model[train.index].to_dict(),
+                **fitted_to_nothing,
+            },
         )
 
 

@@ -232,9 +232,10 @@ def two_sided_p(values: FloatArray, observed: float, n_groups: int, totals: Floa
 
     Twice the share of the resamples on the other side of zero, those at zero included (Efron & Tibshirani 1993,
     section 15.4), widened as the interval is. The correction for hundreds of pairs asks for shares so small that
-    counting cannot tell them: below `COUNTED` the share is worked out from the groups' totals (`share_beyond_zero`);
-    without these, where no resample is on the other side, it is at most the normal's tail. No p is below that of all
-    groups having one sign by chance, 2^(1 - n): 0.004 for 9 groups.
+    counting cannot tell them: below `COUNTED` the share is worked out from the groups' totals (`share_at_odds`), and
+    widened as Student's is at the effective number of groups; without totals, where no resample is on the other side,
+    it is at most the normal's tail. No p is below that of all groups having one sign by chance, 2^(1 - n): 0.004 for
+    9 groups.
 
     Args:
         values: (B,) one difference a resample, NaN where undefined.
@@ -245,7 +246,7 @@ def two_sided_p(values: FloatArray, observed: float, n_groups: int, totals: Floa
     Returns:
         p in (0, 1]; NaN for fewer than `FEWEST_GROUPS`, or if more than half of the resamples are undefined.
     """
-    from scipy.special import ndtr, ndtri, stdtr
+    from scipy.special import ndtr
 
     defined = _mostly_defined(values)
     if n_groups < FEWEST_GROUPS or not defined.size:
@@ -253,28 +254,40 @@ def two_sided_p(values: FloatArray, observed: float, n_groups: int, totals: Floa
     beyond = min(np.count_nonzero(defined <= 0), np.count_nonzero(defined >= 0))
     share = min(0.5, (1 + beyond) / (1 + defined.size))
     if share < COUNTED and totals is not None:
-        share = share_beyond_zero(totals)
+        effective = effective_groups(totals, np.ones(len(totals)))
+        p = min(_p_of(COUNTED, n_groups, n_groups), _p_of(share_at_odds(totals), n_groups, effective))
     elif beyond == 0 and (sd := float(defined.std(ddof=1))) > 0:
-        share = min(share, float(ndtr(-abs(observed) / sd)))
-    p = 2 * float(stdtr(n_groups - 1, math.sqrt((n_groups - 1) / n_groups) * ndtri(share)))
+        p = _p_of(min(share, float(ndtr(-abs(observed) / sd))), n_groups, n_groups)
+    else:
+        p = _p_of(share, n_groups, n_groups)
     return max(p, 2.0 ** (1 - n_groups), SMALLEST_P)
 
 
-def share_beyond_zero(totals: FloatArray) -> float:
-    """Share of all resamples of whole groups whose sum is zero or has not the sign that it has in the sample.
+def _p_of(share: float, n_groups: int, effective: float) -> float:
+    """Twice a share of resamples, widened as Student's t is with `effective` groups against the normal."""
+    from scipy.special import ndtri, stdtr
 
-    From the saddlepoint approximation (Lugannani & Rice, Adv. Appl. Probab. 12, 475, 1980; for resamples Davison &
-    Hinkley 1997, section 9.5), which is within some percent of what counting approaches however small the share is.
-    Meant for shares well below a half.
+    shrink = math.sqrt((n_groups - 1) / n_groups)
+    return 2 * float(stdtr(effective - 1, shrink * float(ndtri(share))))
+
+
+def share_at_odds(totals: FloatArray) -> float:
+    """The larger of two shares of all resamples of whole groups that speak against a sum over them being what it is.
+
+    One is of those whose sum is zero or has the other sign. One is of resamples of groups that are reweighted to a sum
+    of zero, as little as possible (exponential tilting: Davison & Hinkley 1997, section 4.4), of those whose sum is as
+    far off as the sample's. Where few groups make most of the difference the two are apart, and each by itself is too
+    small for some shapes of it. Both are from the saddlepoint approximation (Lugannani & Rice, Adv. Appl. Probab. 12,
+    475, 1980; Davison & Hinkley, section 9.5), within some percent of what counting approaches, however small.
 
     Args:
         totals: (G,) of the groups.
 
     Returns:
-        In [0, 1]; 1 if the sample's sum is zero.
+        In [0, 1], meant for shares well below a half; 1 if the sample's sum is zero.
     """
     from scipy.optimize import brentq
-    from scipy.special import log_ndtr, logsumexp, softmax
+    from scipy.special import logsumexp, softmax
 
     n, total = len(totals), float(totals.sum())
     if total == 0:
@@ -286,12 +299,19 @@ def share_beyond_zero(totals: FloatArray) -> float:
     while softmax(farthest * x) @ x > 0:
         farthest *= 2
     tilt = float(brentq(lambda t: softmax(t * x) @ x, farthest, 0.0))
-    weights = softmax(tilt * x)
-    depth = n * (math.log(n) - float(logsumexp(tilt * x)))
-    r, v = -math.sqrt(2 * depth), tilt * math.sqrt(n * float(weights @ x**2))
+    cumulant = n * (float(logsumexp(tilt * x)) - math.log(n))
+    sds = (math.sqrt(n * float(weights @ x**2 - (weights @ x) ** 2)) for weights in (softmax(tilt * x), np.ones(n) / n))
+    depths = -cumulant, cumulant - tilt * float(x.sum())
+    return max(_saddlepoint_tail(depth, -tilt * sd) for depth, sd in zip(depths, sds, strict=True))
+
+
+def _saddlepoint_tail(depth: float, distance: float) -> float:
+    """Lugannani and Rice's tail: `depth` is what the log-density has fallen by, `distance` the tilt times the sd."""
+    from scipy.special import log_ndtr
+
+    root = math.sqrt(2 * depth)
     density = math.exp(-depth) / math.sqrt(2 * math.pi)
-    share = math.exp(float(log_ndtr(r))) + density * (1 / r - 1 / v)
-    return min(1.0, max(0.0, share))
+    return min(1.0, max(0.0, math.exp(float(log_ndtr(-root))) + density * (1 / distance - 1 / root)))
 
 
 def bootstrap_error(values: FloatArray, n_groups: int) -> float:

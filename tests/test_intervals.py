@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
 
 from emigbench.intervals import (
     bootstrap_error,
@@ -12,7 +13,7 @@ from emigbench.intervals import (
     percentile_interval,
     power_errors,
     ratio_with_error,
-    share_beyond_zero,
+    share_at_odds,
     studentized_interval,
     t_quantiles,
     two_sided_p,
@@ -252,24 +253,44 @@ def test_p_is_never_zero_and_one_for_no_difference_at_all():
 
 @pytest.mark.parametrize("n_groups", [9, 20, 59])
 @pytest.mark.parametrize("shape", ["normal", "long tail above", "long tail below", "many zeros"])
-def test_the_share_of_resamples_beyond_zero_is_what_counting_finds(n_groups, shape):
-    """Two million resamples, of which some ten thousand are beyond zero, for groups whose mean is 2.4 errors off."""
+def test_the_share_at_odds_is_what_counting_finds(n_groups, shape):
+    """Two million resamples of groups whose mean is 2.4 errors off zero, and as many of them reweighted to zero."""
     rng = np.random.default_rng(n_groups)
     drawn = rng.normal(0, 1, n_groups) if shape in ("normal", "many zeros") else rng.exponential(1, n_groups)
     drawn *= {"long tail below": -1.0}.get(shape, 1.0)
     drawn += 2.4 * drawn.std() / math.sqrt(n_groups) - drawn.mean()
     if shape == "many zeros":
         drawn *= np.arange(n_groups) % 3 > 0
-    counted = np.mean([(rng.choice(drawn, (100_000, n_groups)).sum(axis=1) <= 0).mean() for _ in range(20)])
-    assert share_beyond_zero(drawn) == pytest.approx(counted, rel=0.15 if n_groups < 10 else 0.05)
-    assert share_beyond_zero(-3 * drawn) == pytest.approx(share_beyond_zero(drawn))
+    least = minimize_scalar(lambda tilt: np.log(np.mean(np.exp(tilt * drawn))))
+    to_zero = np.exp(least.x * drawn) / np.exp(least.x * drawn).sum()
+    assert to_zero @ drawn == pytest.approx(0, abs=1e-6)
+
+    def counted(weights, is_at_odds):
+        draws = (rng.choice(drawn, (100_000, n_groups), p=weights).sum(axis=1) for _ in range(20))
+        return np.mean([is_at_odds(sums).mean() for sums in draws])
+
+    shares = counted(None, lambda sums: sums <= 0), counted(to_zero, lambda sums: sums >= drawn.sum())
+    assert share_at_odds(drawn) == pytest.approx(max(shares), rel=0.15 if n_groups < 10 else 0.05)
+    assert share_at_odds(-3 * drawn) == pytest.approx(share_at_odds(drawn))
 
 
-def test_the_share_beyond_zero_of_groups_that_all_lean_one_way():
+def test_the_share_at_odds_of_groups_that_all_lean_one_way():
     """A resample of four groups sums to zero where it holds the one zero four times: 1 / 256."""
-    assert share_beyond_zero(np.array([0.0, 1.0, 2.0, 3.0])) == pytest.approx(1 / 256)
-    assert share_beyond_zero(np.array([-1.0, -2.0])) == 0
-    assert share_beyond_zero(np.array([1.0, -1.0])) == 1
+    assert share_at_odds(np.array([0.0, 1.0, 2.0, 3.0])) == pytest.approx(1 / 256)
+    assert share_at_odds(np.array([-1.0, -2.0])) == 0
+    assert share_at_odds(np.array([1.0, -1.0])) == 1
+
+
+def test_a_difference_that_one_group_makes_has_a_larger_p():
+    """Both are 4 errors off zero; in one of them a single group of 60 tells most of the error."""
+    even = np.tile([1.0, -1.0], 30)
+    lone = np.append(np.tile([0.8, -0.8], 29), [0.0, 6.0])
+    found = []
+    for totals in (even, lone - lone.mean()):
+        shifted = totals + 4 * totals.std() / math.sqrt(60)
+        means = np.random.default_rng(0).choice(shifted, (10_000, 60)).mean(axis=1)
+        found.append(two_sided_p(means, float(shifted.mean()), 60, shifted))
+    assert found[0] < 0.001 < found[1] < 0.05
 
 
 def test_small_p_does_not_hang_on_the_resamples_drawn():

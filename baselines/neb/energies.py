@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Protocol
 
-from emigbench import EmigbenchError, MigrationPath
+from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
 from emigbench.datasets.hashing import geometry_hash
 from emigbench.errors import in_words
 from emigbench.records import Status
@@ -132,6 +132,35 @@ class Bands:
                 )
             self._model = model
         return self._model
+
+
+class ShippedBarriers:
+    """Barriers of the bands that ship with the package, as they are: what a correction of them has to beat.
+
+    It computes nothing, so a path that the table does not have has no answer.
+
+    Args:
+        name: of the table, such as "mattersim-coarse".
+    """
+
+    kind = "interatomic-potential"
+
+    def __init__(self, name: str = "mattersim-coarse") -> None:
+        self._table = shipped(name)
+        self.details = {"potential": self._table.potential, "settings": dict(self._table.settings)}
+
+    def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
+        """Do nothing: the potential is as its authors trained it."""
+
+    def predict(self, paths: Sequence[MigrationPath]) -> list[Prediction]:
+        """Barriers in eV, the highest image above the first; none where the band failed or is not in the table."""
+        return [self._of(path) for path in paths]
+
+    def _of(self, path: MigrationPath) -> Prediction:
+        band = self._table.bands.get(geometry_hash(path))
+        if band is None:
+            return Prediction(path.id, None, status="failed", cautions=("its band does not ship with the package",))
+        return Prediction(path.id, None if band.status == "failed" else band.forward, status=band.status)
 
 
 def band_energies(path: MigrationPath, result: NebResult) -> BandEnergies:

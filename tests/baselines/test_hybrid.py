@@ -14,6 +14,7 @@ from emigbench_baselines.classical.descriptors import descriptor_table
 from emigbench_baselines.classical.kinship import Kin
 from emigbench_baselines.hybrid import models
 from emigbench_baselines.hybrid.models import EmigBest, Line, NebCorrected, doubts, say
+from emigbench_baselines.neb import energies
 from emigbench_baselines.neb.energies import BandEnergies, Bands, EnergyTable, from_json, shipped, to_json
 
 SPINELS = list(load("spinels"))
@@ -44,6 +45,17 @@ def error_of(model, held_out=HELD_OUT):
     predictions = model.predict([e.path for e in held_out])
     assert [p.id for p in predictions] == [e.id for e in held_out]
     return np.mean([abs(p.e_m - e.e_m) for p, e in zip(predictions, held_out, strict=True)])
+
+
+def test_barriers_that_ship_are_the_highest_image_above_the_first(monkeypatch):
+    first, second, third, fourth = SPINELS[:4]
+    unfinished = BandEnergies(second.id, "not_converged", (-80.0, -79.5, -79.0, -79.7, -80.25))
+    toy = table(SPINELS[:3], **{second.id: unfinished, third.id: BandEnergies(third.id, "failed", ())})
+    monkeypatch.setattr(energies, "shipped", lambda _: toy)
+    found = energies.ShippedBarriers().predict([entry.path for entry in (first, second, third, fourth)])
+    assert [p.id for p in found] == [e.id for e in SPINELS[:4]]
+    assert [p.status for p in found] == ["ok", "not_converged", "failed", "failed"]
+    assert [p.e_m for p in found] == [pytest.approx(0.5 * first.e_m + 0.2), pytest.approx(1.0), None, None]
 
 
 @pytest.mark.parametrize("model", [NebCorrected, EmigBest])
