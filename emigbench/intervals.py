@@ -27,8 +27,8 @@ FEWEST_GROUPS = 6
 """Of which percentiles and a p-value are told: 5 groups lean one way by chance in 1 of 16 samples, and the farthest of
 all resamples hold the truth of normal samples in 92% instead of 95% (of 4 groups in 87%, of 2 in 48%)."""
 SMALLEST_P = 1e-12
-COUNTED = 0.01
-"""Least share of the resamples that is told by counting them; that of some thousandths is a matter of luck."""
+COUNTED = 0.02
+"""Least p-value that is told by counting resamples; of some thousandths of them the number is a matter of luck."""
 ROUNDING = 1e-12
 """Variances below this part of what they are the difference of are zero."""
 
@@ -232,10 +232,10 @@ def two_sided_p(values: FloatArray, observed: float, n_groups: int, totals: Floa
 
     Twice the share of the resamples on the other side of zero, those at zero included (Efron & Tibshirani 1993,
     section 15.4), widened as the interval is. The correction for hundreds of pairs asks for shares so small that
-    counting cannot tell them: below `COUNTED` the share is worked out from the groups' totals (`share_at_odds`), and
-    widened as Student's is at the effective number of groups; without totals, where no resample is on the other side,
-    it is at most the normal's tail. No p is below that of all groups having one sign by chance, 2^(1 - n): 0.004 for
-    9 groups.
+    counting cannot tell them: for a p below `COUNTED` the share is worked out from the groups' totals
+    (`share_at_odds`), and widened as Student's is at the effective number of groups; without totals, where no resample
+    is on the other side, it is at most the normal's tail. No p is below that of all groups having one sign by chance,
+    2^(1 - n): 0.004 for 9 groups.
 
     Args:
         values: (B,) one difference a resample, NaN where undefined.
@@ -253,13 +253,12 @@ def two_sided_p(values: FloatArray, observed: float, n_groups: int, totals: Floa
         return math.nan
     beyond = min(np.count_nonzero(defined <= 0), np.count_nonzero(defined >= 0))
     share = min(0.5, (1 + beyond) / (1 + defined.size))
-    if share < COUNTED and totals is not None:
+    p = _p_of(share, n_groups, n_groups)
+    if p < COUNTED and totals is not None:
         effective = effective_groups(totals, np.ones(len(totals)))
-        p = min(_p_of(COUNTED, n_groups, n_groups), _p_of(share_at_odds(totals), n_groups, effective))
+        p = min(COUNTED, _p_of(share_at_odds(totals), n_groups, effective))
     elif beyond == 0 and (sd := float(defined.std(ddof=1))) > 0:
-        p = _p_of(min(share, float(ndtr(-abs(observed) / sd))), n_groups, n_groups)
-    else:
-        p = _p_of(share, n_groups, n_groups)
+        p = min(p, _p_of(float(ndtr(-abs(observed) / sd)), n_groups, n_groups))
     return max(p, 2.0 ** (1 - n_groups), SMALLEST_P)
 
 

@@ -293,6 +293,16 @@ def test_a_difference_that_one_group_makes_has_a_larger_p():
     assert found[0] < 0.001 < found[1] < 0.05
 
 
+@pytest.mark.parametrize("n_groups", [6, 9, 59])
+def test_p_with_totals_is_below_five_percent_where_the_interval_leaves_zero_out(n_groups):
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        totals = rng.exponential(1, n_groups) - rng.uniform(0, 1)
+        values = rng.choice(totals, (10_000, n_groups)).mean(axis=1)
+        low, high = percentile_interval(values, n_groups)
+        assert (two_sided_p(values, float(totals.mean()), n_groups, totals) < 0.05) == (low > 0 or high < 0)
+
+
 def test_small_p_does_not_hang_on_the_resamples_drawn():
     """With 3.5 errors some seeds find none of 10,000 resamples beyond zero, others several."""
     rng = np.random.default_rng(1)
