@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emigbench.answer import cautions, nearest_known
+from emigbench.answer import cautions
 from emigbench.errors import EmigbenchError
 from emigbench.hops.files import Crystal, Source, elements, frames
 from emigbench.hops.paths import reduced_formula
@@ -204,7 +204,7 @@ def _hop_barrier(path: MigrationPath, prediction: Prediction, lattice: FloatArra
         low=prediction.low,
         high=prediction.high,
         status=prediction.status,
-        cautions=cautions(path, prediction, nearest_known(path, 1)),
+        cautions=cautions(path, prediction),
     )
 
 

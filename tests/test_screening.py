@@ -390,7 +390,7 @@ def test_tables_and_page_hold_every_structure(folder):
     assert [rows[0]["low_1d_ev"], rows[0]["high_1d_ev"]] == [f"{barrier - 0.1:.4f}", f"{barrier + 0.1:.4f}"]
     assert f"{barrier - 0.1:.2f} to {barrier + 0.1:.2f}" in report.table(found)
     for row, each in zip(rows, found, strict=True):
-        assert int(row["n_with_cautions"]) == sum(hop.e_m > 0.5 for hop in each.hops)
+        assert int(row["n_with_cautions"]) == sum(bool(hop.cautions) for hop in each.hops)
     hops = list(csv.DictReader(io.StringIO(files["hops.csv"])))
     assert len(hops) == sum(len(each.hops) for each in found)
     page = files["index.html"]
