@@ -104,6 +104,21 @@ def test_a_host_of_other_elements_altogether_differs_by_one():
     assert {k.host_difference for k in nearest_known(bare)} == {1.0}
 
 
+@pytest.mark.parametrize(("element", "atom", "told", "kept"), [("Li", 3, 1.1, 0.9), ("O", 2, 0.6, 0.4)])
+def test_a_second_atom_that_hops_is_a_caution(element, atom, told, kept):
+    """Atom 2 or 3 of the host moves along y in a cell of 20 Å; another ion may go 1 Å, another atom half as far."""
+
+    def said(length):
+        path = hop_in({"Cr": 2, "O": 1, "Li": 1}, 2.8)
+        final = path.host_frac_coords.copy()
+        final[atom] += [0, length / 20, 0]
+        path = replace(path, final_lattice=path.lattice, final_host_frac_coords=final)
+        return " ".join(answer(path, Prediction(path.id, 0.5)).cautions)
+
+    assert f"The host's {element} at (0.500, 0.500, 0.{atom}00) moves by {told:.2f} Å as well" in said(told)
+    assert "concerted" not in said(kept)
+
+
 def test_a_path_that_the_dataset_knows_is_a_caution():
     known = answer(PATH, Prediction(PATH.id, 0.5)).cautions[-1]
     assert known.startswith(f"The dataset has {PATH.id}, a hop of {PATH.hop_length:.2f} Å")
