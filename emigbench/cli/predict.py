@@ -60,6 +60,7 @@ def predict(
     from emigbench.inference import predict as predict_paths
     from emigbench.inference import ready_model
 
+    _check_is_model(model, initial)
     hop = hops.read_hop(initial, final, ion=ion, site=site, group=group)
     with talk_on_stderr():
         (prediction,) = predict_paths(ready_model(model, dataset, tell=_say), [hop.path])
@@ -132,6 +133,25 @@ def screen(
     if unusable:
         print(f"{unusable} of {len(found)} files gave nothing; {target / report.STRUCTURES} says why.", file=sys.stderr)
     print(f"The tables and the page {report.PAGE} are in {target}.", file=sys.stderr)
+
+
+def _check_is_model(model: str, initial: Path) -> None:
+    """Make sure that a model is named before the files are read.
+
+    Raises:
+        EmigbenchError: if there is no such model; where it is a file, saying what was probably left out.
+    """
+    from emigbench.model import create
+
+    try:
+        create(model)
+    except EmigbenchError:
+        if not Path(model).exists():
+            raise
+        raise EmigbenchError(
+            f"{model} is a file and no model; name the model first, such as in: emigbench predict path-forest {model} "
+            f"{initial}."
+        ) from None
 
 
 def _say(sentence: str) -> None:
