@@ -122,10 +122,10 @@ def screen_structure(
             no such ion or length.
     """
     check_ion(ion)
-    if not SHORTEST_HOP_A <= max_hop <= LONGEST_HOP_A:
+    if not isinstance(max_hop, int | float | np.number) or not SHORTEST_HOP_A <= max_hop <= LONGEST_HOP_A:
         raise EmigbenchError(f"A hop is {SHORTEST_HOP_A:g} to {LONGEST_HOP_A:g} Å long, not {max_hop!r} (max_hop).")
     name = name or (Path(structure).name if isinstance(structure, str | Path) else "structure")
-    given = _last(frames(structure, name))
+    given = _last(frames(structure, name), name)
     crystal = primitive(given)
     hops = vacancy_hops(crystal, ion, max_hop)
     paths = [vacancy_path(crystal, hop, f"{name}#{number}") for number, hop in enumerate(hops, start=1)]
@@ -151,6 +151,8 @@ def check_ion(ion: str) -> None:
     Raises:
         EmigbenchError: saying what was probably meant.
     """
+    if not isinstance(ion, str):
+        raise EmigbenchError(f"An ion is given by a symbol such as Li, not by {ion!r}.")
     if ion not in elements():
         meant = ion.capitalize()
         named = f"write it as {meant}." if meant in elements() else "an ion is given by a symbol such as Li."
@@ -177,7 +179,7 @@ def _both_ways(
     return highest
 
 
-def _last(crystals: Sequence[Crystal]) -> Crystal:
+def _last(crystals: Sequence[Crystal], name: str) -> Crystal:
     """The last frame of a trajectory, or the only one.
 
     Raises:
@@ -186,7 +188,7 @@ def _last(crystals: Sequence[Crystal]) -> Crystal:
     last = crystals[-1]
     if any(Counter(each.species) != Counter(last.species) for each in crystals):
         raise EmigbenchError(
-            f"{last.name} holds {len(crystals)} structures of different composition; put each in a file of its own."
+            f"{name} holds {len(crystals)} structures of different composition; put each in a file of its own."
         )
     return last
 

@@ -447,7 +447,9 @@ def test_one_structure_that_cannot_be_used_is_one_sentence(folder):
     salt = rock_salt("F", 4.0)
     for arguments, options, what in (
         ((salt, "li"), {}, "write it as Li."),
+        ((salt, None), {}, "by a symbol such as Li, not by None"),
         ((salt, "Na"), {}, "structure has no Na"),
+        ((salt, "Li"), {"max_hop": "4"}, "1 to 12 Å long, not '4'"),
         ((salt, "Li"), {"max_hop": 40}, "1 to 12 Å long"),
         ((folder / "none.cif", "Li"), {}, "none.cif"),
         ((3, "Li"), {}, "type int is no structure"),
