@@ -241,4 +241,4 @@ def test_screen_in_processes_of_its_own(model, tmp_path):
         "screen", folder, "--ion", PATH.mobile_ion, "--model", model, "--out", tmp_path / "out", "--workers", "2"
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("vasp") == 2
+    assert done.stdout.count(".vasp  ") == 2

@@ -98,9 +98,9 @@ def read(file: Path) -> list[Crystal]:
     Raises:
         EmigbenchError: if it cannot be read, or holds something else than a whole, ordered, periodic crystal.
     """
+    if images := of_neb(file):
+        return [read(of_vasp(image))[-1] for image in (images[0], images[-1])]
     if file.is_dir():
-        if images := of_neb(file):
-            return [read(of_vasp(image))[-1] for image in (images[0], images[-1])]
         return read(of_vasp(file))
     if file.is_file() and (reason := NOT_TEXT.get(file.suffix.lower())):
         raise EmigbenchError(f"{file} {reason}.")
@@ -122,6 +122,8 @@ def read(file: Path) -> list[Crystal]:
 
 def of_neb(folder: Path) -> list[Path]:
     """The numbered folders (00, 01, …) of a NEB's images in a folder, in order; none where there are fewer than two."""
+    if not folder.is_dir():
+        return []
     numbered = [each for each in folder.iterdir() if each.name.isdecimal() and each.is_dir()]
     numbered.sort(key=lambda each: (int(each.name), each.name))  # 9 before 10
     return numbered if len(numbered) > 1 else []
