@@ -196,7 +196,8 @@ def _named(hops: Sequence[str], of: int) -> str:
     """Hops by their numbers, as many as one reads."""
     if len(hops) == of > 1:
         return f"all {of} hops"
-    rest = f" and {len(hops) - MOST_NAMED} others" if len(hops) > MOST_NAMED else ""
+    others = len(hops) - MOST_NAMED
+    rest = f" and {others} other{'s' if others > 1 else ''}" if others > 0 else ""
     return f"{', '.join(hops[:MOST_NAMED])}{rest}"
 
 
