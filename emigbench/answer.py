@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
 from typing import Any
 
+import numpy as np
+
 from emigbench.datasets import findings, labels
 from emigbench.datasets.labels import Facts
+from emigbench.hops.matching import ION_MOVES_A
 from emigbench.records import MigrationPath, Prediction
 
 BOLTZMANN_EV_PER_K = 8.617333262e-5
@@ -25,8 +28,13 @@ FEW = 10
 OF_THE_CELL = frozenset({"band_leaves_cell", "band_direction_tied"})
 """Flags that say where a cell is cut, or that another image of the final site is as near: they hang on how a structure
 is written, and what was done about them is told where it is read."""
-SAME_HOST, SAME_HOP_A = 0.01, 0.03
-"""A known path whose host and hop differ by less may be the very path that is asked for."""
+SAME_HOST, SAME_HOP_A = 0.01, 0.2
+"""A known path whose host and hop differ by less may be the very path that is asked for: the lattices of experiments
+and of calculations make hops longer or shorter by so much."""
+NOTHING_ALIKE = 0.99
+"""Hosts that differ by more have no element in common, or hardly any of it."""
+HOST_RELAXES_A = 0.5
+"""Atoms of other elements than the ion hardly ever move farther while a host relaxes: in 6 paths of the dataset."""
 _SD_OF_INTERVAL = NormalDist().inv_cdf(0.95)
 """Half the width of a 90% interval in standard deviations, if errors are normal."""
 
@@ -110,7 +118,7 @@ class Answer:
     @property
     def cautions(self) -> tuple[str, ...]:
         """Why to doubt the answer: what the model says, what the geometry says, what the dataset lacks."""
-        return cautions(self.path, self.prediction, self.known)
+        return cautions(self.path, self.prediction)
 
     def to_json(self) -> dict[str, Any]:
         """The answer as plain values; lengths in Å, barriers in eV, diffusivities in cm²/s."""
@@ -159,32 +167,69 @@ def answer(path: MigrationPath, prediction: Prediction, threshold: float = 0.65,
     return Answer(path, prediction, threshold, temperature, tuple(nearest_known(path)))
 
 
-def cautions(path: MigrationPath, prediction: Prediction, known: Sequence[KnownPath]) -> tuple[str, ...]:
+def cautions(path: MigrationPath, prediction: Prediction) -> tuple[str, ...]:
     """Why to doubt a prediction, each a sentence.
 
     Args:
         path: what was asked; its flags are told.
         prediction: the model's answer.
-        known: the most similar paths of the dataset, nearest first, see `nearest_known`.
     """
     said = [*prediction.cautions]
     if prediction.status == "not_converged":
         said.append("the model itself does not trust this value: its calculation did not converge")
     said += [findings.FLAGS[flag] for flag in path.flags if flag not in OF_THE_CELL]
+    said += _about_the_host(path)
     ion = path.mobile_ion
     n = _known_paths()[ion]
     if n < FEW and not any(f"moving {ion}" in told for told in said):
         said.append(
             f"only {n} of the dataset's paths are of a moving {ion}" if n else f"the dataset has no path of {ion}"
         )
-    for k in known[:1]:
-        if k.host_difference < SAME_HOST and k.hop_difference < SAME_HOP_A:
-            narrow = "" if prediction.low is None else ", and its interval is too narrow"
-            said.append(
-                f"{k.facts.id} of the dataset has a host of this formula and a hop of this length; if it is the same "
-                f"hop, a model that was fitted to it knows the answer{narrow}"
-            )
+    said += _about_known(path, prediction)
     return tuple(f"{text[:1].upper()}{text[1:].removesuffix('.')}." for text in said)
+
+
+def _about_the_host(path: MigrationPath) -> Iterator[str]:
+    """Whether one of its atoms moves so far to the final state that more than one ion may hop."""
+    if path.final_host_frac_coords is None:
+        return
+    moved = np.linalg.norm((path.final_host_frac_coords - path.host_frac_coords) @ path.lattice, axis=1)
+    limits = [ION_MOVES_A if element == path.mobile_ion else HOST_RELAXES_A for element in path.host_species]
+    most = int((moved / limits).argmax())
+    if moved[most] >= limits[most]:
+        place = ", ".join(f"{x:.3f}" for x in path.host_frac_coords[most])
+        yield (
+            f"the host's {path.host_species[most]} at ({place}) moves by {moved[most]:.2f} Å as well; this may be a "
+            f"concerted hop, and the answer is for one ion in a host that only relaxes"
+        )
+
+
+def _about_known(path: MigrationPath, prediction: Prediction) -> Iterator[str]:
+    """What follows from the dataset's paths of the same ion: this hop or its host is among them, or nothing like it."""
+    known = _by_likeness(path)
+    if not known:
+        return
+    same_host = sorted(
+        (k for k in known if k.host_difference < SAME_HOST), key=lambda k: (k.hop_difference, k.facts.id)
+    )
+    if same_host and same_host[0].hop_difference < SAME_HOP_A:
+        facts = same_host[0].facts
+        narrow = "" if prediction.low is None else ", and its interval is too narrow"
+        yield (
+            f"the dataset has {facts.id}, a hop of {facts.hop_length_a:.2f} Å in a host of this formula; if it is the "
+            f"same hop, a model that was fitted to it knows the answer{narrow}"
+        )
+    elif same_host:
+        yield (
+            f"the host is one of the dataset's by its formula, with other hops of {path.mobile_ion} (such as "
+            f"{same_host[0].facts.id}); a model that was fitted to them may err less here than in a new host, so do "
+            f"not judge it by this answer"
+        )
+    elif min(k.host_difference for k in known[:N_KNOWN]) > NOTHING_ALIKE:
+        yield (
+            f"the dataset's most similar paths of {path.mobile_ion} are in hosts that have no element in common with "
+            f"this one, so nothing like it says how wrong the answer may be"
+        )
 
 
 def jump_diffusivity(e_m: float, hop_length: float, temperature: float) -> float:
@@ -209,13 +254,18 @@ def nearest_known(path: MigrationPath, n: int = N_KNOWN) -> list[KnownPath]:
     A host of other elements altogether counts as much as a hop longer or shorter by 1 Å. Only the table of
     labels is needed.
     """
+    return _by_likeness(path)[:n]
+
+
+def _by_likeness(path: MigrationPath) -> list[KnownPath]:
+    """All paths of the dataset with the same ion, those with the most similar host and hop first."""
     host, hop = _fractions(findings.framework_formula(path)), path.hop_length
     known = [
         KnownPath(facts, _difference(host, _fractions(facts.framework)), abs(facts.hop_length_a - hop))
         for facts in labels.read("full")
         if facts.mobile_ion == path.mobile_ion
     ]
-    return sorted(known, key=lambda k: (k.host_difference + k.hop_difference, k.facts.id))[:n]
+    return sorted(known, key=lambda k: (k.host_difference + k.hop_difference, k.facts.id))
 
 
 @cache

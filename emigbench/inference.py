@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from emigbench.datasets import store
+from emigbench.datasets import catalogue, store
 from emigbench.errors import EmigbenchError, told
 from emigbench.model import BarrierModel, check_answer, create
 from emigbench.records import MigrationPath, Prediction
@@ -20,11 +20,16 @@ def predict(model: str | BarrierModel, paths: Sequence[MigrationPath], dataset: 
         dataset: what a model without shipped weights is fitted to.
 
     Raises:
-        EmigbenchError: if `paths` is no such list, there is no such model, it fails or gives no answer for a path.
+        EmigbenchError: if `paths` is no such list, there is no such model or dataset, the model is not fitted to it, it
+            fails or gives no answer for a path.
     """
     name = model if isinstance(model, str) else type(model).__name__
     paths = _listed(paths)
-    ready = ready_model(model, dataset) if isinstance(model, str) else model
+    if isinstance(model, str):
+        ready = ready_model(model, dataset)
+    else:
+        _check_is_default(dataset, f"Model {name!r} is taken as it is")
+        ready = model
     with told(f"Model {name!r} failed on {_ids(paths)}"):
         predictions = list(ready.predict(paths))
     check_answer(name, _ids(paths), predictions, paths)
@@ -44,13 +49,16 @@ def ready_model(spec: str, dataset: str = "full", tell: Callable[[str], None] = 
         tell: told in a sentence before a model is fitted, which may take long.
 
     Raises:
-        EmigbenchError: if there is no such model, its weights are not there, or the dataset is not.
+        EmigbenchError: if there is no such model, its weights are not there, or the dataset is not; and if another
+            dataset than the full one is named for a model that is not fitted.
     """
     model = create(spec)
     with told(f"Model {spec!r} cannot be made ready"):
         if hasattr(model, "load_trained"):
+            _check_is_default(dataset, f"Model {spec!r} comes trained")
             model.load_trained()
-        elif getattr(model, "one_by_one", False):  # it learns nothing
+        elif getattr(model, "one_by_one", False):
+            _check_is_default(dataset, f"Model {spec!r} learns nothing")
             model.fit([], seed=0)
         else:
             if hasattr(model, "check_ready"):
@@ -59,6 +67,12 @@ def ready_model(spec: str, dataset: str = "full", tell: Callable[[str], None] = 
             tell(f"Model {spec!r} ships no weights; it is fitted to the {len(data)} paths of {data.name}.")
             model.fit(list(data), seed=0)
     return model
+
+
+def _check_is_default(dataset: str, why: str) -> None:
+    """Refuse a dataset that somebody chose for a model that will not be fitted to it."""
+    if catalogue.info(dataset).name != "full":
+        raise EmigbenchError(f"{why}, so the dataset {dataset} would change nothing; leave it out.")
 
 
 def _listed(paths: Iterable[MigrationPath]) -> list[MigrationPath]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from emigbench.answer import cautions, nearest_known
+from emigbench.answer import cautions
 from emigbench.errors import EmigbenchError
-from emigbench.hops.files import Crystal, Source, elements, frames
+from emigbench.hops.files import Crystal, Source, elements, frames, of_neb
 from emigbench.hops.paths import reduced_formula
 from emigbench.hops.percolation import percolation_barriers
-from emigbench.hops.vacancies import SHORTEST_HOP_A, VacancyHop, primitive, vacancy_hops, vacancy_path
+from emigbench.hops.vacancies import SHORTEST_HOP_A, VacancyHop, empty_site, primitive, vacancy_hops, vacancy_path
 from emigbench.inference import predict
 from emigbench.model import BarrierModel
 from emigbench.records import FloatArray, MigrationPath, Prediction, Status
@@ -65,6 +65,7 @@ class Screened:
         n_atoms: in the cell of the file.
         hops: the symmetry-distinct hops, shortest first.
         percolation: barriers in eV at which the hops percolate in 1, 2 and 3 dimensions; None where they do not.
+        cautions: why to doubt the structure as a whole, each a sentence; the hops have their own.
         error: why the file gave nothing, "" if it did.
     """
 
@@ -74,6 +75,7 @@ class Screened:
     n_atoms: int = 0
     hops: tuple[HopBarrier, ...] = ()
     percolation: tuple[float | None, float | None, float | None] = (None, None, None)
+    cautions: tuple[str, ...] = ()
     error: str = ""
 
     @property
@@ -122,10 +124,15 @@ def screen_structure(
             no such ion or length.
     """
     check_ion(ion)
-    if not SHORTEST_HOP_A <= max_hop <= LONGEST_HOP_A:
+    if not isinstance(max_hop, int | float | np.number) or not SHORTEST_HOP_A <= max_hop <= LONGEST_HOP_A:
         raise EmigbenchError(f"A hop is {SHORTEST_HOP_A:g} to {LONGEST_HOP_A:g} Å long, not {max_hop!r} (max_hop).")
     name = name or (Path(structure).name if isinstance(structure, str | Path) else "structure")
-    given = _last(frames(structure, name))
+    if isinstance(structure, str | Path) and of_neb(Path(structure)):
+        raise EmigbenchError(
+            f"{structure} holds the images of a NEB, in which a site of the ion is empty; give one structure with "
+            f"every site occupied, or ask emigbench predict about the NEB."
+        )
+    given = _last(frames(structure, name), name)
     crystal = primitive(given)
     hops = vacancy_hops(crystal, ion, max_hop)
     paths = [vacancy_path(crystal, hop, f"{name}#{number}") for number, hop in enumerate(hops, start=1)]
@@ -142,7 +149,19 @@ def screen_structure(
             _hop_barrier(path, p, given.lattice, hop) for p, hop, path in zip(predictions, hops, paths, strict=True)
         ),
         percolation=percolation_barriers((e_m, edge) for e_m, edge in barriers if e_m is not None),
+        cautions=tuple(_about_vacancies(crystal, ion, given.lattice)),
     )
+
+
+def _about_vacancies(crystal: Crystal, ion: str, lattice: FloatArray) -> Iterator[str]:
+    """Whether sites of the ion seem to be empty already; `lattice` is that of the file."""
+    site = empty_site(crystal, ion)
+    if site is not None:
+        place = ", ".join(f"{x:.3f}" for x in np.round(site @ crystal.lattice @ np.linalg.inv(lattice), 6) % 1.0)
+        yield (
+            f"Some sites of {ion} may be empty, such as that at ({place}), to which the symmetry of the rest takes an "
+            f"occupied one; hops into them are left out, so give a structure with every site occupied."
+        )
 
 
 def check_ion(ion: str) -> None:
@@ -151,6 +170,8 @@ def check_ion(ion: str) -> None:
     Raises:
         EmigbenchError: saying what was probably meant.
     """
+    if not isinstance(ion, str):
+        raise EmigbenchError(f"An ion is given by a symbol such as Li, not by {ion!r}.")
     if ion not in elements():
         meant = ion.capitalize()
         named = f"write it as {meant}." if meant in elements() else "an ion is given by a symbol such as Li."
@@ -177,7 +198,7 @@ def _both_ways(
     return highest
 
 
-def _last(crystals: Sequence[Crystal]) -> Crystal:
+def _last(crystals: Sequence[Crystal], name: str) -> Crystal:
     """The last frame of a trajectory, or the only one.
 
     Raises:
@@ -186,7 +207,7 @@ def _last(crystals: Sequence[Crystal]) -> Crystal:
     last = crystals[-1]
     if any(Counter(each.species) != Counter(last.species) for each in crystals):
         raise EmigbenchError(
-            f"{last.name} holds {len(crystals)} structures of different composition; put each in a file of its own."
+            f"{name} holds {len(crystals)} structures of different composition; put each in a file of its own."
         )
     return last
 
@@ -204,7 +225,7 @@ def _hop_barrier(path: MigrationPath, prediction: Prediction, lattice: FloatArra
         low=prediction.low,
         high=prediction.high,
         status=prediction.status,
-        cautions=cautions(path, prediction, nearest_known(path, 1)),
+        cautions=cautions(path, prediction),
     )
 
 

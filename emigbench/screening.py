@@ -13,7 +13,7 @@ from pathlib import Path
 
 from emigbench import unfinished
 from emigbench.errors import EmigbenchError, in_words
-from emigbench.hops.files import of_vasp
+from emigbench.hops.files import of_neb, of_vasp
 from emigbench.inference import ready_model
 from emigbench.model import code_of, create, warn_of_other_code
 from emigbench.screened import HopBarrier, Screened, check_ion, screen_structure
@@ -63,10 +63,11 @@ def screen(
     """Predict the vacancy hops of every structure file of a folder and those below it, best first.
 
     The result of a file is kept in `out/.unfinished` as soon as it is there; with `resume` a run that was stopped
-    goes on after them, and a warning says where other code of the model made them. A file that cannot be used is one of
-    the results, with the reason; it is not kept, since a lack of memory or of a package may pass. Files that begin with
-    a dot are passed over, and so is what earlier screenings wrote; of a run of VASP, its last structure is taken. When
-    all is done, `out` is the caller's to write to, and `unfinished.forget` drops what is kept.
+    goes on after them, and a warning says where other code of the model made them. A file that cannot be used is
+    one of the results, with the reason; it is not kept, since a lack of memory or of a package may pass. Files that
+    begin with a dot are passed over, and so is what earlier screenings wrote; of a run of VASP, its last structure
+    is taken. The images of a NEB (in folders 00, 01, …) are one result, an error, since a site of the ion is empty
+    in them. When all is done, `out` is the caller's to write to, and `unfinished.forget` drops what is kept.
 
     Args:
         folder: with structure files of any format that `emigbench.hops.files` reads.
@@ -167,10 +168,18 @@ def _files(folder: Path, out: Path, pattern: str) -> list[str]:
     }
     results = {file for file in found if file.name in RESULTS and _has_results(file.parent, found)}
     wanted = [file for file in found - results if fnmatchcase(file.name, pattern) and not _is_beside(folder, file)]
-    names = sorted(file.as_posix() for file in wanted if not any(part.startswith(".") for part in file.parts))
+    shown = [file for file in wanted if not any(part.startswith(".") for part in file.parts)]
+    is_neb = cache(lambda inside: _is_neb(folder / inside))
+    names = sorted({next(filter(is_neb, file.parents), file).as_posix() for file in shown})
     if not names:
         raise EmigbenchError(f"{folder} holds no files{'' if pattern == '*' else f' that fit {pattern}'}.")
     return names
+
+
+def _is_neb(folder: Path) -> bool:
+    """Whether a folder is one of a NEB, with images 00, 01, … as VASP wants them; structures are numbered otherwise."""
+    images = [image.name for image in of_neb(folder)]
+    return bool(images) and images == [f"{number:02}" for number in range(len(images))]
 
 
 def _is_beside(folder: Path, file: Path) -> bool:
@@ -208,7 +217,7 @@ def _kept(out: Path, folder: Path, file: str) -> tuple[Screened, str] | None:
             HopBarrier(**{**hop, **{name: tuple(hop[name]) for name in ("start", "end", "cautions")}})
             for hop in content["hops"]
         )
-        content["percolation"] = tuple(content["percolation"])
+        content["percolation"], content["cautions"] = tuple(content["percolation"]), tuple(content["cautions"])
         code = str(content.pop("code"))
         found = Screened(**content)
     except (OSError, ValueError, TypeError, KeyError):

@@ -2,6 +2,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from helpers import FULL
 from hypothesis import given
@@ -9,8 +10,18 @@ from hypothesis import strategies as st
 
 from emigbench import Prediction, load
 from emigbench.answer import answer, jump_diffusivity, nearest_known
+from emigbench.hops.paths import new_path
 
 PATH = load("spinels")[0].path
+
+
+def hop_in(host, length, ion="Li"):
+    """A hop of so many Å along z in a host of these elements, without findings about its geometry."""
+    species = tuple(element for element, n in host.items() for _ in range(n))
+    coords = [[0.5, 0.5, 0.1 * k] for k in range(len(species))]
+    ends = np.array([[0, 0, 0], [0, 0, length / 20]])
+    path = new_path("asked", ion, 20.0 * np.eye(3), species, np.array(coords), (ends[0], ends[1]))
+    return replace(path, flags=())
 
 
 def about(e_m=0.5, threshold=0.65, temperature=300.0, **prediction):
@@ -93,13 +104,58 @@ def test_a_host_of_other_elements_altogether_differs_by_one():
     assert {k.host_difference for k in nearest_known(bare)} == {1.0}
 
 
+@pytest.mark.parametrize(("element", "atom", "told", "kept"), [("Li", 3, 1.1, 0.9), ("O", 2, 0.6, 0.4)])
+def test_a_second_atom_that_hops_is_a_caution(element, atom, told, kept):
+    """Atom 2 or 3 of the host moves along y in a cell of 20 Å; another ion may go 1 Å, another atom half as far."""
+
+    def said(length):
+        path = hop_in({"Cr": 2, "O": 1, "Li": 1}, 2.8)
+        final = path.host_frac_coords.copy()
+        final[atom] += [0, length / 20, 0]
+        path = replace(path, final_lattice=path.lattice, final_host_frac_coords=final)
+        return " ".join(answer(path, Prediction(path.id, 0.5)).cautions)
+
+    assert f"The host's {element} at (0.500, 0.500, 0.{atom}00) moves by {told:.2f} Å as well" in said(told)
+    assert "concerted" not in said(kept)
+
+
 def test_a_path_that_the_dataset_knows_is_a_caution():
     known = answer(PATH, Prediction(PATH.id, 0.5)).cautions[-1]
-    assert known.startswith(PATH.id)
+    assert known.startswith(f"The dataset has {PATH.id}, a hop of {PATH.hop_length:.2f} Å")
     assert known.endswith("knows the answer.")
     assert "interval is too narrow" in answer(PATH, Prediction(PATH.id, 0.5, low=0.4, high=0.7)).cautions[-1]
-    stretched = replace(PATH, lattice=PATH.lattice * 1.05)
-    assert "knows the answer" not in " ".join(answer(stretched, Prediction(PATH.id, 0.5)).cautions)
+
+
+def test_a_hop_of_a_material_is_known_by_its_experimental_lattice_too():
+    """LiCoO2 at room temperature, a = 2.816 Å, of which the dataset has a hop of 2.64 Å."""
+    path = hop_in({"Co": 1, "O": 2}, 2.816)
+    (said,) = answer(path, Prediction(path.id, 0.5)).cautions
+    assert said.startswith("The dataset has LiCoO2_1, a hop of 2.64 Å in a host of this formula")
+
+
+def test_another_hop_of_a_host_that_the_dataset_knows_is_a_caution():
+    """No hop of Li in CoO2 is nearer to 5 Å than 0.2 Å."""
+    path = hop_in({"Co": 1, "O": 2}, 5.0)
+    (said,) = answer(path, Prediction(path.id, 0.5)).cautions
+    assert "is one of the dataset's by its formula, with other hops of Li" in said
+    assert "do not judge it by this answer" in said
+    assert answer(hop_in({"Co": 1, "O": 1, "Ni": 1}, 2.8), Prediction(path.id, 0.5)).cautions == ()
+
+
+def test_a_host_without_an_element_of_the_most_similar_ones_is_a_caution():
+    """NaCl: the dataset has Na3OCl, but with hops so much shorter that those of other hosts are nearer."""
+    path = hop_in({"Cl": 1}, 3.98, ion="Na")
+    (said,) = answer(path, Prediction(path.id, 0.5)).cautions
+    assert "most similar paths of Na are in hosts that have no element in common with this one" in said
+    path = replace(path, mobile_ion="H")  # of which it has no path at all, and says so
+    assert "in common" not in " ".join(answer(path, Prediction(path.id, 0.5)).cautions)
+
+
+def test_an_id_is_written_as_it_is():
+    """Ids such as b-Li3PS4_10 begin with a small letter."""
+    path = hop_in({"P": 1, "S": 4}, FULL.by_id["b-Li3PS4_10"].hop_length_a)
+    (said,) = answer(path, Prediction(path.id, 0.5)).cautions
+    assert " b-Li3PS4_" in said
 
 
 def test_json_is_stable():

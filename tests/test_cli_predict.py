@@ -168,6 +168,15 @@ def test_options_that_make_no_sense(call, model, ends):
         assert call("predict", model, *ends, option, value)[0] == 2
 
 
+def test_a_model_that_was_left_out_is_what_is_missing(call, ends):
+    """The files are not to blame, neither two of them nor one too many."""
+    a, b = ends
+    for files in ((a, b), (a, b, b)):
+        message = refused(call("predict", *files))
+        assert f"{a} is a file and no model" in message
+        assert f"emigbench predict path-forest {a} {b}." in message
+
+
 def test_what_a_model_prints_is_no_answer(call, model, ends, tmp_path):
     chatty = model.replace("Nearest", "Chatty")
     code, out, err = call("predict", chatty, *ends, "--json")
@@ -232,4 +241,4 @@ def test_screen_in_processes_of_its_own(model, tmp_path):
         "screen", folder, "--ion", PATH.mobile_ion, "--model", model, "--out", tmp_path / "out", "--workers", "2"
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("vasp") == 2
+    assert done.stdout.count(".vasp  ") == 2

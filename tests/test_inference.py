@@ -102,3 +102,15 @@ def test_a_model_of_ones_own_needs_no_name():
             return [Prediction(path.id, 1.0) for path in paths]
 
     assert predict(Mine(), PATHS)[2].e_m == 1.0
+
+
+def test_a_dataset_that_would_change_nothing_is_refused(models):
+    for name, why in (("Shipped", "comes trained"), ("ZeroShot", "learns nothing")):
+        assert f"{why}, so the dataset spinels would change nothing" in refused(
+            f"{models}:{name}", PATHS, dataset="spinels"
+        )
+        assert "'foo'" in refused(f"{models}:{name}", PATHS, dataset="foo")
+        assert predict(f"{models}:{name}", PATHS, dataset="full")
+    ready = ready_model(f"{models}:Fitted", "spinels")
+    assert "taken as it is" in refused(ready, PATHS, dataset="spinels")
+    assert "'foo'" in refused(ready, PATHS, dataset="foo")

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import html
 import io
 import json
 import os
@@ -342,6 +343,42 @@ def test_of_a_run_of_vasp_the_last_structure_is_taken(folder):
     assert "holds no files that fit *.cif" in one_sentence(error)
 
 
+def test_the_images_of_a_neb_are_one_error(folder):
+    """Structures in folders with numbers of their own are none: VASP counts images from 00 with two digits."""
+    for name in ("neb/00", "neb/01", "1", "2"):
+        (folder / name).mkdir(parents=True)
+        rock_salt("F", 4.1).to(folder / name / "POSCAR", fmt="poscar")
+    found = {each.file: each for each in screen(folder, plan_of(folder), folder.parent / "out")}
+    assert sorted(found) == ["1/POSCAR", "2/POSCAR", "a.vasp", "b.cif", "more/c.json", "neb"]
+    assert one_sentence(found["neb"].error).startswith("neb holds the images of a NEB")
+    assert not found["1/POSCAR"].error
+
+
+def layered(n):
+    """LiCoO2 as measured, in n x n x 1 cells."""
+    return Structure.from_spacegroup(
+        "R-3m", Lattice.hexagonal(2.816, 14.05), ["Li", "Co", "O"], [[0, 0, 0.5], [0, 0, 0], [0, 0, 0.2605]]
+    ) * (n, n, 1)
+
+
+def test_a_structure_with_an_empty_site_is_told_so(folder):
+    """Of 3 Li in a layer of 3 by 3 sites or more, one is taken away: where it was comes out, in the file's cell."""
+    whole = layered(3)
+    holed = whole.copy()
+    place = holed[0].frac_coords
+    holed.remove_sites([0])
+    model = create(f"{folder.parent / 'models.py'}:Length")
+    (told,) = screen_structure(holed, "Li", model=model).cautions
+    assert "Some sites of Li may be empty" in one_sentence(told)
+    assert f"({', '.join(f'{x % 1:.3f}' for x in place)})" in told
+    assert screen_structure(whole, "Li", model=model).cautions == ()
+    found = [screen_structure(holed, "Li", model=model, name="holed")]
+    assert told in report.page(found, plan_of(folder), 0.65)
+    assert f"holed: {told}" in report.table(found)
+    assert report.to_json(found)[0]["cautions"] == (told,)
+    assert next(csv.DictReader(io.StringIO(report.structures_csv(found))))["cautions"] == told.removesuffix(".")
+
+
 def test_ends_are_told_inside_the_cell_of_the_file(folder):
     for each in screen(folder, plan_of(folder), folder.parent / "out"):
         for hop in each.hops:
@@ -390,7 +427,7 @@ def test_tables_and_page_hold_every_structure(folder):
     assert [rows[0]["low_1d_ev"], rows[0]["high_1d_ev"]] == [f"{barrier - 0.1:.4f}", f"{barrier + 0.1:.4f}"]
     assert f"{barrier - 0.1:.2f} to {barrier + 0.1:.2f}" in report.table(found)
     for row, each in zip(rows, found, strict=True):
-        assert int(row["n_with_cautions"]) == sum(hop.e_m > 0.5 for hop in each.hops)
+        assert int(row["n_with_cautions"]) == sum(bool(hop.cautions) for hop in each.hops)
     hops = list(csv.DictReader(io.StringIO(files["hops.csv"])))
     assert len(hops) == sum(len(each.hops) for each in found)
     page = files["index.html"]
@@ -398,9 +435,19 @@ def test_tables_and_page_hold_every_structure(folder):
     for each in found[:3]:
         (hop,) = (hop for hop in each.hops if hop.e_m == each.percolation[0])
         assert f"[{hop.low:.2f}, {hop.high:.2f}]" in page
+        assert f"hop <bdi>{hop.id}</bdi>, {hop.length:.2f} Å" in page
+        assert all(caution in html.unescape(page) for each_hop in each.hops for caution in each_hop.cautions)
+    assert "<b><bdi>bad.cif</bdi></b>: is empty." in page
     assert set(Page(page).addresses) <= {"data:,", "#main", "#unusable"}
     assert "script" not in Page(page).tags
     assert report.files(found, plan, 0.65) == files
+    for row, as_json in zip(rows, report.to_json(found), strict=True):  # the same, but for how numbers are written
+        assert row["rank"] == str(as_json["rank"] or "")
+        assert all(row[name] == str(as_json[name]) for name in ("n_hops", "n_failed", "n_with_cautions"))
+        for name in ("low_1d_ev", "high_1d_ev"):
+            assert row[name] == ("" if as_json[name] is None else f"{as_json[name]:.4f}")
+        assert row["limiting_hop"] == (as_json["limiting_hop"] or "")
+    assert rows[0]["limiting_hop"] == "b.cif#1"
     assert "b.cif" in report.table(found)
     assert "bad.cif" not in report.table(found)
 
@@ -447,7 +494,9 @@ def test_one_structure_that_cannot_be_used_is_one_sentence(folder):
     salt = rock_salt("F", 4.0)
     for arguments, options, what in (
         ((salt, "li"), {}, "write it as Li."),
+        ((salt, None), {}, "by a symbol such as Li, not by None"),
         ((salt, "Na"), {}, "structure has no Na"),
+        ((salt, "Li"), {"max_hop": "4"}, "1 to 12 Å long, not '4'"),
         ((salt, "Li"), {"max_hop": 40}, "1 to 12 Å long"),
         ((folder / "none.cif", "Li"), {}, "none.cif"),
         ((3, "Li"), {}, "type int is no structure"),

@@ -49,6 +49,13 @@ LEAST_SPREAD = 0.01
 """Of the fourth root: trees that all agree are not certain."""
 FARTHEST = 0.99
 """Share of the training paths that are nearer to a path of another framework than a path in range."""
+COLUMN: Mapping[str, int] = {name: column for column, name in enumerate(DESCRIPTORS)}
+TOLD: Mapping[str, str] = {
+    "hop length": "the hop length",
+    "volume per anion": "the volume of the cell per anion",
+    "clearance lowest": "the least distance of the straight path from the surface of a host ion",
+}
+"""Descriptors whose range a path should be in, in words that follow without the table of descriptors."""
 TRAINED = "path_forest.npz"
 
 
@@ -311,20 +318,25 @@ def _cautions(path: MigrationPath, standardised: FloatArray, trained: Trained) -
         found.append(f"no path of a moving {path.mobile_ion} was among the {len(trained.known)} it was fitted to")
     if unknown := sorted(set(path.host_species) - trained.elements):
         found.append(f"no material with {', '.join(unknown)} was among those it was fitted to")
-    beyond = [
-        name
-        for name in ("hop length", "volume per anion", "clearance lowest")
-        if not _within(standardised, trained.known, list(DESCRIPTORS).index(name))
-    ]
-    if beyond:
-        found.append(f"{' and '.join(beyond)} outside of the range that it was fitted to")
+    found += [_beyond(name, standardised, trained) for name in TOLD if not _within(standardised, trained.known, name)]
     distance = float(np.sqrt(((trained.known - standardised) ** 2).sum(axis=1).min()))
     if distance > trained.farthest:
         found.append("the path is farther from every path it was fitted to than 99 % of those are from each other")
     return found
 
 
-def _within(values: FloatArray, known: FloatArray, column: int) -> bool:
+def _beyond(name: str, standardised: FloatArray, trained: Trained) -> str:
+    """That a descriptor is outside of the training paths' range, with its value and that range."""
+    column, unit = COLUMN[name], DESCRIPTORS[name].unit
+    known = trained.known[:, column]
+    values = np.array([standardised[column], known.min(), known.max()])
+    value, low, high = values * trained.scale[column] + trained.centre[column]
+    within = f"({low:.2f} to {high:.2f} {unit})"
+    return f"{TOLD[name]} ({value:.2f} {unit}) is outside of the range that it was fitted to {within}"
+
+
+def _within(values: FloatArray, known: FloatArray, name: str) -> bool:
+    column = COLUMN[name]
     return bool(known[:, column].min() - 1e-3 <= values[column] <= known[:, column].max() + 1e-3)
 
 

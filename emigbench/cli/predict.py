@@ -23,8 +23,6 @@ from emigbench.progress import progress_on_stderr
 
 app = typer.Typer()
 
-ThresholdOption = Annotated[float, typer.Option(min=0, max=100, help="Barrier in eV up to which a conductor is good.")]
-
 
 @app.command()
 def predict(
@@ -34,7 +32,9 @@ def predict(
         Path | None, typer.Argument(help="Final state; else first and last frame of INITIAL, or a NEB's 00, 01, ….")
     ] = None,
     temperature: Annotated[float, typer.Option(min=1, max=5000, help="For the diffusivity, in K.")] = 300.0,
-    threshold: ThresholdOption = 0.65,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=100, help="Barrier in eV up to which a conductor is good.")
+    ] = 0.65,
     ion: Annotated[str | None, typer.Option(help="Element of the moving ion, where it is not clear.")] = None,
     site: Annotated[int | None, typer.Option(min=1, help="Its number in INITIAL, counted from 1.")] = None,
     group: Annotated[
@@ -60,6 +60,7 @@ def predict(
     from emigbench.inference import predict as predict_paths
     from emigbench.inference import ready_model
 
+    _check_is_model(model, initial)
     hop = hops.read_hop(initial, final, ion=ion, site=site, group=group)
     with talk_on_stderr():
         (prediction,) = predict_paths(ready_model(model, dataset, tell=_say), [hop.path])
@@ -82,7 +83,9 @@ def screen(
     ion: Annotated[str, typer.Option(help="Element whose vacancy hops are predicted.")],
     max_hop: Annotated[float, typer.Option(min=1, max=12, help="Longest hop in Å.")] = 5.0,
     model: Annotated[str, typer.Option(help="Registry name, package.module:Class or file.py:Class.")] = "path-forest",
-    threshold: ThresholdOption = 0.65,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=100, help="Barrier in eV that the page draws as a dashed line; no rank uses it.")
+    ] = 0.65,
     pattern: Annotated[str, typer.Option(help="Files to take, by their names, such as '*.cif'.")] = "*",
     out: Annotated[Path | None, typer.Option(help="Folder for the result, or runs/screen-FOLDER-ION.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes; each takes a file.")] = 1,
@@ -94,9 +97,10 @@ def screen(
     """Predict all vacancy hops of an ion in many structures, and rank these by the barrier of an endless path.
 
     Every site of the ion must be occupied in the files: each hop then goes into one that is left empty. Files that
-    cannot be used are listed with the reason. Of a run of VASP, CONTCAR is taken or else POSCAR; of a file with several
-    frames the last, as of a relaxation; structures of different composition belong in files of their own. A hop and the
-    way back are one, with the higher barrier of the two. With --dask, the workers need the folder at the same place.
+    cannot be used are listed with the reason, and so are NEBs (folders 00, 01, …), in which a site is empty. Of a
+    run of VASP, CONTCAR is taken or else POSCAR; of a file with several frames the last, as of a relaxation;
+    structures of different composition belong in files of their own. A hop and the way back are one, with the
+    higher barrier of the two. With --dask, the workers need the folder at the same place.
 
     Examples:
         emigbench screen structures --ion Li --workers 4
@@ -132,6 +136,25 @@ def screen(
     if unusable:
         print(f"{unusable} of {len(found)} files gave nothing; {target / report.STRUCTURES} says why.", file=sys.stderr)
     print(f"The tables and the page {report.PAGE} are in {target}.", file=sys.stderr)
+
+
+def _check_is_model(model: str, initial: Path) -> None:
+    """Make sure that a model is named before the files are read.
+
+    Raises:
+        EmigbenchError: if there is no such model; where it is a file, saying what was probably left out.
+    """
+    from emigbench.model import create
+
+    try:
+        create(model)
+    except EmigbenchError:
+        if not Path(model).exists():
+            raise
+        raise EmigbenchError(
+            f"{model} is a file and no model; name the model first, such as in: emigbench predict path-forest {model} "
+            f"{initial}."
+        ) from None
 
 
 def _say(sentence: str) -> None:

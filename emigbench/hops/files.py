@@ -55,6 +55,14 @@ ASE_FORMATS = frozenset(
 """Text formats with a cell. ASE reads more, but some of the others are unpickled or reach for a database."""
 
 
+SYMMETRY_OPERATIONS = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
+"""What a CIF that spells out its symmetry has; others give the symbol of a space group, in one of several settings."""
+
+
+class OverlapError(EmigbenchError):
+    """Atoms of a structure lie on each other."""
+
+
 @dataclass(frozen=True, eq=False)
 class Crystal:
     """A periodic cell of atoms.
@@ -84,16 +92,15 @@ def read(file: Path) -> list[Crystal]:
     """The crystals in a file, one for each frame or data block, in the file's order; or those in a folder of VASP.
 
     A file may be packed (.gz, .bz2, .xz). Of a folder, CONTCAR is read, or else POSCAR; of one with the numbered
-    folders of a NEB (00, 01, …), the first and the last of these.
+    folders of a NEB (00, 01, …), the first and the last of these. Frames of a trajectory between the first and the last
+    are not checked: they are only counted, and their species compared.
 
     Raises:
         EmigbenchError: if it cannot be read, or holds something else than a whole, ordered, periodic crystal.
     """
+    if images := of_neb(file):
+        return [read(of_vasp(image))[-1] for image in (images[0], images[-1])]
     if file.is_dir():
-        numbered = [each for each in file.iterdir() if each.name.isdecimal() and each.is_dir()]
-        numbered.sort(key=lambda each: (int(each.name), each.name))  # 9 before 10
-        if len(numbered) > 1:
-            return [read(of_vasp(image))[-1] for image in (numbered[0], numbered[-1])]
         return read(of_vasp(file))
     if file.is_file() and (reason := NOT_TEXT.get(file.suffix.lower())):
         raise EmigbenchError(f"{file} {reason}.")
@@ -111,6 +118,15 @@ def read(file: Path) -> list[Crystal]:
     if not found:
         raise EmigbenchError(f"{file} holds no structure.")
     return found
+
+
+def of_neb(folder: Path) -> list[Path]:
+    """The numbered folders (00, 01, …) of a NEB's images in a folder, in order; none where there are fewer than two."""
+    if not folder.is_dir():
+        return []
+    numbered = [each for each in folder.iterdir() if each.name.isdecimal() and each.is_dir()]
+    numbered.sort(key=lambda each: (int(each.name), each.name))  # 9 before 10
+    return numbered if len(numbered) > 1 else []
 
 
 def of_vasp(folder: Path) -> Path:
@@ -152,7 +168,7 @@ def from_structure(structure: Structure, name: str) -> Crystal:
     if partly:
         raise EmigbenchError(
             f"{name} has partly occupied sites ({quoted(partly[0].species_string)}); order it first, so that each site "
-            f"has one atom or none."
+            f"has one atom or none, such as with pymatgen's OrderDisorderedStructureTransformation."
         )
     species = [next(iter(site.species)) for site in structure]
     species = [getattr(each, "element", each) for each in species]  # without an oxidation state
@@ -164,7 +180,8 @@ def crystal(name: str, lattice: Any, species: Sequence[str], frac_coords: Any) -
     """A checked crystal, its atoms moved into the cell.
 
     Raises:
-        EmigbenchError: if the cell is not periodic or too large, an element is unknown or atoms overlap.
+        EmigbenchError: if the cell is not periodic or too large, or an element is unknown.
+        OverlapError: if atoms overlap.
     """
     cell = np.array(lattice, dtype=float).reshape(3, 3)
     coords = np.array(frac_coords, dtype=float).reshape(len(species), 3)
@@ -179,7 +196,7 @@ def crystal(name: str, lattice: Any, species: Sequence[str], frac_coords: Any) -
     first, second, length = near_pairs(found, found, OVERLAP_A)
     for i, j, distance in zip(first, second, length, strict=True):
         if i < j:
-            raise EmigbenchError(
+            raise OverlapError(
                 f"{name} has overlapping atoms: {species[i]} {i + 1} and {species[j]} {j + 1} are {distance:.2f} Å "
                 f"apart."
             )
@@ -277,7 +294,15 @@ def _parse_cif(file: Path, text: str) -> list[Crystal]:
             reasons = [str(each.message) for each in said if str(each.message).startswith("No structure parsed")]
             reason = (reasons or [str(error)])[0].splitlines()[-1]
             raise EmigbenchError(f"{file} cannot be read as a CIF ({reason.rstrip('.')}).") from error
-    return [from_structure(structure, str(file)) for structure in structures]
+    try:
+        return [from_structure(structure, str(file)) for structure in structures]
+    except OverlapError as error:
+        if any(name in block.data for block in blocks for name in SYMMETRY_OPERATIONS):
+            raise
+        raise EmigbenchError(
+            f"{str(error).removesuffix('.')}; it lists no symmetry operations, and the setting of its space group may "
+            f"not have been understood: add the operations, or write it as POSCAR."
+        ) from error
 
 
 def _parse_json(file: Path, text: str) -> Crystal:
@@ -288,7 +313,10 @@ def _parse_json(file: Path, text: str) -> Crystal:
     sites = content["sites"]
     check_size(str(file), len(sites))
     if any(len(site["species"]) != 1 or site["species"][0].get("occu", 1) != 1 for site in sites):
-        raise EmigbenchError(f"{file} has partly occupied sites; order it first.")
+        raise EmigbenchError(
+            f"{file} has partly occupied sites; order it first, such as with pymatgen's "
+            f"OrderDisorderedStructureTransformation."
+        )
     species = [str(site["species"][0]["element"]) for site in sites]
     return crystal(str(file), content["lattice"]["matrix"], species, [site["abc"] for site in sites])
 
@@ -314,7 +342,16 @@ def _parse_with_ase(file: Path, text: str, kind: str = "") -> list[Crystal]:
         )
     source = io.StringIO(text) if ioformats[kind].acceptsfd else str(file)
     frames = read_atoms(source, index=":", format=kind, do_not_split_by_at_sign=True)
-    return [_from_atoms(atoms, str(file)) for atoms in frames]
+    if len(frames) < 2:
+        return [_from_atoms(atoms, str(file)) for atoms in frames]
+    names = [f"{file} (frame {number} of {len(frames)})" for number in range(1, len(frames) + 1)]
+    between = [_unchecked(atoms, name) for atoms, name in zip(frames[1:-1], names[1:-1], strict=True)]
+    return [_from_atoms(frames[0], names[0]), *between, _from_atoms(frames[-1], names[-1])]
+
+
+def _unchecked(atoms: Any, name: str) -> Crystal:
+    """A frame of a trajectory that nothing is read from but its species; coordinates are NaN."""
+    return Crystal(name, atoms.cell.array, tuple(atoms.get_chemical_symbols()), np.full((len(atoms), 3), np.nan))
 
 
 def _from_atoms(atoms: Any, name: str) -> Crystal:

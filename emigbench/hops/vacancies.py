@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from emigbench.datasets.symmetry import SYMPREC_A
 from emigbench.errors import EmigbenchError
-from emigbench.hops.files import OVERLAP_A, Crystal, check_size
+from emigbench.hops.files import OVERLAP_A, Crystal, check_size, near_pairs
 from emigbench.hops.hop import clearance
 from emigbench.hops.paths import new_path
-from emigbench.records import MigrationPath
+from emigbench.records import FloatArray, MigrationPath
 
 SHORTEST_HOP_A = 1.0
 CROWDED_A = 1.8
@@ -125,7 +125,8 @@ def vacancy_path(crystal: Crystal, hop: VacancyHop, path_id: str, group: str = "
     """The path of a hop: the target site is empty, every other site of the ion is occupied.
 
     The cell is repeated until its lattice planes are at least 7 Å apart in every direction, and 1 Å more than the hop
-    is long: no hop leads to an image of the moving ion.
+    is long: no hop leads to an image of the moving ion. That another image of the final site may then be nearer comes
+    of this choice and not of the crystal, so it is not among the path's flags.
 
     Raises:
         EmigbenchError: if that makes the cell too large.
@@ -141,7 +142,7 @@ def vacancy_path(crystal: Crystal, hop: VacancyHop, path_id: str, group: str = "
     vacant = int(np.ravel_multi_index(tuple(np.mod(cells, repeats)), tuple(repeats))) * len(crystal) + end
     coords = ((corners[:, None, :] + crystal.frac_coords) / repeats).reshape(-1, 3)
     host = [i for i in range(len(coords)) if i not in (moving, vacant)]
-    return new_path(
+    path = new_path(
         path_id,
         crystal.species[start],
         crystal.lattice * repeats[:, None],
@@ -151,6 +152,37 @@ def vacancy_path(crystal: Crystal, hop: VacancyHop, path_id: str, group: str = "
         group=group,
         material_id=crystal.name,
     )
+    return replace(path, flags=tuple(flag for flag in path.flags if flag != "band_not_shortest"))
+
+
+def empty_site(crystal: Crystal, ion: str) -> FloatArray | None:
+    """A place in fractions of the cell that is like an occupied site of a metal ion, and that no atom is near; or None.
+
+    Alike are sites that the symmetry of the crystal without the ion, as spglib finds it at 0.1 Å, takes to each other.
+    Where all of them are occupied, or those that are not are nearer than 1.8 Å to one that is, as in an ordered garnet,
+    nothing is missing. Anions are left alone, since their places hang on how the cations' polyhedra tilt, and so is a
+    host of one element, such as the bare anions of fluorite, which is too symmetric to tell.
+    """
+    import spglib
+    from pymatgen.core.periodic_table import Element
+
+    species = np.array(crystal.species)
+    is_ion = species == ion
+    if not is_ion.any() or not Element(ion).is_metal or len(set(species[~is_ion])) < 2:
+        return None
+    host = replace(crystal, species=tuple(species[~is_ion].tolist()), frac_coords=crystal.frac_coords[~is_ion])
+    found = _found(spglib.get_symmetry, _as_spglib(host), symprec=SYMPREC_A)
+    if found is None:
+        return None
+    sites = crystal.frac_coords[is_ion]
+    for rotation, translation in zip(found["rotations"], found["translations"], strict=True):
+        images = replace(crystal, species=(ion,) * len(sites), frac_coords=sites @ rotation.T + translation)
+        near, _, _ = near_pairs(images, crystal, CROWDED_A)
+        alone = np.setdiff1d(np.arange(len(sites)), near)
+        if len(alone):
+            place: FloatArray = images.frac_coords[alone[0]] % 1.0
+            return place
+    return None
 
 
 def _check_room(crystal: Crystal, ion: str) -> None:

@@ -14,6 +14,8 @@ from emigbench.screened import Place, Screened
 from emigbench.screening import RESULTS, Plan
 
 STRUCTURES, HOPS, PAGE = RESULTS
+MOST_NAMED = 8
+"""Hops that are named where a caution is about several."""
 WITHOUT_FAILED = "the barriers of endless paths may be too high, or missing"
 
 
@@ -29,14 +31,22 @@ def files(found: Sequence[Screened], plan: Plan, threshold: float) -> dict[str, 
 
 
 def to_json(found: Iterable[Screened]) -> list[dict[str, Any]]:
-    """The structures, best first, each with its hops, as plain values."""
+    """The structures, best first, each with its hops, as plain values; all that the tables say."""
     return [
         {
+            "rank": None if each.error else rank,
             "file": each.file,
             "formula": each.formula,
             "n_atoms": each.n_atoms,
+            "n_hops": len(each.hops),
+            "n_failed": each.n_failed,
+            "n_with_cautions": len(each.doubted),
             "percolation_ev": dict(zip(("1d", "2d", "3d"), each.percolation, strict=True)),
+            "low_1d_ev": _interval(each)[0],
+            "high_1d_ev": _interval(each)[1],
+            "limiting_hop": _limiting(each) or None,
             "lowest_barrier_ev": each.lowest,
+            "cautions": each.cautions,
             "hops": [
                 {
                     "id": hop.id,
@@ -54,14 +64,15 @@ def to_json(found: Iterable[Screened]) -> list[dict[str, Any]]:
             ],
             "error": each.error,
         }
-        for each in found
+        for rank, each in enumerate(found, start=1)
     ]
 
 
 def structures_csv(found: Iterable[Screened]) -> str:
     """One row a structure, in the order given; the interval is that of the hop that limits the endless path in 1D."""
     header = ["rank", "file", "formula", "n_atoms", "n_hops", "n_failed", "n_with_cautions", "percolation_1d_ev"]
-    header += ["low_1d_ev", "high_1d_ev", "percolation_2d_ev", "percolation_3d_ev", "lowest_barrier_ev", "error"]
+    header += ["low_1d_ev", "high_1d_ev", "limiting_hop", "percolation_2d_ev", "percolation_3d_ev", "lowest_barrier_ev"]
+    header += ["cautions", "error"]
     rows = [
         [
             "" if each.error else rank,
@@ -73,8 +84,10 @@ def structures_csv(found: Iterable[Screened]) -> str:
             len(each.doubted),
             _number(each.percolation[0]),
             *map(_number, _interval(each)),
+            _limiting(each),
             *map(_number, each.percolation[1:]),
             _number(each.lowest),
+            _in_a_cell(each.cautions),
             each.error,
         ]
         for rank, each in enumerate(found, start=1)
@@ -97,7 +110,7 @@ def hops_csv(found: Iterable[Screened]) -> str:
             _number(hop.low),
             _number(hop.high),
             hop.status,
-            "; ".join(caution.removesuffix(".") for caution in hop.cautions),
+            _in_a_cell(hop.cautions),
         ]
         for each in found
         for hop in each.hops
@@ -110,7 +123,7 @@ def page(found: Sequence[Screened], plan: Plan, threshold: float) -> str:
     from markupsafe import Markup
 
     environment = templating.environment()
-    environment.filters |= {"ev": _ev, "clean": clean, "doubts": _doubts}
+    environment.filters |= {"ev": _ev, "clean": clean, "doubts": _doubts, "reason": _reason}
     good = [each for each in found if not each.error]
     barriers = [hop.e_m for each in good for hop in each.hops if hop.e_m is not None]
     style = templating.asset("style.css")
@@ -119,6 +132,7 @@ def page(found: Sequence[Screened], plan: Plan, threshold: float) -> str:
         unusable=[each for each in found if each.error],
         plan=plan,
         threshold=threshold,
+        without_failed=WITHOUT_FAILED,
         end=max([1.2 * threshold, *(min(barrier, 3.0) for barrier in barriers)]) or 1.0,
         style=Markup(style),
     )
@@ -146,7 +160,9 @@ def table(found: Sequence[Screened], most: int = 20) -> str:
     headers.append("lowest (eV)")
     rest = f"… and {len(good) - most} more.\n" if len(good) > most else ""
     failed = f"Where hops failed, {WITHOUT_FAILED}.\n" if any(each.n_failed for each in good) else ""
-    return f"{tabulate(rows, headers=headers, disable_numparse=True, stralign='right')}\n{rest}{failed}" if rows else ""
+    said = "".join(f"{on_one_line(each.file)}: {caution}\n" for each in good[:most] for caution in each.cautions)
+    shown = tabulate(rows, headers=headers, disable_numparse=True, stralign="right")
+    return f"{shown}\n{rest}{failed}{said}" if rows else ""
 
 
 def _n_hops(each: Screened) -> str:
@@ -158,14 +174,36 @@ def _interval(each: Screened) -> tuple[float | None, float | None]:
     return (None, None) if each.limiting is None else (each.limiting.low, each.limiting.high)
 
 
-def _doubts(each: Screened) -> list[str]:
-    """What a reader should know about the hops of a structure, each a few words."""
-    found = []
-    if each.n_failed:
-        found.append(f"{each.n_failed} of {len(each.hops)} hops failed: {WITHOUT_FAILED}.")
-    if each.doubted:
-        found.append(f"{len(each.doubted)} of {len(each.hops)} hops, such as: {each.doubted[0].cautions[0]}")
-    return found
+def _limiting(each: Screened) -> str:
+    """The id of the hop that limits the endless path, "" without one."""
+    return "" if each.limiting is None else each.limiting.id
+
+
+def _in_a_cell(cautions: Iterable[str]) -> str:
+    return "; ".join(caution.removesuffix(".") for caution in cautions)
+
+
+def _doubts(each: Screened) -> list[tuple[str, str]]:
+    """The cautions of the hops of a structure, each once, with the hops that it is about in words."""
+    about: dict[str, list[str]] = {}
+    for hop in each.hops:
+        for caution in hop.cautions:
+            about.setdefault(caution, []).append(f"#{hop.id.rpartition('#')[2]}")
+    return [(_named(hops, len(each.hops)), caution) for caution, hops in about.items()]
+
+
+def _named(hops: Sequence[str], of: int) -> str:
+    """Hops by their numbers, as many as one reads."""
+    if len(hops) == of > 1:
+        return f"all {of} hops"
+    others = len(hops) - MOST_NAMED
+    rest = f" and {others} other{'s' if others > 1 else ''}" if others > 0 else ""
+    return f"{', '.join(hops[:MOST_NAMED])}{rest}"
+
+
+def _reason(each: Screened) -> str:
+    """Why a file gave nothing, to be read behind its name."""
+    return each.error.removeprefix(each.file).removeprefix(":").strip()
 
 
 def _ev(value: float | None) -> str:

@@ -184,6 +184,21 @@ def test_what_was_never_seen_is_said(fitted, spinels):
     assert "no material with Br" in said
 
 
+def test_a_value_outside_of_the_range_is_told_with_the_range(fitted, spinels):
+    """A cell twice as long in each direction: hop and volume per anion are beyond those of all training paths."""
+    path = spinels[1][0]
+    large = replace(path, lattice=2 * path.lattice)
+    said = fitted.predict([large])[0].cautions
+    lengths = [t.path.hop_length for t in spinels[0]]
+    low, high = f"{min(lengths):.2f}", f"{max(lengths):.2f}"
+    told = f"the hop length ({2 * path.hop_length:.2f} Å) is outside of the range that it was fitted to"
+    assert f"{told} ({low} to {high} Å)" in said
+    n_anions = sum(e in ("O", "S", "Se") for e in path.host_species)
+    volume = 8 * abs(np.linalg.det(path.lattice)) / n_anions
+    assert any(f"volume of the cell per anion ({volume:.2f} Å³)" in caution for caution in said)
+    assert any(caution.startswith("the least distance of the straight path from") for caution in said)
+
+
 def test_what_is_kept_predicts_the_same(fitted, spinels, monkeypatch, tmp_path):
     (tmp_path / path_forest.TRAINED).write_bytes(_packed(fitted.arrays()))
     monkeypatch.setattr(path_forest, "files", lambda _: tmp_path)

@@ -163,11 +163,16 @@ def test_without_ase_the_extra_is_named(tmp_path, monkeypatch):
         (NACL.to(fmt="cif").replace("Na", "D"), "x.cif", "unknown element, 'D'"),
         (POSCAR.replace("Li O\n", ""), "x.vasp", "does not name its elements"),
         (POSCAR.replace("0.5 0.5 0.5", "0.02 0 0"), "x.vasp", "Li 1 and O 2 are 0.10 Å apart"),
-        (POSCAR.replace("0.5 0.5 0.5", "nan 0 0"), "x.vasp", "not finite"),
+        (POSCAR.replace("0.5 0.5 0.5", "nan 0 0"), "x.vasp", "line 10 has 'nan'"),
         (POSCAR.replace("0 0 5\n", "0 5 0\n", 1), "x.vasp", "no periodic cell"),
         (POSCAR.replace("1 1\n", "20000 1\n"), "x.vasp", "20,001 atoms"),
         (POSCAR.replace("1 1\n", "99999999999999 1\n"), "x.vasp", "atoms, more than"),
-        (POSCAR.replace("1 1\n", "5 1\n"), "x.vasp", "cannot be read"),
+        (POSCAR.replace("1 1\n", "5 1\n"), "x.vasp", "6 atoms are announced, and there are the coordinates of 2"),
+        (POSCAR.replace("0.5 0.5 0.5", "0,5 0.5 0.5"), "x.vasp", "line 10 has '0,5' where a coordinate is expected"),
+        (POSCAR.replace("1 1\n", "1 1 in all\n"), "x.vasp", "line 7 has 'in' where a number of atoms is expected"),
+        (POSCAR.replace("1 1\n", "1\n"), "x.vasp", "names 2 elements and 1 numbers of atoms"),
+        (POSCAR.replace("Direct\n", ""), "x.vasp", "line 8 should, and has '0 0 0'"),
+        (POSCAR.replace("5 0 0\n", "5,0 0 0\n"), "x.vasp", "not three cell vectors of three numbers, with points"),
         (
             json.dumps(NACL.as_dict() | {"sites": [NACL.as_dict()["sites"][0] | {"abc": [0] * 6}]}),
             "x.json",
@@ -177,6 +182,43 @@ def test_without_ase_the_extra_is_named(tmp_path, monkeypatch):
 )
 def test_what_is_wrong_is_said(tmp_path, text, name, says):
     assert says in refused(written(tmp_path, text, name))
+
+
+def test_a_cif_whose_setting_was_not_understood(tmp_path):
+    """A spinel with its origin at the centre of inversion, which pymatgen takes for one with its origin at Li."""
+    text = """data_x
+_cell_length_a 8.24
+_cell_length_b 8.24
+_cell_length_c 8.24
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_space_group_name_H-M_alt 'F d -3 m :2'
+_space_group_IT_number 227
+loop_
+_atom_site_label
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Li1 .125 .125 .125
+Mn1 .5 .5 .5
+O1 .2632 .2632 .2632
+"""
+    assert "the setting of its space group may not have been understood" in refused(written(tmp_path, text, "x.cif"))
+    listed = text.replace("loop_", "loop_\n_space_group_symop_operation_xyz\n'x, y, z'\nloop_")
+    listed = listed.replace("Mn1 .5 .5 .5", "Mn1 .125 .125 .13")
+    assert "of its space group" not in refused(written(tmp_path, listed, "y.cif"))
+
+
+def test_of_a_trajectory_only_the_frames_that_are_used_are_checked(tmp_path):
+    """Images of a band as interpolated may run through atoms; an error in one that is used tells which it is."""
+    pytest.importorskip("ase")
+    frame = '2\nLattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3 pbc="T T T"\nLi 0 0 0\nO 0 0 {}\n'
+    found = read(written(tmp_path, "".join(frame.format(z) for z in (2, 0.1, 3)), "x.extxyz"))
+    assert [x.species for x in found] == [("Li", "O")] * 3
+    assert [x.frac_coords[1, 2] for x in (found[0], found[-1])] == pytest.approx([0.4, 0.6])
+    message = refused(written(tmp_path, "".join(frame.format(z) for z in (2, 3, 0.1)), "y.extxyz"))
+    assert "y.extxyz (frame 3 of 3) has overlapping atoms" in message
 
 
 def test_a_cif_with_too_many_sites_is_not_read(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from emigbench import EmigbenchError, load
 from emigbench.datasets import spinels
 from emigbench.hops.files import crystal, from_structure
 from emigbench.hops.percolation import percolation_barriers
-from emigbench.hops.vacancies import primitive, vacancy_hops, vacancy_path
+from emigbench.hops.vacancies import empty_site, primitive, vacancy_hops, vacancy_path
 
 CSCL = crystal("CsCl", np.eye(3) * 4.0, ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 ROCK_SALT = from_structure(
@@ -272,3 +272,47 @@ def test_the_spinel_network_is_three_dimensional():
         pytest.skip("this spinel is empty")
     first = vacancy_hops(x, path.mobile_ion, 4.5)[0]
     assert percolation_barriers((0.5, edge) for edge in first.equivalents) == (0.5, 0.5, 0.5)
+
+
+def test_that_another_image_of_the_vacancy_is_nearer_comes_of_the_cell_that_was_chosen():
+    """Two Li in a cell of 7.5 Å, 3 Å apart one way and 4.5 Å the other: in no larger cell, both lead to one vacancy."""
+    chain = crystal("chain", np.eye(3) * 7.5, ["Li", "Li", "O"], [[0, 0, 0], [0.4, 0, 0], [0.7, 0.5, 0.5]])
+    paths = [vacancy_path(chain, hop, "p") for hop in vacancy_hops(chain, "Li", 5.0)]
+    assert [path.hop_length for path in paths] == pytest.approx([3.0, 4.5])
+    assert [path.n_atoms for path in paths] == [2, 2]  # one vacancy
+    assert not any("band_not_shortest" in path.flags for path in paths)
+
+
+PEROVSKITE = crystal(
+    "x", np.eye(3) * 4.0, ["Li", "Ti", "O", "O", "O"], [[0] * 3, [0.5] * 3, [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+)
+
+
+def test_an_empty_site_is_one_that_the_rest_makes_equal_to_an_occupied_one():
+    """Two cubes of a perovskite, from one of which Li is taken; in other descriptions too."""
+    doubled = supercell(PEROVSKITE, (2, 1, 1))
+    kept = np.array([k for k in range(10) if not (doubled.species[k] == "Li" and doubled.frac_coords[k, 0] > 0.25)])
+    holed = replace(doubled, species=tuple(doubled.species[k] for k in kept), frac_coords=doubled.frac_coords[kept])
+    assert empty_site(holed, "Li") == pytest.approx([0.5, 0, 0])
+    assert empty_site(translated(holed, np.array([0.1, 0.2, 0.3])), "Li") == pytest.approx([0.6, 0.2, 0.3])
+    assert empty_site(reordered(holed, np.random.default_rng(0)), "Li") is not None
+
+
+def test_where_every_site_is_occupied_none_is_empty():
+    """Nor where the rest cannot tell: of fluorite, the bare anions have twice as many cubes as cations."""
+    fluorite = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.46), ["Ca", "F"], [[0] * 3, [0.25] * 3])
+    filled = [
+        primitive(from_structure(fluorite, "CaF2")),
+        ROCK_SALT,
+        CSCL,
+        PEROVSKITE,
+        supercell(PEROVSKITE, (2, 2, 1)),
+    ]
+    for each in filled:
+        assert [empty_site(each, element) for element in sorted(set(each.species))] == [None] * len(set(each.species))
+
+
+def test_sites_that_are_too_near_for_two_ions_are_not_empty():
+    """Li beside the middle of a cube of a perovskite, 0.4 Å off: the other places around it belong to the same ion."""
+    beside = replace(PEROVSKITE, frac_coords=np.vstack([[[0.1, 0, 0]], PEROVSKITE.frac_coords[1:]]))
+    assert empty_site(beside, "Li") is None
