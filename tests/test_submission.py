@@ -1,5 +1,6 @@
 import re
 
+import numpy as np
 import pytest
 import yaml
 from helpers import CARD, FULL, SPINELS, constant, csv_lines, one_sentence, result_or_sentence, write_submission
@@ -450,6 +451,30 @@ def test_the_header_and_a_row_as_documented(csv_file):
     assert lines[0] == "split,seed,id,e_m_ev,std_ev,status,seconds,low_ev,high_ev" == ",".join(COLUMNS)
     assert lines[1] == f"official,7,{IDS[0]},0.125,,ok,,0.1,0.5"
     assert lines[2] == f"official,7,{IDS[1]},,,failed,,,"
+
+
+def test_what_a_model_gives_one_by_one_is_written_whole(csv_file):
+    given = [Prediction(i, 0.5, low=0.1, high=0.9) for i in IDS]
+    write_predictions({"official": {np.int64(0): iter(given)}}, csv_file)
+    assert read_predictions(csv_file, SPINELS) == {"official": {0: given}}
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        (constant(SPINELS), "written by split and seed; give {'official': {0: predictions}}"),
+        ({0: constant(SPINELS)}, "written by split and seed"),
+        ({"official": constant(SPINELS)}, "written by split and seed"),
+        ({"random": {0: constant(SPINELS)}}, "there is no split 'random'; there are official, material-cv,"),
+        ({"official": {-1: constant(SPINELS)}}, "'-1' is no seed"),
+        ({"official": {10**9: constant(SPINELS)}}, "'1000000000' is no seed"),
+        ({"official": {0.5: constant(SPINELS)}}, "'0.5' is no seed"),
+        ({"official": {0: [0.5] * 11}}, "A prediction is a float"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(csv_file, given, part):
+    assert part in fails(write_predictions, given, csv_file)
+    assert not csv_file.exists()
 
 
 @pytest.mark.parametrize(
