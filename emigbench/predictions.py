@@ -195,11 +195,17 @@ def _lines(text: str, where: str) -> Iterator[str]:
         yield line
 
 
+_LIKELY = {column.replace("_", "").removesuffix("ev"): column for column in COLUMNS}
+"""What a column is probably meant to be: its name in small letters and without the unit -> the one that is read."""
+
+
 def _check_header(header: list[str], where: str) -> None:
     for name in header:
         if name not in COLUMNS:
             advice = f"columns are {', '.join(COLUMNS)} (barriers in eV)"
-            if not name:
+            if likely := _LIKELY.get(name.lower().replace("_", "")):
+                advice = f"call it {likely} if that is what it holds"
+            elif not name:
                 advice = "if it is the index of a pandas table, write that with index=False"
             elif ";" in name or "\t" in name:
                 advice = "columns are separated by commas"
@@ -218,8 +224,8 @@ def _parse_row(header: list[str], values: list[str], where: str, default_split: 
     path_id, seed = row["id"], row.get("seed") or "0"
     if not path_id or not path_id.isprintable() or len(path_id) > LONGEST_ID:
         raise EmigbenchError(f"{where}: {quoted(path_id)} is no id.")
-    if not (seed.isascii() and seed.isdigit() and len(seed) <= 9):
-        raise EmigbenchError(f"{where}: seed {quoted(seed)} of {path_id} is no whole number.")
+    if not re.fullmatch(_SEED, seed, re.ASCII):
+        raise EmigbenchError(f"{where}: seed {quoted(seed)} of {path_id} is no whole number from 0 to {LARGEST_SEED}.")
     e_m, std, seconds, low, high = (_parse_number(row.get(name), f"{where}: {name} of {path_id}") for name in _NUMBERS)
     status: Any = row.get("status") or "ok"
     if status not in get_args(Status):
@@ -237,10 +243,11 @@ def _parse_row(header: list[str], values: list[str], where: str, default_split: 
         prediction = Prediction(path_id, e_m, std, status, seconds, low, high)
     except ValueError as error:
         raise EmigbenchError(f"{where}: {error}") from error
-    return row.get("split") or default_split, int(seed), prediction
+    return row.get("split") or default_split, int(float(seed)), prediction
 
 
 _NUMBERS = ("e_m_ev", "std_ev", "seconds", *INTERVAL_COLUMNS)
+_SEED = r"\d{1,9}(\.0+)?"  # pandas writes 0.0 once a column has held a gap
 _DECIMAL = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"  # float() also takes 1_000 and other alphabets' digits
 
 

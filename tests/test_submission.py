@@ -238,6 +238,11 @@ def test_two_columns_are_enough(csv_file):
     assert read_predictions(csv_file, SPINELS) == {"official": {0: constant(SPINELS)}}
 
 
+def test_a_seed_may_be_the_whole_number_that_pandas_writes(csv_file):
+    csv_file.write_text("\n".join(["id,e_m_ev,seed", *(f"{row},3.0" for row in csv_lines())]))
+    assert list(read_predictions(csv_file, SPINELS)["official"]) == [3]
+
+
 def test_the_split_that_was_asked_for_is_the_default(csv_file):
     csv_file.write_text("\n".join(["id,e_m_ev", *csv_lines(split="material-cv")]))
     assert list(read_predictions(csv_file, SPINELS, "material-cv")) == ["material-cv"]
@@ -499,6 +504,11 @@ def test_an_interval_that_is_none_is_refused(csv_file, ends, said):
         ("id;e_m_ev", "unknown column 'id;e_m_ev'; columns are separated by commas."),
         ("id\te_m_ev", r"unknown column 'id\te_m_ev'; columns are separated by commas."),
         ("id,barrier", "unknown column 'barrier'; columns are split, seed, id, "),
+        ("id,Em", "unknown column 'Em'; call it e_m_ev if that is what it holds."),
+        ("id,E_m", "unknown column 'E_m'; call it e_m_ev if"),
+        ("id,e_m_ev,std", "unknown column 'std'; call it std_ev if"),
+        ("id,e_m_ev,Low", "unknown column 'Low'; call it low_ev if"),
+        ("id,e_m_mev", "unknown column 'e_m_mev'; columns are split, seed, id, "),
     ],
 )
 def test_an_unknown_column_says_what_is_probably_meant(csv_file, header, advice):
