@@ -22,6 +22,7 @@ from emigbench.predictions import (
     MOST_SEEDS,
     PREDICTIONS_FILE,
     PredictionSet,
+    as_seed,
     grouped,
     read_predictions,
     write_predictions,
@@ -90,7 +91,7 @@ def evaluate(
 
     Raises:
         StoppedError: if the model fails (one that takes paths one by one: on all of them) or a worker dies.
-        EmigbenchError: if there is no such model or split, or `out` holds something else.
+        EmigbenchError: if there is no such model, split or seed, or `out` holds something else.
     """
     if not isinstance(model, str):
         raise EmigbenchError(
@@ -99,9 +100,7 @@ def evaluate(
         )
     out = Path(out)
     one_by_one = bool(getattr(create(model), "one_by_one", False))
-    split_names, seeds = list(dict.fromkeys(split_names)), list(dict.fromkeys(seeds))
-    if len(seeds) > MOST_SEEDS:
-        raise EmigbenchError(f"{len(seeds)} seeds were asked for; at most {MOST_SEEDS} are taken.")
+    split_names, seeds = _asked_splits(split_names), _asked_seeds(seeds)
     if one_by_one and len(seeds) > 1:
         raise EmigbenchError(f"Model {model!r} takes paths one by one and no seed changes it; ask for a single seed.")
     plan = {"model": model, "dataset": data.sha256, "splits": split_names, "seeds": seeds}
@@ -141,6 +140,30 @@ def evaluate(
         if one_by_one:
             done = _joined(model, folds, done, failed)
     return _finish(out, model, data, {unit: done[unit.name] for unit in folds}, earlier)
+
+
+def _asked_splits(split_names: Sequence[str]) -> list[str]:
+    """Each split once; whether there is one of that name is seen when its folds are made."""
+    if isinstance(split_names, str) or not isinstance(split_names, Iterable):
+        raise EmigbenchError(f"split_names is {split_names!r}; give a list of names, such as ['official'].")
+    names = list(split_names)
+    if others := [name for name in names if not isinstance(name, str)]:
+        raise EmigbenchError(f"{quoted(others[0])} is no name of a split; there are {', '.join(splits.SPLITS)}.")
+    if not names:
+        raise EmigbenchError("split_names is empty, so there is nothing to run; give names, such as ['official'].")
+    return list(dict.fromkeys(names))
+
+
+def _asked_seeds(seeds: Sequence[int]) -> list[int]:
+    """Each seed once, as files of predictions have it."""
+    if not isinstance(seeds, Iterable):
+        raise EmigbenchError(f"seeds is {seeds!r}; give them all, such as [0, 1, 2] or range(3).")
+    numbers = list(dict.fromkeys(map(as_seed, seeds)))
+    if not numbers:
+        raise EmigbenchError("seeds is empty, so there is nothing to run; give them, such as [0] or range(5).")
+    if len(numbers) > MOST_SEEDS:
+        raise EmigbenchError(f"{len(numbers)} seeds were asked for; at most {MOST_SEEDS} are taken.")
+    return numbers
 
 
 def _fits(model: str, data: Dataset, folds: Mapping[Unit, Fold], folder: Path) -> list[Job]:

@@ -221,6 +221,32 @@ def test_more_seeds_than_a_submission_takes_are_refused_at_once(models, data, tm
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("asked", "part"),
+    [
+        ({"seeds": [-1]}, "'-1' is no seed; seeds are whole numbers from 0 to 999999999"),
+        ({"seeds": [0, 10**10]}, "'10000000000' is no seed"),
+        ({"seeds": [0.5]}, "'0.5' is no seed"),
+        ({"seeds": 3}, "seeds is 3; give them all, such as [0, 1, 2] or range(3)"),
+        ({"seeds": []}, "seeds is empty, so there is nothing to run"),
+        ({"split_names": "official"}, "split_names is 'official'; give a list of names, such as ['official']"),
+        ({"split_names": []}, "split_names is empty, so there is nothing to run"),
+        ({"split_names": [["official"]]}, "is no name of a split; there are official, material-cv,"),
+    ],
+)
+def test_what_no_run_can_be_of_is_refused_at_once(models, data, tmp_path, asked, part):
+    assert part in refused(f"{models}:Steady", data, tmp_path / "out", **asked)
+    assert not (tmp_path / "out").exists()
+
+
+def test_seeds_may_be_of_numpy(models, data, tmp_path):
+    found = do(f"{models}:Steady", data, tmp_path, split_names=["official"], seeds=np.arange(2))
+    assert (
+        list(found["official"]) == list(read_predictions(tmp_path / "predictions.csv", SPINELS)["official"]) == [0, 1]
+    )
+    assert [unit["seed"] for unit in read_run(tmp_path, SPINELS)["units"]] == [0, 1]
+
+
 def test_a_model_that_fails_beside_others_keeps_what_they_finish(models, data, tmp_path):
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         message = refused(f"{models}:Breaks", data, tmp_path / "out", executor=executor)
