@@ -115,9 +115,13 @@ def evaluate(
         for fold in splits.folds(data.labels, split)
     }
     if not folds:
-        raise _nothing_to_do(out, plan)
+        if unfinished.read_plan(out) == plan:  # it was stopped after it had written its results
+            unfinished.forget(out)
+        raise _nothing_to_do(out, unfinished.read_plan(out))
     if not unfinished.is_in(out):
         _check_results(out, resume)
+    if resume:
+        _check_plan(out, plan)
     unfinished.start(out, plan, "run", resume=resume)
     jobs = (_paths if one_by_one else _fits)(model, data, folds, out / unfinished.FOLDER)
     done = {job.name: result for job in jobs if (result := _read_result(job)) is not None}
@@ -215,7 +219,8 @@ def _joined(
             f"Model {model!r} failed on all {len(failed)} paths, the first is {path_id!r} ({error}; --debug shows the "
             f"traceback)."
         ) from error
-    results = {**done, **{path_id: units.failed(path_id, str(error)) for path_id, error in failed.items()}}
+    code = code_of(model)
+    results = {**done, **{path_id: units.failed(path_id, str(error), code) for path_id, error in failed.items()}}
     return {unit.name: units.joined([results[i] for i in fold.held_out]) for unit, fold in folds.items()}
 
 
@@ -270,17 +275,30 @@ def _cancel(futures: Iterable[Future[UnitResult]]) -> None:
         future.cancel()
 
 
-def _nothing_to_do(out: Path, plan: Mapping[str, Any]) -> EmigbenchError:
-    """What to say where a finished run holds all that is asked for; an unfinished one of something else stays."""
+def _nothing_to_do(out: Path, kept: Mapping[str, Any] | None) -> EmigbenchError:
+    """What to say where a finished run holds all that is asked for; `kept` is the plan of an unfinished one there."""
+    advice = "choose another --out" if kept is None else _how_to_go_on(kept)
+    return EmigbenchError(f"The finished run in {out} holds these splits and seeds already; {advice}.")
+
+
+def _check_plan(out: Path, plan: Mapping[str, Any]) -> None:
+    """Make sure that an unfinished run is of the same splits and seeds, if it is of the same model and dataset."""
     kept = unfinished.read_plan(out) or plan
-    if kept == plan:  # a run that was stopped after it had written its results
-        unfinished.forget(out)
-        advice = "choose another --out."
-    else:
-        splits_kept, n_seeds = kept.get("splits", ()), len(kept.get("seeds", ()))
-        options = "".join(f" --split {split}" for split in splits_kept) + f" --seeds {n_seeds}"
-        advice = f"go on with what was stopped there by{options} --resume, or choose another --out."
-    return EmigbenchError(f"The finished run in {out} holds these splits and seeds already; {advice}")
+    name = unfinished.difference(kept, plan)
+    if name in ("splits", "seeds"):
+        raise EmigbenchError(
+            f"The unfinished run in {out} is of other {name} ({kept.get(name)}, now {plan[name]}); "
+            f"{_how_to_go_on(kept)}."
+        )
+
+
+def _how_to_go_on(kept: Mapping[str, Any]) -> str:
+    """What to do about an unfinished run that is of other splits or seeds than were asked for."""
+    split_names, seeds = kept.get("splits", []), kept.get("seeds", [])
+    options = f"split_names={split_names}, seeds={seeds}, resume=True"
+    if seeds == list(range(len(seeds))):
+        options = "".join(f"--split {split} " for split in split_names) + f"--seeds {len(seeds)} --resume"
+    return f"go on with what was stopped there by {options}, or choose another --out"
 
 
 def _check_results(out: Path, resume: bool) -> None:
@@ -377,7 +395,7 @@ def _finish(
     predictions = grouped(rows, data.labels, f"Model {model!r}")
     file = out / unfinished.FOLDER / PREDICTIONS_FILE
     write_predictions(predictions, file)
-    kind = next((result.kind for result in results.values()), None)
+    kind = next((result.kind for result in results.values() if result.kind is not None), None)
     if kind not in (None, *get_args(Kind)):
         known = ", ".join(get_args(Kind))
         LOG.warning("The leaderboard does not know the kind %s of model %r; it knows %s.", quoted(kind), model, known)

@@ -141,6 +141,7 @@ def added(record: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, An
     """The content of `run.json` of a run whose results were added to those of an earlier one."""
     return {
         **record,
+        "kind": record["kind"] if record.get("kind") is not None else earlier.get("kind"),
         "command": f"{earlier.get('command', '')} && {record['command']}",
         "units": [*earlier.get("units", []), *record["units"]],
         "versions": joined([earlier.get("versions", {}), record["versions"]]),

@@ -90,6 +90,13 @@ def test_the_same_split_or_seed_named_twice_runs_once(models, data, tmp_path):
     assert len(fits(models)) == 1
 
 
+def test_what_a_model_does_with_the_list_of_paths_is_its_own_business(models, data, tmp_path):
+    do(f"{models}:Tidy", data, tmp_path / "tidy")
+    do(f"{models}:Steady", data, tmp_path / "steady")
+    tidy, steady = ((tmp_path / name / "predictions.csv").read_bytes() for name in ("tidy", "steady"))
+    assert tidy == steady
+
+
 def test_single_precision_predictions_are_kept(models, data, tmp_path):
     found = do(f"{models}:Single", data, tmp_path / "out", split_names=["official"])
     assert {p.e_m for p in found["official"][0]} == {float(np.float32(0.1))}
