@@ -473,6 +473,8 @@ def test_in_words():
     assert "eV, 95%" not in r2
     assert "Intervals of a difference in R² are short" in r2
     assert "are short" not in text
+    assert "(its part in eV; errors in eV):" in text
+    assert "(its part; errors in eV):" in r2
 
 
 def test_two_groups_decide_nothing():
