@@ -17,7 +17,7 @@ from emigbench import provenance, splits, unfinished, units
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.store import Dataset
 from emigbench.errors import EmigbenchError, quoted
-from emigbench.model import Kind, code_of, create, warn_of_other_code
+from emigbench.model import Kind, code_of, create, packages_of, warn_of_other_code
 from emigbench.predictions import (
     MOST_SEEDS,
     PREDICTIONS_FILE,
@@ -403,6 +403,7 @@ def _finish(
         dataset=data.identity,
         predictions_sha256=predictions_hash(file.read_text(encoding="utf-8").splitlines()),
         ran_on=provenance.joined(result.hardware for result in results.values()),
+        packages=packages_of(model),
         model=model,
         kind=kind,
         units=[

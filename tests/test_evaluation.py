@@ -1,6 +1,7 @@
 import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from importlib.metadata import version
 from multiprocessing import get_context
 
 import numpy as np
@@ -39,6 +40,12 @@ def test_a_run_leaves_valid_predictions_and_their_record(models, data, tmp_path)
     assert all(u["fit_seconds"] >= 0 and u["peak_memory_mb"] > 1 for u in record["units"])
     assert [(d, n) for _, d, n in done] == [(k, 12) for k in range(1, 13)]
     assert len(fits(models)) == 12
+
+
+def test_a_run_of_a_plug_in_has_the_versions_of_what_it_needs(models, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "packages_of", lambda spec: ["tabulate"] if spec == f"{models}:Steady" else [])
+    do(f"{models}:Steady", data, tmp_path, split_names=["official"])
+    assert read_run(tmp_path, SPINELS)["versions"]["tabulate"] == version("tabulate")
 
 
 def test_a_model_is_named_and_the_folder_may_be_a_text(models, data, tmp_path):
