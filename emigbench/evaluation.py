@@ -17,11 +17,12 @@ from emigbench import provenance, splits, unfinished, units
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.store import Dataset
 from emigbench.errors import EmigbenchError, quoted
-from emigbench.model import Kind, code_of, create, warn_of_other_code
+from emigbench.model import Kind, code_of, create, packages_of, warn_of_other_code
 from emigbench.predictions import (
     MOST_SEEDS,
     PREDICTIONS_FILE,
     PredictionSet,
+    as_seed,
     grouped,
     read_predictions,
     write_predictions,
@@ -90,7 +91,7 @@ def evaluate(
 
     Raises:
         StoppedError: if the model fails (one that takes paths one by one: on all of them) or a worker dies.
-        EmigbenchError: if there is no such model or split, or `out` holds something else.
+        EmigbenchError: if there is no such model, split or seed, or `out` holds something else.
     """
     if not isinstance(model, str):
         raise EmigbenchError(
@@ -99,9 +100,7 @@ def evaluate(
         )
     out = Path(out)
     one_by_one = bool(getattr(create(model), "one_by_one", False))
-    split_names, seeds = list(dict.fromkeys(split_names)), list(dict.fromkeys(seeds))
-    if len(seeds) > MOST_SEEDS:
-        raise EmigbenchError(f"{len(seeds)} seeds were asked for; at most {MOST_SEEDS} are taken.")
+    split_names, seeds = _asked_splits(split_names), _asked_seeds(seeds)
     if one_by_one and len(seeds) > 1:
         raise EmigbenchError(f"Model {model!r} takes paths one by one and no seed changes it; ask for a single seed.")
     plan = {"model": model, "dataset": data.sha256, "splits": split_names, "seeds": seeds}
@@ -116,9 +115,13 @@ def evaluate(
         for fold in splits.folds(data.labels, split)
     }
     if not folds:
-        raise _nothing_to_do(out, plan)
+        if unfinished.read_plan(out) == plan:  # it was stopped after it had written its results
+            unfinished.forget(out)
+        raise _nothing_to_do(out, unfinished.read_plan(out))
     if not unfinished.is_in(out):
         _check_results(out, resume)
+    if resume:
+        _check_plan(out, plan)
     unfinished.start(out, plan, "run", resume=resume)
     jobs = (_paths if one_by_one else _fits)(model, data, folds, out / unfinished.FOLDER)
     done = {job.name: result for job in jobs if (result := _read_result(job)) is not None}
@@ -141,6 +144,30 @@ def evaluate(
         if one_by_one:
             done = _joined(model, folds, done, failed)
     return _finish(out, model, data, {unit: done[unit.name] for unit in folds}, earlier)
+
+
+def _asked_splits(split_names: Sequence[str]) -> list[str]:
+    """Each split once; whether there is one of that name is seen when its folds are made."""
+    if isinstance(split_names, str) or not isinstance(split_names, Iterable):
+        raise EmigbenchError(f"split_names is {split_names!r}; give a list of names, such as ['official'].")
+    names = list(split_names)
+    if others := [name for name in names if not isinstance(name, str)]:
+        raise EmigbenchError(f"{quoted(others[0])} is no name of a split; there are {', '.join(splits.SPLITS)}.")
+    if not names:
+        raise EmigbenchError("split_names is empty, so there is nothing to run; give names, such as ['official'].")
+    return list(dict.fromkeys(names))
+
+
+def _asked_seeds(seeds: Sequence[int]) -> list[int]:
+    """Each seed once, as files of predictions have it."""
+    if not isinstance(seeds, Iterable):
+        raise EmigbenchError(f"seeds is {seeds!r}; give them all, such as [0, 1, 2] or range(3).")
+    numbers = list(dict.fromkeys(map(as_seed, seeds)))
+    if not numbers:
+        raise EmigbenchError("seeds is empty, so there is nothing to run; give them, such as [0] or range(5).")
+    if len(numbers) > MOST_SEEDS:
+        raise EmigbenchError(f"{len(numbers)} seeds were asked for; at most {MOST_SEEDS} are taken.")
+    return numbers
 
 
 def _fits(model: str, data: Dataset, folds: Mapping[Unit, Fold], folder: Path) -> list[Job]:
@@ -192,7 +219,8 @@ def _joined(
             f"Model {model!r} failed on all {len(failed)} paths, the first is {path_id!r} ({error}; --debug shows the "
             f"traceback)."
         ) from error
-    results = {**done, **{path_id: units.failed(path_id, str(error)) for path_id, error in failed.items()}}
+    code = code_of(model)
+    results = {**done, **{path_id: units.failed(path_id, str(error), code) for path_id, error in failed.items()}}
     return {unit.name: units.joined([results[i] for i in fold.held_out]) for unit, fold in folds.items()}
 
 
@@ -247,17 +275,30 @@ def _cancel(futures: Iterable[Future[UnitResult]]) -> None:
         future.cancel()
 
 
-def _nothing_to_do(out: Path, plan: Mapping[str, Any]) -> EmigbenchError:
-    """What to say where a finished run holds all that is asked for; an unfinished one of something else stays."""
+def _nothing_to_do(out: Path, kept: Mapping[str, Any] | None) -> EmigbenchError:
+    """What to say where a finished run holds all that is asked for; `kept` is the plan of an unfinished one there."""
+    advice = "choose another --out" if kept is None else _how_to_go_on(kept)
+    return EmigbenchError(f"The finished run in {out} holds these splits and seeds already; {advice}.")
+
+
+def _check_plan(out: Path, plan: Mapping[str, Any]) -> None:
+    """Make sure that an unfinished run is of the same splits and seeds, if it is of the same model and dataset."""
     kept = unfinished.read_plan(out) or plan
-    if kept == plan:  # a run that was stopped after it had written its results
-        unfinished.forget(out)
-        advice = "choose another --out."
-    else:
-        splits_kept, n_seeds = kept.get("splits", ()), len(kept.get("seeds", ()))
-        options = "".join(f" --split {split}" for split in splits_kept) + f" --seeds {n_seeds}"
-        advice = f"go on with what was stopped there by{options} --resume, or choose another --out."
-    return EmigbenchError(f"The finished run in {out} holds these splits and seeds already; {advice}")
+    name = unfinished.difference(kept, plan)
+    if name in ("splits", "seeds"):
+        raise EmigbenchError(
+            f"The unfinished run in {out} is of other {name} ({kept.get(name)}, now {plan[name]}); "
+            f"{_how_to_go_on(kept)}."
+        )
+
+
+def _how_to_go_on(kept: Mapping[str, Any]) -> str:
+    """What to do about an unfinished run that is of other splits or seeds than were asked for."""
+    split_names, seeds = kept.get("splits", []), kept.get("seeds", [])
+    options = f"split_names={split_names}, seeds={seeds}, resume=True"
+    if seeds == list(range(len(seeds))):
+        options = "".join(f"--split {split} " for split in split_names) + f"--seeds {len(seeds)} --resume"
+    return f"go on with what was stopped there by {options}, or choose another --out"
 
 
 def _check_results(out: Path, resume: bool) -> None:
@@ -354,7 +395,7 @@ def _finish(
     predictions = grouped(rows, data.labels, f"Model {model!r}")
     file = out / unfinished.FOLDER / PREDICTIONS_FILE
     write_predictions(predictions, file)
-    kind = next((result.kind for result in results.values()), None)
+    kind = next((result.kind for result in results.values() if result.kind is not None), None)
     if kind not in (None, *get_args(Kind)):
         known = ", ".join(get_args(Kind))
         LOG.warning("The leaderboard does not know the kind %s of model %r; it knows %s.", quoted(kind), model, known)
@@ -362,6 +403,7 @@ def _finish(
         dataset=data.identity,
         predictions_sha256=predictions_hash(file.read_text(encoding="utf-8").splitlines()),
         ran_on=provenance.joined(result.hardware for result in results.values()),
+        packages=packages_of(model),
         model=model,
         kind=kind,
         units=[

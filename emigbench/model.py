@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -116,15 +117,33 @@ def code_of(spec: str) -> str:
 
     "" for a model of emigbench itself, whose version every run record has. What a file imports is not looked at.
     """
-    prefix, _, rest = spec.partition(":")
-    offered = registered().get(spec) or (families().get(prefix) if rest else None)
-    if offered is not None:
+    if offered := _entry_point_of(spec):
         dist = offered.dist
         if dist is None or dist.name == "emigbench":
-            return code_of(rest)
+            return code_of(spec.partition(":")[2])
         return f"{dist.name} {dist.version} {_hash_of(offered.module)}".rstrip()
     where = spec.rpartition(":")[0]
     return "" if where.partition(".")[0] == "emigbench_baselines" else _hash_of(where)
+
+
+def packages_of(spec: str) -> list[str]:
+    """The distribution that offers a model and those that it requires, but for what only its extras need.
+
+    None for a model of emigbench itself, or of a file or module that no distribution offers.
+    """
+    offered = _entry_point_of(spec)
+    if offered is None:
+        return []
+    if offered.dist is None or offered.dist.name == "emigbench":
+        return packages_of(spec.partition(":")[2])
+    required = [line for line in offered.dist.requires or () if "extra ==" not in line]
+    return [offered.dist.name, *(re.split(r"[^\w.-]", line)[0] for line in required)]
+
+
+def _entry_point_of(spec: str) -> EntryPoint | None:
+    """What offers a model by its registry name or the prefix of it."""
+    prefix, _, rest = spec.partition(":")
+    return registered().get(spec) or (families().get(prefix) if rest else None)
 
 
 def _hash_of(where: str) -> str:

@@ -7,6 +7,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -29,6 +30,7 @@ LARGEST_EV = 100.0
 """Beyond this a number is no barrier: published values from unrelaxed bands reach 86 eV."""
 MOST_SEEDS = 20
 """Scoring time grows with the seeds."""
+LARGEST_SEED = 999_999_999
 LONGEST_ID, LONGEST_LINE, MOST_LINES = 200, 2_000, 200_000
 ALL_SPLITS = (*splits.SPLITS, *splits.CURVE, splits.FITTED)
 
@@ -61,9 +63,7 @@ def grouped(rows: Iterable[tuple[str, int, Prediction]], labels: Labels, where: 
     found: dict[str, dict[int, dict[str, Prediction]]] = {}
     expected = {}
     for split, seed, prediction in rows:
-        if split not in ALL_SPLITS:
-            known = ", ".join([*splits.SPLITS, *splits.CURVE])
-            raise EmigbenchError(f"{where}: there is no split {quoted(split)}; there are {known}.")
+        _check_split(split, where)
         if split not in expected:
             expected[split] = splits.held_out(labels, split)
         if prediction.id not in expected[split]:
@@ -89,24 +89,47 @@ def grouped(rows: Iterable[tuple[str, int, Prediction]], labels: Labels, where: 
     }
 
 
-def write_predictions(predictions: PredictionSet, file: Path | str) -> None:
+def write_predictions(predictions: Mapping[str, Mapping[int, Iterable[Prediction]]], file: Path | str) -> None:
     """Write predictions, such as `{"official": {0: model.predict(test)}}`, as `read_predictions` reads them.
 
     The same values give the same bytes.
     A file of a model without intervals has no columns for them.
+
+    Raises:
+        EmigbenchError: if there is no such split or seed, or something else than predictions by split and seed.
     """
-    every = (p for seeds in predictions.values() for given in seeds.values() for p in given)
-    with_intervals = any(p.low is not None for p in every)
+    rows = list(_rows(predictions, str(file)))
+    with_intervals = any(p.low is not None for _, _, p in rows)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS if with_intervals else [name for name in COLUMNS if name not in INTERVAL_COLUMNS])
-    for split, seeds in predictions.items():
-        for seed, given in seeds.items():
-            for p in given:
-                values = (_number(p.e_m), _number(p.std), p.status, _number(p.seconds, ".4g"))
-                ends = (_number(p.low), _number(p.high)) if with_intervals else ()
-                writer.writerow((split, seed, p.id, *values, *ends))
+    for split, seed, p in rows:
+        values = (_number(p.e_m), _number(p.std), p.status, _number(p.seconds, ".4g"))
+        ends = (_number(p.low), _number(p.high)) if with_intervals else ()
+        writer.writerow((split, seed, p.id, *values, *ends))
     write_text(Path(file), buffer.getvalue())
+
+
+def listed(given: Iterable[Prediction]) -> list[Prediction]:
+    """The predictions of one seed; anything else, such as numbers, is refused in words."""
+    found = list(given) if isinstance(given, Iterable) else [given]
+    if others := [p for p in found if not isinstance(p, Prediction)]:
+        raise EmigbenchError(
+            f"A prediction is a {type(others[0]).__name__}; give one emigbench.Prediction(id, e_m) for each path, and "
+            f"several seeds as {{seed: predictions}}."
+        )
+    return found
+
+
+def as_seed(value: object) -> int:
+    """A seed as a file of predictions has it.
+
+    Raises:
+        EmigbenchError: if it is no whole number, negative or of more than nine digits.
+    """
+    if isinstance(value, Integral) and 0 <= int(value) <= LARGEST_SEED:
+        return int(value)
+    raise EmigbenchError(f"{quoted(value)} is no seed; seeds are whole numbers from 0 to {LARGEST_SEED}.")
 
 
 def is_implausible(value: float | None) -> bool:
@@ -128,6 +151,26 @@ def as_written(value: float) -> float:
 
 def _number(value: float | None, form: str = ".8g") -> str:
     return "" if value is None else f"{value:{form}}"
+
+
+def _rows(
+    predictions: Mapping[str, Mapping[int, Iterable[Prediction]]], where: str
+) -> Iterator[tuple[str, int, Prediction]]:
+    if not isinstance(predictions, Mapping) or not all(isinstance(seeds, Mapping) for seeds in predictions.values()):
+        raise EmigbenchError(
+            f"{where}: predictions are written by split and seed; give {{'official': {{0: predictions}}}}."
+        )
+    for split, seeds in predictions.items():
+        _check_split(split, where)
+        for seed, given in seeds.items():
+            for prediction in listed(given):
+                yield split, as_seed(seed), prediction
+
+
+def _check_split(split: str, where: str) -> None:
+    if split not in ALL_SPLITS:
+        known = ", ".join([*splits.SPLITS, *splits.CURVE])
+        raise EmigbenchError(f"{where}: there is no split {quoted(split)}; there are {known}.")
 
 
 def _parse_rows(text: str, where: str, default_split: str) -> Iterator[tuple[str, int, Prediction]]:
@@ -152,11 +195,17 @@ def _lines(text: str, where: str) -> Iterator[str]:
         yield line
 
 
+_LIKELY = {column.replace("_", "").removesuffix("ev"): column for column in COLUMNS}
+"""What a column is probably meant to be: its name in small letters and without the unit -> the one that is read."""
+
+
 def _check_header(header: list[str], where: str) -> None:
     for name in header:
         if name not in COLUMNS:
             advice = f"columns are {', '.join(COLUMNS)} (barriers in eV)"
-            if not name:
+            if likely := _LIKELY.get(name.lower().replace("_", "")):
+                advice = f"call it {likely} if that is what it holds"
+            elif not name:
                 advice = "if it is the index of a pandas table, write that with index=False"
             elif ";" in name or "\t" in name:
                 advice = "columns are separated by commas"
@@ -175,8 +224,8 @@ def _parse_row(header: list[str], values: list[str], where: str, default_split: 
     path_id, seed = row["id"], row.get("seed") or "0"
     if not path_id or not path_id.isprintable() or len(path_id) > LONGEST_ID:
         raise EmigbenchError(f"{where}: {quoted(path_id)} is no id.")
-    if not (seed.isascii() and seed.isdigit() and len(seed) <= 9):
-        raise EmigbenchError(f"{where}: seed {quoted(seed)} of {path_id} is no whole number.")
+    if not re.fullmatch(_SEED, seed, re.ASCII):
+        raise EmigbenchError(f"{where}: seed {quoted(seed)} of {path_id} is no whole number from 0 to {LARGEST_SEED}.")
     e_m, std, seconds, low, high = (_parse_number(row.get(name), f"{where}: {name} of {path_id}") for name in _NUMBERS)
     status: Any = row.get("status") or "ok"
     if status not in get_args(Status):
@@ -194,10 +243,11 @@ def _parse_row(header: list[str], values: list[str], where: str, default_split: 
         prediction = Prediction(path_id, e_m, std, status, seconds, low, high)
     except ValueError as error:
         raise EmigbenchError(f"{where}: {error}") from error
-    return row.get("split") or default_split, int(seed), prediction
+    return row.get("split") or default_split, int(float(seed)), prediction
 
 
 _NUMBERS = ("e_m_ev", "std_ev", "seconds", *INTERVAL_COLUMNS)
+_SEED = r"\d{1,9}(\.0+)?"  # pandas writes 0.0 once a column has held a gap
 _DECIMAL = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"  # float() also takes 1_000 and other alphabets' digits
 
 

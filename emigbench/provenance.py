@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Container, Iterable, Mapping
@@ -33,12 +34,12 @@ DEEPEST = 20
 _PACKAGES = "emigbench numpy scipy scikit-learn pymatgen matminer pandas torch ase chgnet mace-torch mattersim sevenn"
 
 
-def versions() -> dict[str, str]:
-    """Python's version and those of the installed packages that can change a result."""
+def versions(others: Iterable[str] = ()) -> dict[str, str]:
+    """The versions of Python and of what is installed of the packages that models here use, and of others."""
     found = {"python": platform.python_version()}
-    for name in _PACKAGES.split():
+    for name in [*_PACKAGES.split(), *others]:
         try:
-            found[name] = version(name)
+            found[re.sub("[-_.]+", "-", name).lower()] = version(name)
         except PackageNotFoundError:
             continue
     return found
@@ -92,15 +93,19 @@ def run_record(
     dataset: Mapping[str, str],
     predictions_sha256: str,
     ran_on: Mapping[str, str | int],
+    packages: Iterable[str] = (),
     **of_the_run: object,
 ) -> dict[str, object]:
-    """The content of `run.json`; `ran_on` is the hardware, this machine's or that of the workers."""
+    """The content of `run.json`; `ran_on` is the hardware, this machine's or that of the workers.
+
+    `packages` are those of the model, see `emigbench.model.packages_of`.
+    """
     return {
         "command": command(),
         "dataset": dict(dataset),
         "predictions_sha256": predictions_sha256,
         **of_the_run,
-        "versions": versions(),
+        "versions": versions(packages),
         "hardware": dict(ran_on),
     }
 
@@ -141,6 +146,7 @@ def added(record: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, An
     """The content of `run.json` of a run whose results were added to those of an earlier one."""
     return {
         **record,
+        "kind": record["kind"] if record.get("kind") is not None else earlier.get("kind"),
         "command": f"{earlier.get('command', '')} && {record['command']}",
         "units": [*earlier.get("units", []), *record["units"]],
         "versions": joined([earlier.get("versions", {}), record["versions"]]),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 State = Literal["charged", "discharged", "intermediate", "electrolyte", "unknown"]
 Status = Literal["ok", "not_converged", "failed"]
 

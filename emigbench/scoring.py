@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from statistics import median, pstdev
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from emigbench import splits, statistics
 from emigbench.datasets.labels import Labels, labels_of
-from emigbench.errors import EmigbenchError, quoted
+from emigbench.errors import EmigbenchError
 from emigbench.metrics import BY_NAME, METRICS, Metric, Sample, confusion
-from emigbench.predictions import as_scored, as_written, grouped
+from emigbench.predictions import as_scored, as_seed, as_written, grouped, listed
 from emigbench.records import FloatArray, Prediction
 
 if TYPE_CHECKING:
@@ -122,13 +122,18 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
         split: name of the split.
 
     Raises:
-        EmigbenchError: if an id is unknown, given twice or missing, or there is no such split.
+        EmigbenchError: if an id is unknown, given twice or missing, or there is no such split or seed.
     """
     labels = labels_of(data)
-    given = predictions if isinstance(predictions, Mapping) else {0: predictions}
-    by_seed = {seed: _listed(of_seed) for seed, of_seed in given.items()}
-    if others := [seed for seed in given if not isinstance(seed, int | np.integer)]:
-        raise EmigbenchError(f"{quoted(str(others[0]))} is no seed; give {{seed: predictions}} with whole numbers.")
+    given: Mapping[Any, Any] = predictions if isinstance(predictions, Mapping) else {0: predictions}
+    if by_split := [name for name, each in given.items() if isinstance(name, str) and isinstance(each, Mapping)]:
+        one = split if split in by_split else by_split[0]
+        raise EmigbenchError(
+            f"These are predictions by split ({', '.join(by_split)}); give those of one, as in "
+            f"score(predictions[{one!r}], data, {one!r})."
+        )
+    lists = {seed: listed(of_seed) for seed, of_seed in given.items()}
+    by_seed = {as_seed(seed): of_seed for seed, of_seed in lists.items()}
     if empty := [seed for seed, of_seed in by_seed.items() if not of_seed]:
         raise EmigbenchError(f"There are no predictions for seed {empty[0]}.")
     rows = ((split, seed, as_scored(p)) for seed, of_seed in by_seed.items() for p in of_seed)
@@ -158,17 +163,6 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
         confusion={threshold: _mean_confusion(samples, threshold) for threshold in THRESHOLDS_EV},
         subsets=_subset_figures(samples, _parts(seeds, labels, split)),
     )
-
-
-def _listed(given: Iterable[Prediction]) -> list[Prediction]:
-    """The predictions of one seed; anything else, such as numbers, is refused in words."""
-    found = list(given) if isinstance(given, Iterable) else [given]
-    if others := [p for p in found if not isinstance(p, Prediction)]:
-        raise EmigbenchError(
-            f"A prediction is a {type(others[0]).__name__}; give one emigbench.Prediction(id, e_m) for each path, or "
-            f"{{seed: predictions}} for several seeds."
-        )
-    return found
 
 
 def samples_of(seeds: Seeds, labels: Labels, split: str) -> dict[int, Sample]:

@@ -38,12 +38,16 @@ def start(out: Path, plan: Mapping[str, Any], what: str, *, resume: bool) -> Non
         return
     if not resume:
         raise EmigbenchError(f"{out} holds an unfinished {what}; go on with --resume or choose another --out.")
-    for name, value in plan.items():
-        if before.get(name) != value:
-            raise EmigbenchError(
-                f"The unfinished {what} in {out} has another {name} ({before.get(name)!r}, now {value!r}); choose "
-                f"another --out."
-            )
+    if name := difference(before, plan):
+        raise EmigbenchError(
+            f"The unfinished {what} in {out} has another {name} ({before.get(name)!r}, now {plan[name]!r}); choose "
+            f"another --out."
+        )
+
+
+def difference(before: Mapping[str, Any], plan: Mapping[str, Any]) -> str | None:
+    """The first name of a plan that had another value before, None if there is none."""
+    return next((name for name, value in plan.items() if before.get(name) != value), None)
 
 
 def is_in(out: Path) -> bool:

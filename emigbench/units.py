@@ -78,7 +78,7 @@ def run_unit(model: str, unit: Unit, train: Sequence[LabelledPath], held_out: Se
         started = time.perf_counter()
         fresh.fit(train, seed=unit.seed)
         fitted = time.perf_counter()
-        predictions = tuple(fresh.predict(held_out))
+        predictions = tuple(fresh.predict(list(held_out)))  # its own list, whatever it does with it
         finished = time.perf_counter()
         check_answer(model, unit.name, predictions, held_out)
         return _result(fresh, code, predictions, fitted - started, finished - fitted)
@@ -129,10 +129,10 @@ def _kept_model(model: str, run: str) -> BarrierModel:
     return _kept.model  # type: ignore[no-any-return]
 
 
-def failed(path_id: str, reason: str) -> UnitResult:
-    """The result of a path that a model has no answer for."""
+def failed(path_id: str, reason: str, code: str) -> UnitResult:
+    """The result of a path that a model of this code has no answer for."""
     prediction = Prediction(path_id, None, status="failed")
-    return UnitResult((prediction,), 0.0, 0.0, None, {provenance.REMARKS: {path_id: _plain(reason)}}, None, {})
+    return UnitResult((prediction,), 0.0, 0.0, None, {provenance.REMARKS: {path_id: _plain(reason)}}, None, {}, code)
 
 
 def joined(results: Sequence[UnitResult]) -> UnitResult:

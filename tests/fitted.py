@@ -44,6 +44,13 @@ class Backwards(Steady):
     def predict(self, paths):
         return reversed(super().predict(paths))
 
+class Tidy(Steady):
+    "Empties the list that it was given."
+    def predict(self, paths):
+        answer = super().predict(paths)
+        paths.clear()
+        return answer
+
 class Single(Steady):
     "What a network gives: another type of float."
     def predict(self, paths):

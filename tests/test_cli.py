@@ -210,8 +210,17 @@ def test_a_smoke_run_keeps_nothing_and_can_be_repeated(call, model, tmp_path, mo
         code, out, err = call("evaluate", model, "--smoke", "--split", "material-cv", "--seeds", "3", "--json")
         assert code == 0
         assert (json.loads(out)["split"], json.loads(out)["seeds"]) == ("official", [0])
+        assert err.startswith("--smoke passes over --split, --seeds: it runs spinels, official, one seed.\n")
         assert "nothing was kept" in err
     assert [file.name for file in tmp_path.iterdir() if file.name != "__pycache__"] == ["mine.py"]
+
+
+def test_a_smoke_run_as_asked_for_says_nothing_of_options(call, model):
+    for options in ([], ["--dataset", "spinels", "--split", "official", "--seeds", "1"]):
+        code, _, err = call("evaluate", model, "--smoke", *options)
+        assert code == 0
+        assert "passes over" not in err
+    assert "passes over --dataset: it" in call("evaluate", model, "--smoke", "--dataset", "full")[2]
 
 
 def test_several_splits_and_seeds(call, model, tmp_path):

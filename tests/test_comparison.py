@@ -408,6 +408,14 @@ def test_calibration_of_few_groups_that_err_together_is_as_unsure_as_the_table_o
     assert found.high - found.low > 0.3
 
 
+def test_calibration_by_hand():
+    """Errors of -1, 0 and 3 standard deviations: (1 + 0 + 9 - 3 * (2/3)**2) / 2 = 13/3; the other seed's are 0 to 2."""
+    seeds = [Sample(np.zeros(3), np.array(z) * 0.1, ["a", "b", "c"], [0.1] * 3) for z in ([-1, 0, 3], [0, 1, 2])]
+    found = calibration(seeds, np.ones((9, 3)))
+    assert found.z_mean == pytest.approx((2 / 3 + 1) / 2)
+    assert found.z_sd == pytest.approx((math.sqrt(13 / 3) + 1) / 2)
+
+
 def test_calibration_needs_error_bars():
     assert calibration([Sample([0.0], [0.1], ["a"])], np.ones((9, 1))) is None
     certain = calibration([Sample([0.0, 0.0], [0.0, 0.1], ["a", "b"], [0.0, 0.1])], np.ones((9, 2)))
@@ -465,6 +473,8 @@ def test_in_words():
     assert "eV, 95%" not in r2
     assert "Intervals of a difference in R² are short" in r2
     assert "are short" not in text
+    assert "(its part in eV; errors in eV):" in text
+    assert "(its part; errors in eV):" in r2
 
 
 def test_two_groups_decide_nothing():

@@ -15,6 +15,7 @@ from helpers import CARD, FULL, SPINELS, one_sentence, run, write_submission
 
 from emigbench import EmigbenchError, Prediction, contribution, splits, submission
 from emigbench.doubts import doubts
+from emigbench.predictions import ALL_SPLITS
 from emigbench.submission import Card, read, read_card
 
 ROOT = Path(__file__).parents[1]
@@ -438,6 +439,11 @@ def test_the_commands_of_the_guide_run(table, tmp_path):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert read(copy / "submissions" / "my-model", FULL).card.kind == "graph"
     assert "| Ranks" in done.stdout
+
+
+def test_the_guide_names_every_split_that_a_file_may_have():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("Further columns")[2].partition("\n")[0]
+    assert [split for split in ALL_SPLITS if f"`{split}`" not in text] == []
 
 
 def _blocks(language):

@@ -1,6 +1,7 @@
 import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from importlib.metadata import version
 from multiprocessing import get_context
 
 import numpy as np
@@ -39,6 +40,12 @@ def test_a_run_leaves_valid_predictions_and_their_record(models, data, tmp_path)
     assert all(u["fit_seconds"] >= 0 and u["peak_memory_mb"] > 1 for u in record["units"])
     assert [(d, n) for _, d, n in done] == [(k, 12) for k in range(1, 13)]
     assert len(fits(models)) == 12
+
+
+def test_a_run_of_a_plug_in_has_the_versions_of_what_it_needs(models, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "packages_of", lambda spec: ["tabulate"] if spec == f"{models}:Steady" else [])
+    do(f"{models}:Steady", data, tmp_path, split_names=["official"])
+    assert read_run(tmp_path, SPINELS)["versions"]["tabulate"] == version("tabulate")
 
 
 def test_a_model_is_named_and_the_folder_may_be_a_text(models, data, tmp_path):
@@ -88,6 +95,13 @@ def test_the_same_split_or_seed_named_twice_runs_once(models, data, tmp_path):
     found = do(f"{models}:Steady", data, tmp_path / "out", split_names=["official"] * 2, seeds=[1, 1])
     assert {split: list(seeds) for split, seeds in found.items()} == {"official": [1]}
     assert len(fits(models)) == 1
+
+
+def test_what_a_model_does_with_the_list_of_paths_is_its_own_business(models, data, tmp_path):
+    do(f"{models}:Tidy", data, tmp_path / "tidy")
+    do(f"{models}:Steady", data, tmp_path / "steady")
+    tidy, steady = ((tmp_path / name / "predictions.csv").read_bytes() for name in ("tidy", "steady"))
+    assert tidy == steady
 
 
 def test_single_precision_predictions_are_kept(models, data, tmp_path):
@@ -219,6 +233,32 @@ def test_remarks_that_are_not_by_path_are_kept_and_the_scores_are_shown(models, 
 def test_more_seeds_than_a_submission_takes_are_refused_at_once(models, data, tmp_path):
     assert "at most 20" in refused(f"{models}:Steady", data, tmp_path / "out", seeds=range(21))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "part"),
+    [
+        ({"seeds": [-1]}, "'-1' is no seed; seeds are whole numbers from 0 to 999999999"),
+        ({"seeds": [0, 10**10]}, "'10000000000' is no seed"),
+        ({"seeds": [0.5]}, "'0.5' is no seed"),
+        ({"seeds": 3}, "seeds is 3; give them all, such as [0, 1, 2] or range(3)"),
+        ({"seeds": []}, "seeds is empty, so there is nothing to run"),
+        ({"split_names": "official"}, "split_names is 'official'; give a list of names, such as ['official']"),
+        ({"split_names": []}, "split_names is empty, so there is nothing to run"),
+        ({"split_names": [["official"]]}, "is no name of a split; there are official, material-cv,"),
+    ],
+)
+def test_what_no_run_can_be_of_is_refused_at_once(models, data, tmp_path, asked, part):
+    assert part in refused(f"{models}:Steady", data, tmp_path / "out", **asked)
+    assert not (tmp_path / "out").exists()
+
+
+def test_seeds_may_be_of_numpy(models, data, tmp_path):
+    found = do(f"{models}:Steady", data, tmp_path, split_names=["official"], seeds=np.arange(2))
+    assert (
+        list(found["official"]) == list(read_predictions(tmp_path / "predictions.csv", SPINELS)["official"]) == [0, 1]
+    )
+    assert [unit["seed"] for unit in read_run(tmp_path, SPINELS)["units"]] == [0, 1]
 
 
 def test_a_model_that_fails_beside_others_keeps_what_they_finish(models, data, tmp_path):

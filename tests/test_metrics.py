@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emigbench.metrics import BY_NAME, METRICS, Confusion, Sample, confusion
+from emigbench.metrics.weighted import product
 
 THRESHOLD = 0.65
 OVER_PATHS = [metric for metric in METRICS if metric.needs != "paths"]
@@ -137,7 +138,16 @@ def test_published_confusion_of_model_3():
 
 
 def test_a_barrier_at_the_threshold_is_good():
-    assert confusion(sample_of([0.65, 0.65, 0.66], [0.65, 0.66, 0.65]), 0.65) == Confusion(1, 1, 1, 0)
+    sample = sample_of([0.65, 0.65, 0.66, 0.5], [0.65, 0.66, 0.65, 0.65])
+    assert confusion(sample, 0.65) == Confusion(2, 1, 1, 0)
+    assert score("accuracy", sample, threshold=0.65) == 2 / 4
+    assert score("recall_good", sample, threshold=0.65) == 2 / 3
+
+
+def test_weights_beyond_single_precision_are_summed_exactly():
+    """2**24 + 1 is no number of single precision, though both parts are."""
+    weights, table = np.array([[2.0**24, 1.0]]), np.array([[1.0, 0.5], [1.0, 1.0]])
+    np.testing.assert_array_equal(product(weights, table), [[2**24 + 1, 2**23 + 1]])
 
 
 def test_bias_is_positive_where_predictions_are_too_high():

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from helpers import one_sentence
 
-from emigbench import EmigbenchError, Prediction
-from emigbench.model import BarrierModel, code_of, create, families, registered
+from emigbench import EmigbenchError, Prediction, provenance
+from emigbench.model import BarrierModel, code_of, create, families, packages_of, registered
 
 GOOD = """
 from emigbench import Prediction
@@ -202,6 +202,21 @@ def test_what_code_a_model_is_of(model_file, monkeypatch):
     assert code_of("my_model") == code_of("my_model:large") == f"plug-in 1.2 {digest}"
     model_file.write_text(f"{GOOD}# edited")
     assert code_of("my_model") == f"plug-in 1.2 sha256 {hashlib.sha256(model_file.read_bytes()).hexdigest()[:12]}"
+
+
+def test_what_a_model_needs_is_what_its_distribution_says(model_file, monkeypatch):
+    for spec in ("train-mean", f"{model_file}:Model", f"neb:{model_file}:make", "absent"):
+        assert packages_of(spec) == []
+    requires = ["numpy>=1.26", "Scikit_Learn (>=1.0) ; python_version > '3'", "torch[gpu]", "pytest; extra == 'dev'"]
+    entry_point = Lacking("theirs")
+    entry_point.dist.requires = requires
+    monkeypatch.setattr("emigbench.model.entry_points", lambda group: [entry_point])
+    assert packages_of("theirs") == packages_of("theirs:large") == ["plug-in", "numpy", "Scikit_Learn", "torch"]
+
+
+def test_versions_of_what_a_model_needs_are_told_beside_the_usual(model_file):
+    found = provenance.versions(["Tabulate", "scikit_learn", "no-such-package"])
+    assert set(found) == set(provenance.versions()) | {"tabulate"}
 
 
 class Lacking:

@@ -105,6 +105,17 @@ def test_a_split_that_is_added_tries_failed_paths_again_and_all_of_other_code(da
     assert [remark for remark in told if remark] == ["OddError: 1 is not 2"]  # of the earlier units alone
 
 
+def test_a_fold_that_fails_as_a_whole_hides_no_kind_and_costs_no_other_path_what_is_there(data, tmp_path):
+    do("NotOfAluminium", data, tmp_path, split_names=["leave-ion-out"])
+    assert read_run(tmp_path, SPINELS)["kind"] == "floor"
+    seen = predicted()
+    do("NotOfAluminium", data, tmp_path, resume=True)
+    assert set(predicted() - seen) == {entry.id for entry in data if entry.path.mobile_ion == "Al"}
+    record = read_run(tmp_path, SPINELS)
+    assert record["kind"] == "floor"
+    assert len({unit["code"] for unit in record["units"]}) == 1
+
+
 def test_only_the_held_out_paths_are_computed(data, tmp_path):
     do("Toy", data, tmp_path / "out", split_names=["official"])
     assert sorted(predicted()) == sorted(splits.held_out(SPINELS, "official"))
@@ -169,7 +180,7 @@ def test_what_is_told_of_single_paths_is_joined_key_by_key():
         [
             replace(told("a", 1.0, settings={"fmax": 0.05}, paths={"a": {"steps": 3}}, device="cpu"), kind="floor"),
             told("b", 2.0, settings={"fmax": 0.05}, paths={"b": {"steps": 4}}, device="cuda"),
-            units.failed("c", "its worker died"),
+            units.failed("c", "its worker died", ""),
         ]
     )
     assert [(p.id, p.status) for p in joined.predictions] == [("a", "ok"), ("b", "ok"), ("c", "failed")]

@@ -109,6 +109,22 @@ def test_seeds_are_numbers_and_a_dataset_is_one():
     assert "type str is no dataset; give what emigbench.load" in one_sentence(error)
 
 
+@pytest.mark.parametrize("seed", [-3, 10**9, 0.5, None])
+def test_a_seed_that_no_file_can_hold_is_refused(seed):
+    with pytest.raises(EmigbenchError) as error:
+        score({seed: predicted(TEST)}, TOY)
+    assert f"'{seed}' is no seed; seeds are whole numbers from 0 to 999999999" in one_sentence(error)
+
+
+def test_predictions_of_several_splits_are_scored_one_by_one():
+    found = {split: {0: constant(SPINELS, split)} for split in ("official", "material-cv")}
+    for asked, told in (("official", "official"), ("material-cv", "material-cv"), ("leave-ion-out", "official")):
+        with pytest.raises(EmigbenchError) as error:
+            score(found, SPINELS, asked)
+        assert "by split (official, material-cv)" in one_sentence(error)
+        assert f"score(predictions['{told}'], data, '{told}')." in str(error.value)
+
+
 def test_failures_of_one_seed_count_for_that_seed():
     found = score({0: ONE_FAILED, 1: predicted(TEST)}, TOY)
     assert found.coverage == pytest.approx(7 / 8)
@@ -122,6 +138,12 @@ def test_what_did_not_converge_is_kept_and_counted():
     assert found.not_converged == 0.25
     assert found.coverage == 1
     assert found.metrics["mae"].value == pytest.approx(2.0 / 4)
+
+
+def test_what_did_not_converge_is_a_share_of_all_seeds():
+    converged, not_converged = predicted(TEST), predicted(TEST | {"b": 2.6})
+    not_converged[1] = Prediction("b", 2.6, status="not_converged")
+    assert score({0: converged, 1: not_converged}, TOY).not_converged == 1 / 8
 
 
 def test_a_model_that_always_fails_scores_as_the_train_median():

@@ -102,8 +102,17 @@ def test_a_run_that_finished_nothing_leaves_nothing(models, data, tmp_path):
 def test_other_settings_do_not_resume(unfinished, models, data, changes):
     message = refused(f"{models}:Breaks", data, unfinished, resume=True, **changes)
     assert str(unfinished) in message
-    assert next(iter(changes)).removesuffix("_names") in message
+    assert f"is of other {next(iter(changes)).removesuffix('_names')}" in message
+    assert "; go on with what was stopped there by --split material-cv --seeds 1 --resume, or choose another" in message
     assert len(units_kept(unfinished)) == 2
+
+
+def test_seeds_that_no_option_asks_for_are_named_as_python_has_them(models, data, tmp_path):
+    with pytest.raises(StoppedError):
+        do(f"{models}:Breaks", data, tmp_path, seeds=[3, 5])
+    message = refused(f"{models}:Breaks", data, tmp_path, seeds=[3], resume=True)
+    assert "is of other seeds ([3, 5], now [3]); go on with what was stopped there by " in message
+    assert "by split_names=['material-cv'], seeds=[3, 5], resume=True, or choose" in message
 
 
 def test_another_model_does_not_resume(unfinished, models, data):
@@ -229,6 +238,13 @@ def test_asking_for_what_is_finished_leaves_what_was_stopped(models, data, tmp_p
     message = refused(f"{models}:Breaks", data, tmp_path, split_names=["official"], resume=True)
     assert "by --split material-cv --seeds 1 --resume" in message
     assert units_kept(tmp_path) == before != []
+
+
+def test_a_kind_that_is_not_told_again_stays(models, data, tmp_path):
+    do(f"{models}:Steady", data, tmp_path, split_names=["official"])
+    models.write_text(MODELS.replace('kind = "floor"', ""))
+    do(f"{models}:Steady", data, tmp_path, resume=True)
+    assert read_run(tmp_path, SPINELS)["kind"] == "floor"
 
 
 def test_nothing_is_added_to_another_run(models, data, tmp_path):

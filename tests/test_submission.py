@@ -1,5 +1,6 @@
 import re
 
+import numpy as np
 import pytest
 import yaml
 from helpers import CARD, FULL, SPINELS, constant, csv_lines, one_sentence, result_or_sentence, write_submission
@@ -237,6 +238,11 @@ def test_two_columns_are_enough(csv_file):
     assert read_predictions(csv_file, SPINELS) == {"official": {0: constant(SPINELS)}}
 
 
+def test_a_seed_may_be_the_whole_number_that_pandas_writes(csv_file):
+    csv_file.write_text("\n".join(["id,e_m_ev,seed", *(f"{row},3.0" for row in csv_lines())]))
+    assert list(read_predictions(csv_file, SPINELS)["official"]) == [3]
+
+
 def test_the_split_that_was_asked_for_is_the_default(csv_file):
     csv_file.write_text("\n".join(["id,e_m_ev", *csv_lines(split="material-cv")]))
     assert list(read_predictions(csv_file, SPINELS, "material-cv")) == ["material-cv"]
@@ -452,6 +458,30 @@ def test_the_header_and_a_row_as_documented(csv_file):
     assert lines[2] == f"official,7,{IDS[1]},,,failed,,,"
 
 
+def test_what_a_model_gives_one_by_one_is_written_whole(csv_file):
+    given = [Prediction(i, 0.5, low=0.1, high=0.9) for i in IDS]
+    write_predictions({"official": {np.int64(0): iter(given)}}, csv_file)
+    assert read_predictions(csv_file, SPINELS) == {"official": {0: given}}
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        (constant(SPINELS), "written by split and seed; give {'official': {0: predictions}}"),
+        ({0: constant(SPINELS)}, "written by split and seed"),
+        ({"official": constant(SPINELS)}, "written by split and seed"),
+        ({"random": {0: constant(SPINELS)}}, "there is no split 'random'; there are official, material-cv,"),
+        ({"official": {-1: constant(SPINELS)}}, "'-1' is no seed"),
+        ({"official": {10**9: constant(SPINELS)}}, "'1000000000' is no seed"),
+        ({"official": {0.5: constant(SPINELS)}}, "'0.5' is no seed"),
+        ({"official": {0: [0.5] * 11}}, "A prediction is a float"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(csv_file, given, part):
+    assert part in fails(write_predictions, given, csv_file)
+    assert not csv_file.exists()
+
+
 @pytest.mark.parametrize(
     ("ends", "said"),
     [
@@ -474,6 +504,11 @@ def test_an_interval_that_is_none_is_refused(csv_file, ends, said):
         ("id;e_m_ev", "unknown column 'id;e_m_ev'; columns are separated by commas."),
         ("id\te_m_ev", r"unknown column 'id\te_m_ev'; columns are separated by commas."),
         ("id,barrier", "unknown column 'barrier'; columns are split, seed, id, "),
+        ("id,Em", "unknown column 'Em'; call it e_m_ev if that is what it holds."),
+        ("id,E_m", "unknown column 'E_m'; call it e_m_ev if"),
+        ("id,e_m_ev,std", "unknown column 'std'; call it std_ev if"),
+        ("id,e_m_ev,Low", "unknown column 'Low'; call it low_ev if"),
+        ("id,e_m_mev", "unknown column 'e_m_mev'; columns are split, seed, id, "),
     ],
 )
 def test_an_unknown_column_says_what_is_probably_meant(csv_file, header, advice):

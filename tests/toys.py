@@ -91,6 +91,16 @@ class RaisesAlways(Toy):
         raise OddError(3, 4)
 
 
+class NotOfAluminium(Toy):
+    """One that fails on a whole fold of leave-ion-out, as a potential without that element does."""
+
+    def predict(self, paths):
+        answer = super().predict(paths)
+        if paths[0].mobile_ion == "Al":
+            raise OddError("Al", "known")
+        return answer
+
+
 class NoWeights(Toy):
     def predict(self, paths):
         if len(noted()) > 3 and "weights" not in noted():

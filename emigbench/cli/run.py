@@ -70,6 +70,7 @@ def list_models() -> None:
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="Registry name, package.module:Class or file.py:Class.")],
     dataset: DatasetOption = "full",
     split: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
@@ -102,6 +103,7 @@ def evaluate(
 
     check_cluster(model, workers, dask)
     if smoke:
+        _tell_what_smoke_passes_over(context)
         dataset, seeds, split = "spinels", 1, ["official"]
     data = load_dataset(dataset, source)
     names = list(dict.fromkeys(split or ["official"]))
@@ -131,6 +133,17 @@ def evaluate(
             f"emigbench leaderboard build --dataset {dataset} --add {shlex.quote(str(folder))} --out runs/leaderboard"
         )
         print(f"Plots, and the run beside the leaderboard's models: {board}", file=sys.stderr)
+
+
+_OF_A_SMOKE_RUN = {"dataset": "spinels", "split": ["official"], "seeds": 1, "out": None}
+
+
+def _tell_what_smoke_passes_over(context: typer.Context) -> None:
+    """Say so where an option was given that a smoke run has another value for."""
+    sources = {name: context.get_parameter_source(name) for name in _OF_A_SMOKE_RUN}
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if others := [f"--{name}" for name in given if context.params[name] != _OF_A_SMOKE_RUN[name]]:
+        print(f"--smoke passes over {', '.join(others)}: it runs spinels, official, one seed.", file=sys.stderr)
 
 
 @app.command()

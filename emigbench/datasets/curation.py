@@ -275,7 +275,7 @@ def mark_doubtful_labels(labelled: Sequence[LabelledPath], suspicious: frozenset
     for entry in labelled:
         twins = by_band.get(entry.duplicate_of, [entry.e_m])
         checks = {
-            "label_conflict": max(twins) - min(twins) > LABEL_CONFLICT_EV,
+            "label_conflict": round(max(twins) - min(twins), 9) > LABEL_CONFLICT_EV,  # 0.52 - 0.5 is above 0.02
             "label_suspicious": entry.id in suspicious,
             "label_below_50_mev": entry.e_m < 0.05,
             "label_above_4_ev": entry.e_m > 4,

@@ -8,11 +8,8 @@ from __future__ import annotations
 from itertools import count, product
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emigbench.records import FloatArray
-
-IntArray = NDArray[np.int64]
 
 NEIGHBOUR_CELLS = np.array(list(product((-1, 0, 1), repeat=3)), dtype=float)
 NEAR_CELLS = np.array(list(product((-2, -1, 0, 1, 2), repeat=3)), dtype=float)

@@ -11,8 +11,9 @@ exception, never a warning, never a number that stands for one.
 """
 
 from emigbench.metrics.classification import Confusion, confusion
-from emigbench.metrics.sample import BoolArray, IntArray, Sample
+from emigbench.metrics.sample import BoolArray, Sample
 from emigbench.metrics.table import BY_NAME, METRICS, Better, Metric, coverage_of
+from emigbench.records import IntArray
 
 __all__ = [
     "BY_NAME",

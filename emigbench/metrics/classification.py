@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emigbench.metrics.sample import Sample
+from emigbench.metrics.sample import BoolArray, Sample
 from emigbench.metrics.weighted import Counts, below, product, ratio, share
 from emigbench.records import FloatArray
 
@@ -29,15 +29,21 @@ def _cells(
     sample: Sample, weights: FloatArray, threshold: float
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Weighted tp, fp, fn, tn."""
-    good, called_good = sample.e_m <= threshold, sample.predicted <= threshold
+    good, called_good = _classes(sample, threshold)
     cells = (good & called_good, ~good & called_good, good & ~called_good, ~good & ~called_good)
     tp, fp, fn, tn = (weights @ cell.astype(np.float64) for cell in cells)
     return tp, fp, fn, tn
 
 
+def _classes(sample: Sample, threshold: float) -> tuple[BoolArray, BoolArray]:
+    """Which paths are good, and which are called good."""
+    return sample.e_m <= threshold, sample.predicted <= threshold
+
+
 def accuracy(sample: Sample, weights: FloatArray, threshold: float) -> Counts:
     """Paths put in their class, of all."""
-    return share((sample.e_m <= threshold) == (sample.predicted <= threshold), weights)
+    good, called_good = _classes(sample, threshold)
+    return share(good == called_good, weights)
 
 
 def precision_good(sample: Sample, weights: FloatArray, threshold: float) -> Counts:
@@ -78,7 +84,7 @@ def mcc(sample: Sample, weights: FloatArray, threshold: float) -> FloatArray:
 
 def roc_auc(sample: Sample, weights: FloatArray, threshold: float) -> FloatArray:
     """Share of (good, bad) pairs in which the good path is predicted lower; a tie counts half."""
-    good = sample.e_m <= threshold
+    good, _ = _classes(sample, threshold)
     of_good, of_bad = weights[..., good], weights[..., ~good]
     wins = product(of_good, below(sample.predicted[good], sample.predicted[~good]))
     return ratio((wins * of_bad).sum(axis=-1), of_good.sum(axis=-1) * of_bad.sum(axis=-1))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from emigbench.metrics.sample import BoolArray, IntArray, Sample
+from emigbench.metrics.sample import BoolArray, Sample
 from emigbench.metrics.weighted import Counts, rounded_size
-from emigbench.records import FloatArray
+from emigbench.records import FloatArray, IntArray
 
 TOLD_APART_EV = 0.001
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from emigbench.records import FloatArray
+from emigbench.records import FloatArray, IntArray
 
-IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 

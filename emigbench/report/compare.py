@@ -205,7 +205,7 @@ def in_words(duel: Duel) -> str:
     from tabulate import tabulate
 
     pair = duel.all_paths.difference
-    unit = f" {duel.unit}" if duel.unit else ""
+    part = f"its part in {duel.unit}" if duel.unit else "its part"
     lines = [f"{duel.label} on {duel.split}, dataset {duel.dataset['name']} {duel.dataset['version']}", ""]
     failing = "; a failed path counts with the train median" if duel.n_common < pair.n else ""
     lines += [f"All {pair.n} paths{failing}:", *_meeting_in_words(duel, duel.all_paths)]
@@ -217,7 +217,7 @@ def in_words(duel: Duel) -> str:
     if duel.metric in SHORT:
         lines += ["", f"Intervals of a difference in {duel.label} are short: {SHORT_IN_WORDS}"]
     if duel.parts:
-        lines += ["", f"Paths that make the most of the difference on all paths (its part in it{unit}; errors in eV):"]
+        lines += ["", f"Paths that make the most of the difference on all paths ({part}; errors in eV):"]
         rows = [
             [p.id, p.group, f"{p.e_m:.3f}", f"{p.error_a:+.3f}", f"{p.error_b:+.3f}", f"{p.part:+.4f}"]
             for p in duel.parts

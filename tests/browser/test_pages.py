@@ -221,6 +221,13 @@ def test_every_plot_is_drawn(browser, slug):
         assert browser.script("const p = arguments[0]; return p.scrollWidth <= p.clientWidth", plot)
 
 
+def test_a_plot_shrinks_with_its_column_before_it_is_drawn_again(browser):
+    browser.open("models/best.html")
+    plot = drawn(browser, "parity")
+    browser.script("arguments[0].parentElement.style.width = '200px'", plot)
+    assert browser.script("const p = arguments[0]; return p.scrollWidth <= p.clientWidth", plot)
+
+
 def test_predictions_beyond_the_frame_are_told(browser):
     browser.open("models/wild.html")
     drawn(browser, "parity")

@@ -433,6 +433,14 @@ def test_doubtful_labels():
     assert [entry.label_flags for entry in marked] == [("label_below_50_mev",), (), (), ("label_above_4_ev",)]
 
 
+@pytest.mark.parametrize(("first", "second", "conflict"), [(0.02, 0.04, False), (0.5, 0.52, False), (0.5, 0.521, True)])
+def test_labels_of_a_band_conflict_from_more_than_20_mev_on(first, second, conflict):
+    """0.04 - 0.02 is 0.02 in binary, 0.52 - 0.5 a hair above."""
+    twins = [replace(labelled(path_of(id=i), e), duplicate_of="t") for i, e in (("t", first), ("u", second))]
+    marked = curation.mark_doubtful_labels(twins, frozenset())
+    assert {"label_conflict" in entry.label_flags for entry in marked} == {conflict}
+
+
 def test_charged_on_the_lattice_of_a_discharged_record():
     discharged = path_of(id="LiCoO", state="discharged")
     same, other = path_of(id="CoO_Li", state="charged"), path_of(id="CoO_Na", state="charged", lattice=1.001 * CUBE)

@@ -134,6 +134,15 @@ def test_the_last_bit_of_volume_or_length_decides_nothing():
         assert_twins(path, changed(path, lattice=lattice * scale))
 
 
+def test_cells_of_other_volume_are_no_duplicates_even_if_the_nearest_atoms_are_the_same():
+    """A layer of atoms 4 Å apart: the next layer, 60 or 63 Å away, is beyond the nearest 48 of both cells."""
+    band = np.linspace([0, 0, 0.5], [0.5, 0, 0.5], 5)
+    near, far = (path_of(np.diag([4.0, 4.0, c]), ["O"], [[0.5, 0.5, 0.5]], band) for c in (60, 63))
+    np.testing.assert_allclose(fingerprint(near), fingerprint(far))
+    assert_twins(near, changed(near))
+    assert identical_bands([near, changed(far)]) == []
+
+
 def test_symmetry_makes_twins_of_hops_along_equivalent_directions():
     """From the corner of a cube of side 8 Å with an O in the middle of each half edge: x, y, z, forward or back."""
     lattice, host = 8 * np.eye(3), np.array([[0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5], [0.5, 0.5, 0.5]])

@@ -90,6 +90,15 @@ def test_nearest_image_leaves_what_is_near():
     np.testing.assert_allclose(back, coords, atol=1e-12)
 
 
+@pytest.mark.parametrize("last_bit", [-1e-12, 0.0, 1e-12])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_nearest_image_leaves_what_is_as_near_as_its_images(axis, last_bit):
+    """The middle of the rhombus's triangles is 2.31 Å from all three corners."""
+    middle = np.array([[1 / 3, -1 / 3, 0.0]])
+    middle[0, axis] += last_bit
+    np.testing.assert_array_equal(geometry.nearest_image(middle, np.zeros((1, 3)), RHOMBUS), middle)
+
+
 def test_nearest_image_is_not_always_the_rounded_one():
     moved = geometry.nearest_image(np.array([[0.45, -0.45, 0.0]]), np.zeros((1, 3)), RHOMBUS)
     assert np.linalg.norm(moved @ RHOMBUS) == pytest.approx(np.linalg.norm([0.45, 0.55, 0] @ RHOMBUS))
