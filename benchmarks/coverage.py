@@ -246,6 +246,8 @@ def main() -> None:
         print(tabulate([[part], *rows], headers=head, disable_numparse=True, stralign="right"), end="\n\n", flush=True)
     print(f"{trials} trials of {RESAMPLES} resamples; standard error {np.sqrt(0.95 * 0.05 / trials):.1%} at 95%;")
     print(f"* outside of {WANTED[0]:.0%} to {WANTED[1]:.0%}; all in percent")
+    print("a row: sizes of the groups, shape of the errors, correlation within a group, spread of the groups' scales;")
+    print("the kinds of interval were chosen on the last block, before the others were looked at")
     print("RMSE, long tails: a sample without the few largest errors cannot tell that there are any")
 
 

@@ -9,7 +9,7 @@
   (Hesterberg 2015).
 - A maximum: none. No resample exceeds the largest error seen, but other materials do.
 
-`benchmarks/coverage.py` has how often they hold the truth.
+`benchmarks/coverage.py` has how often they hold the truth, `benchmarks/p_values.py` how often p is small by chance.
 """
 
 from __future__ import annotations
