@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the graph models need the extra alignn (torch)")
 
 from emigbench import EmigbenchError, load, predict  # noqa: E402
+from emigbench.datasets import store  # noqa: E402
 from emigbench.evaluation import evaluate  # noqa: E402
 from emigbench.model import create  # noqa: E402
 from emigbench_baselines.alignn import checkpoints, released  # noqa: E402
@@ -77,8 +78,9 @@ def test_it_is_scored_on_the_official_split_alone(networks, tmp_path):
     assert unit["details"]["weights_git_blob"] == checkpoints.AUTHORS["model-3"]
 
 
-def test_it_predicts_without_a_dataset(networks):
-    (answer,) = predict("authors:model-3", PATHS[:1], dataset="nowhere")
+def test_it_predicts_without_a_dataset(networks, monkeypatch):
+    monkeypatch.setattr(store, "load", lambda _: pytest.fail("its weights are there"))
+    (answer,) = predict("authors:model-3", PATHS[:1])
     model = create("authors:model-3")
     model.load_trained()
     assert answer == model.predict(PATHS[:1])[0]
