@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -248,20 +248,24 @@ def _outcomes(jobs: Sequence[Job], executor: Executor | None) -> Iterator[tuple[
 
 def _side_by_side(jobs: Sequence[Job], executor: Executor) -> Iterator[tuple[Job, Outcome]]:
     futures = {executor.submit(job.call): job for job in jobs}
+    waiting = set(futures)
     failure: Exception | None = None
     try:
-        for future in as_completed(futures):
-            try:
-                outcome: Outcome = future.result()
-            except CancelledError:
-                continue
-            except (PathError, WorkerDiedError) as error:
-                outcome = error
-            except Exception as error:  # what runs beside it may still finish, and is kept
-                failure = failure or error
-                _cancel(futures)
-                continue
-            yield futures[future], outcome
+        while waiting:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                try:
+                    outcome: Outcome = future.result()
+                except CancelledError:
+                    continue
+                except (PathError, WorkerDiedError) as error:
+                    outcome = error
+                except Exception as error:  # what runs beside it may still finish, and is kept
+                    failure = failure or error
+                    _cancel(waiting)
+                    continue
+                yield futures[future], outcome
+            waiting = {future for future in waiting if not future.cancelled()}  # an executor need not say so
     finally:
         _cancel(futures)
     if isinstance(failure, BrokenExecutor):

@@ -1,5 +1,5 @@
 import json
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -266,6 +266,26 @@ def test_a_model_that_fails_beside_others_keeps_what_they_finish(models, data, t
         message = refused(f"{models}:Breaks", data, tmp_path / "out", executor=executor)
         assert "RuntimeError" in message
     assert units_kept(tmp_path / "out")
+
+
+class FirstFails(Executor):
+    """Its first task fails; of the others nothing is ever heard, cancelled or not, as of tasks on a cluster."""
+
+    def __init__(self):
+        self.given = []
+
+    def submit(self, function, /, *args, **kwargs):
+        self.given.append(Future())
+        if len(self.given) == 1:
+            self.given[0].set_exception(EmigbenchError("3 is not 4."))
+        return self.given[-1]
+
+
+def test_what_is_cancelled_after_a_failure_is_not_waited_for(models, data, tmp_path):
+    executor = FirstFails()
+    assert refused(f"{models}:Steady", data, tmp_path / "out", executor=executor) == "3 is not 4."
+    assert len(executor.given) > 1
+    assert all(future.cancelled() for future in executor.given[1:])
 
 
 def test_a_worker_that_dies_is_one_sentence(models, data, tmp_path):
