@@ -130,6 +130,7 @@ PAIRS = [
     ("baselines/alignn/README.md", "official", "short-scratch-cc", "train-median", "differences"),
     ("baselines/alignn/README.md", "official", "short-scratch-add", "train-median", "differences"),
     ("baselines/alignn/README.md", "official", "short-scratch-add", "short-scratch-cc", "differences"),
+    ("baselines/alignn/README.md", "official", "short-scratch-sub", "train-median", "differences"),
     ("docs/report.md", "material-cv", "emig-best", "path-forest", "differences"),
     ("docs/report.md", "material-cv", "bagged-boosting", "gradient-boosting", "differences"),
     ("docs/report.md", "material-cv", "descriptor-boosting", "bagged-boosting", "differences"),
