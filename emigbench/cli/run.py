@@ -103,8 +103,8 @@ def evaluate(
 
     check_cluster(model, workers, dask)
     if smoke:
-        _tell_what_smoke_passes_over(context)
         dataset, seeds, split = "spinels", 1, ["official"]
+        _tell_what_is_passed_over(context, {"dataset": dataset, "split": split, "seeds": seeds, "out": None})
     data = load_dataset(dataset, source)
     names = list(dict.fromkeys(split or ["official"]))
     with (
@@ -135,14 +135,11 @@ def evaluate(
         print(f"Plots, and the run beside the leaderboard's models: {board}", file=sys.stderr)
 
 
-_OF_A_SMOKE_RUN = {"dataset": "spinels", "split": ["official"], "seeds": 1, "out": None}
-
-
-def _tell_what_smoke_passes_over(context: typer.Context) -> None:
-    """Say so where an option was given that a smoke run has another value for."""
-    sources = {name: context.get_parameter_source(name) for name in _OF_A_SMOKE_RUN}
+def _tell_what_is_passed_over(context: typer.Context, taken: Mapping[str, object]) -> None:
+    """Say so where an option was given that a smoke run takes another value for."""
+    sources = {name: context.get_parameter_source(name) for name in taken}
     given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
-    if others := [f"--{name}" for name in given if context.params[name] != _OF_A_SMOKE_RUN[name]]:
+    if others := [f"--{name}" for name in given if context.params[name] != taken[name]]:
         print(f"--smoke passes over {', '.join(others)}: it runs spinels, official, one seed.", file=sys.stderr)
 
 
