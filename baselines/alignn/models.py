@@ -30,7 +30,7 @@ from emigbench_baselines.alignn.checkpoints import copy_backbone, load, of_autho
 from emigbench_baselines.alignn.device import device_named, memory_told, out_of_memory
 from emigbench_baselines.alignn.graph import crystal_graph, has_final_state
 from emigbench_baselines.alignn.graph_store import path_neighbours
-from emigbench_baselines.alignn.network import Backbone, build
+from emigbench_baselines.alignn.network import Backbone, build, start_at
 from emigbench_baselines.alignn.recipes import RECIPES, VALIDATION_SHARE, Recipe, frozen, original, short
 from emigbench_baselines.alignn.training import Epoch, Sample
 
@@ -109,6 +109,8 @@ class GraphModel:
         materials = [labelled.path.material_id for labelled in train]
         fitted, held = validation_rows(materials, seed) if self.recipe.grouped_validation else file_order(len(train))
         network = self._initial_network(seed)
+        if self.recipe.starts_at_mean:
+            start_at(network, float(scaled[fitted].mean()))
         started = time.monotonic()
         if self.recipe.frozen_alignn_layers:
             network.freeze_alignn_layers()

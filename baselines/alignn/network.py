@@ -336,6 +336,16 @@ def build(name: str) -> Backbone:
     return NETWORKS[name]()
 
 
+def start_at(network: Backbone, value: float) -> None:
+    """Let a scratch model's answers begin near a value, in scaled units: the bias of its last layer.
+
+    Barriers are scaled by their extremes, so that their mean is about -0.8. Two cells that are nearly one leave
+    SCRATCH-SUB no way there but this bias, which an optimiser moves by a learning rate a step.
+    """
+    *_, last = network.get_submodule("fc").modules()
+    nn.init.constant_(last.get_parameter("bias"), value)
+
+
 def _in_full_precision(layer: nn.Module, x: Tensor) -> Tensor:
     """The layer's answer, in float32 even where the rest is in half precision."""
     with torch.autocast(x.device.type, enabled=False):

@@ -2,8 +2,8 @@
 
 The published settings are those of Devi, Butler, Sai Gautam (DOI 10.1038/s41524-026-01972-8). Mended by default:
 batches are shuffled, no path is dropped, validation paths are drawn by material, weight decay leaves batch-norm
-parameters alone, early stopping works, MODEL-4's two graphs share their batch statistics. `original(recipe)` undoes
-that.
+parameters alone, early stopping works, MODEL-4's two graphs share their batch statistics, scratch models start at the
+mean barrier. `original(recipe)` undoes that.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ class Recipe:
         single_path: train on one path of each material alone, see `emigbench.splits.is_single_path`.
         original_graphs: split shells of neighbours as the original does, see `neighbours.nearest`.
         keep: the epoch whose weights are kept: that of the best validation error, or the last.
+        starts_at_mean: the answer of random weights is the mean of the targets instead of about 0, see
+            `network.start_at`; for the scratch models.
     """
 
     network: str
@@ -66,6 +68,7 @@ class Recipe:
     single_path: bool = False
     original_graphs: bool = False
     keep: Literal["best", "last"] = "best"
+    starts_at_mean: bool = False
 
 
 def original(recipe: Recipe) -> Recipe:
@@ -86,6 +89,7 @@ def original(recipe: Recipe) -> Recipe:
         smallest_batch=recipe.batch_size if scratch else 1,
         original_graphs=True,
         keep="best" if recipe.network in ("model-3", "model-4") else "last",
+        starts_at_mean=False,
     )
 
 
@@ -125,6 +129,7 @@ _SCRATCH = Recipe(
     loss="mse",
     max_learning_rate=1e-4,
     weight_decay=1e-5,
+    starts_at_mean=True,
 )
 
 RECIPES = MappingProxyType(

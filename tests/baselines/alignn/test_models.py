@@ -72,6 +72,15 @@ def test_it_fits_and_predicts_and_repeats_itself(name):
     assert first.details["device"] == "cpu"
 
 
+def test_the_difference_of_two_like_cells_starts_at_the_mean_barrier_of_what_it_is_fitted_to():
+    """From 0 the last bias of SCRATCH-SUB came half the way there in ten epochs of the official training paths."""
+    model = quick("scratch-sub", max_learning_rate=1e-12)
+    model.fit(TRAIN, seed=0)
+    rows, _ = validation_rows([labelled.path.material_id for labelled in TRAIN], 0)
+    mean = np.mean([TRAIN[i].e_m for i in rows])
+    assert [answer.e_m for answer in model.predict(HELD_OUT)] == pytest.approx([mean, mean], abs=1e-4)
+
+
 def test_training_time_counts_from_the_first_epoch_of_a_run_that_was_stopped(monkeypatch):
     monkeypatch.setattr(models.training, "SAVE_SECONDS", 0.0)
     stopped, resumed = quick("model-3-scratch"), quick("model-3-scratch")
@@ -198,6 +207,8 @@ def test_other_recipes_of_a_model_by_prefix():
     assert (short.recipe.network, short.recipe.epochs, short.recipe.shuffle) == ("model-4", 25, True)
     two_cells = models.shortened("scratch-cc").recipe
     assert (two_cells.epochs, two_cells.max_learning_rate, two_cells.loss) == (10, 1e-3, "mse")
+    assert two_cells.starts_at_mean
+    assert not models.published("scratch-cc").recipe.starts_at_mean
     assert (published.recipe.network, published.recipe.epochs, published.recipe.shuffle) == (
         "model-4-apart",
         500,

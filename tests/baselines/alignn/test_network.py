@@ -20,7 +20,7 @@ from emigbench_baselines.alignn.batch import GraphBatch, PreparedGraph, prepare 
 from emigbench_baselines.alignn.graph import CrystalGraph, crystal_graph  # noqa: E402
 from emigbench_baselines.alignn.layers import Attention, EdgeGatedConvolution  # noqa: E402
 from emigbench_baselines.alignn.neighbours import nearest  # noqa: E402
-from emigbench_baselines.alignn.network import NETWORKS, Backbone, build  # noqa: E402
+from emigbench_baselines.alignn.network import NETWORKS, Backbone, build, start_at  # noqa: E402
 
 COUNTS = {
     "mpt": 4_373_255,
@@ -542,6 +542,16 @@ def test_siamese_variants_are_the_stated_combinations():
         with torch.no_grad():
             expected = join(network, plain_pooled(network, initial), plain_pooled(network, final)).squeeze(1)
         torch.testing.assert_close(predict(network, initial, final), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["scratch-add", "scratch-sub", "scratch-cc"])
+def test_where_a_scratch_model_starts_moves_its_answers_by_as_much(name):
+    network, (initial, final) = seeded(name).eval(), graphs_for("model-1-add", 1, 2)
+    answers = []
+    for value in (-0.75, 0.5):
+        start_at(network, value)
+        answers.append(predict(network, initial, final))
+    torch.testing.assert_close(answers[1] - answers[0], torch.full_like(answers[0], 1.25))
 
 
 def test_model_2_sees_the_final_cell_through_the_short_stack_alone():
