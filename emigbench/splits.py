@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
 from itertools import groupby
 from typing import NamedTuple
@@ -120,14 +121,20 @@ def folds(labels: Labels, split: str) -> list[Fold]:
     Raises:
         EmigbenchError: if there is no split of that name.
     """
+    return list(_folds(labels, split))
+
+
+@lru_cache(maxsize=32)  # a leaderboard asks for the same folds hundreds of times
+def _folds(labels: Labels, split: str) -> tuple[Fold, ...]:
     if split == FITTED:
         ids = tuple(facts.id for facts in labels if facts.split == "train")
-        return [Fold("train", ids, ids)]
+        return (Fold("train", ids, ids),)
     if split in CURVE:
-        return [replace(fold, train=_first_materials(labels, fold, CURVE[split])) for fold in folds(labels, "official")]
+        size = CURVE[split]
+        return tuple(replace(fold, train=_first_materials(labels, fold, size)) for fold in _folds(labels, "official"))
     named = _named(split)
     names = sorted({name for facts in labels if (name := named.held_out_by(facts)) is not None})
-    return [_fold(labels, named, name) for name in names]
+    return tuple(_fold(labels, named, name) for name in names)
 
 
 def _named(split: str) -> Split:
