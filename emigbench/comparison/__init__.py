@@ -4,7 +4,7 @@ Everything here is a pure function of the predictions: the order of the rows and
 """
 
 from emigbench.comparison.board import MAE, Comparison, Spread, compare_all
-from emigbench.comparison.contenders import Contender, contender, on_common_ids, restricted, train_median
+from emigbench.comparison.contenders import Contender, contender, on_common_ids, restricted, train_median, value_of
 from emigbench.comparison.differences import (
     LEVEL,
     POWER,
@@ -44,4 +44,5 @@ __all__ = [
     "tie_groups",
     "tie_letters",
     "train_median",
+    "value_of",
 ]

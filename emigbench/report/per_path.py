@@ -147,8 +147,7 @@ def learning_curve(entry: Entry, labels: Labels, split: str, figure: Figure) -> 
     points = []
     for part in parts:
         samples = list(scoring.samples_of(entry.predictions[part], labels, part).values())
-        found = scoring.figure(BY_NAME["mae"], samples, scoring.resampling(samples[0].cluster), None)
-        points.append((len(splits.folds(labels, part)[0].train), found))
+        points.append((len(splits.folds(labels, part)[0].train), scoring.figure(BY_NAME["mae"], samples)))
     if points:
         points.append((len(splits.folds(labels, split)[0].train), figure))
     return [{"n": n, "mae": short(each.value), "low": short(each.low), "high": short(each.high)} for n, each in points]
