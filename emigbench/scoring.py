@@ -252,11 +252,10 @@ def part_of(sample: Sample, chosen: Sequence[int]) -> Sample:
 
 def _parts(seeds: Seeds, labels: Labels, split: str) -> dict[str, list[int]]:
     """Positions of the paths of each subset; `covered` are those with a value, where some have none."""
-    position = {path_id: k for k, path_id in enumerate(splits.held_out(labels, split))}
-    parts = {name: [position[i] for i in ids] for name, ids in splits.subsets(labels, split).items()}
-    failed = {position[p.id] for given in seeds.values() for p in given if p.status == "failed"}
+    parts = dict(splits.subset_rows(labels, split))
+    failed = {k for given in seeds.values() for k, p in enumerate(given) if p.status == "failed"}
     if failed:
-        parts[COVERED] = [k for k in position.values() if k not in failed]
+        parts[COVERED] = [k for k in range(len(next(iter(seeds.values())))) if k not in failed]
     return {name: positions for name, positions in parts.items() if positions}
 
 

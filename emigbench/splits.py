@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from hashlib import sha256
 from itertools import groupby
 from typing import NamedTuple
@@ -276,6 +277,13 @@ def subsets(labels: Labels, split: str) -> dict[str, tuple[str, ...]]:
         "single-path": lambda facts: is_single_path(facts.id),
     }
     return {name: tuple(facts.id for facts in test if rule(facts)) for name, rule in rules.items()}
+
+
+@cache
+def subset_rows(labels: Labels, split: str) -> dict[str, list[int]]:
+    """The same as positions among the held-out paths in the order of `held_out`."""
+    position = {path_id: k for k, path_id in enumerate(held_out(labels, split))}
+    return {name: [position[path_id] for path_id in ids] for name, ids in subsets(labels, split).items()}
 
 
 def is_single_path(path_id: str) -> bool:
