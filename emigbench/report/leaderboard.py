@@ -21,10 +21,10 @@ from emigbench import comparison, scoring, splits, submission
 from emigbench.comparison import Comparison, Difference
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError
-from emigbench.evaluation import Progress
 from emigbench.metrics import BY_NAME
 from emigbench.model import Kind
 from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predictions
+from emigbench.progress import Progress
 from emigbench.report.cells import finite, mapped, with_interval
 from emigbench.report.text import steady
 from emigbench.scoring import THRESHOLDS_EV, Score
