@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
@@ -145,36 +146,14 @@ def _x_sites(row: SpinelFigures) -> FloatArray:
     return _place(row, _X_CENTRES + (row.u - 0.25) * _X_DIRECTIONS)
 
 
-def figures_from_structure(
-    lattice: FloatArray,
-    species: Sequence[str],
-    frac_coords: FloatArray,
-    band: FloatArray,
-    *,
-    mobile_ion: str,
-    id: str = "",
-    split: Split = "train",
-) -> SpinelFigures | None:
-    """Figures of a path, or None where it is no Fd-3m spinel within `TOLERANCE`.
+def fit(source: Geometry, *, mobile_ion: str, id: str = "", split: Split = "train") -> SpinelFigures:
+    """Fit a and u (least squares) to a path in a conventional spinel cell.
 
     Args:
-        lattice: (3, 3) Å, rows are the cell vectors.
-        species: element symbols of the host, without the moving ion.
-        frac_coords: (n, 3) fractional, at any lattice image.
-        band: (5, 3) fractional and unwrapped images of the moving ion.
+        source: the path; its host may be at any lattice image.
         mobile_ion: element of the moving ion.
         id: id of the path.
         split: side of the paper's own split.
-    """
-    source = Geometry(lattice, tuple(species), frac_coords, band)
-    try:
-        return fit(source, mobile_ion=mobile_ion, id=id, split=split)
-    except NotSpinelError:
-        return None
-
-
-def fit(source: Geometry, *, mobile_ion: str, id: str = "", split: Split = "train") -> SpinelFigures:
-    """Fit a and u (least squares) to a path in a conventional spinel cell.
 
     Raises:
         NotSpinelError: if an atom, an image or a cell vector is `TOLERANCE` or more from its place in Fd-3m.
@@ -265,19 +244,13 @@ def _deviation(row: SpinelFigures, source: Geometry) -> float:
 
 def table_from(paths: Iterable[LabelledPath]) -> list[SpinelFigures]:
     """Figures of all paths that are cubic spinels, ordered by id."""
-    rows = (
-        figures_from_structure(
-            labelled.path.lattice,
-            labelled.path.host_species,
-            labelled.path.host_frac_coords,
-            labelled.path.band_frac_coords,
-            mobile_ion=labelled.path.mobile_ion,
-            id=labelled.id,
-            split=labelled.split,
-        )
-        for labelled in paths
-    )
-    return sorted((row for row in rows if row is not None), key=lambda row: row.id)
+    rows = []
+    for labelled in paths:
+        path = labelled.path
+        source = Geometry(path.lattice, path.host_species, path.host_frac_coords, path.band_frac_coords)
+        with suppress(NotSpinelError):
+            rows.append(fit(source, mobile_ion=path.mobile_ion, id=path.id, split=labelled.split))
+    return sorted(rows, key=lambda row: row.id)
 
 
 _SITES = ("initial", "final")  # three columns each: initial_x, initial_y, initial_z
