@@ -23,10 +23,9 @@ def progress_on_stderr(title: str) -> Iterator[Progress]:
     from rich.console import Console
     from rich.table import Column
 
+    title_column = Column(ratio=1, no_wrap=True, overflow="ellipsis")
     columns = (
-        rich.TextColumn(
-            "{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
-        ),
+        rich.TextColumn("{task.description}", markup=False, table_column=title_column),
         rich.BarColumn(bar_width=20),
         rich.MofNCompleteColumn(),
         rich.TimeElapsedColumn(),

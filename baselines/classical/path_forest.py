@@ -17,7 +17,7 @@ trees is stretched.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from math import ceil
@@ -49,7 +49,6 @@ LEAST_SPREAD = 0.01
 """Of the fourth root: trees that all agree are not certain."""
 FARTHEST = 0.99
 """Share of the training paths that are nearer to a path of another framework than a path in range."""
-COLUMN: Mapping[str, int] = {name: column for column, name in enumerate(DESCRIPTORS)}
 TOLD: Mapping[str, str] = {
     "hop length": "the hop length",
     "volume per anion": "the volume of the cell per anion",
@@ -318,26 +317,25 @@ def _cautions(path: MigrationPath, standardised: FloatArray, trained: Trained) -
         found.append(f"no path of a moving {path.mobile_ion} was among the {len(trained.known)} it was fitted to")
     if unknown := sorted(set(path.host_species) - trained.elements):
         found.append(f"no material with {', '.join(unknown)} was among those it was fitted to")
-    found += [_beyond(name, standardised, trained) for name in TOLD if not _within(standardised, trained.known, name)]
+    found += _out_of_range(standardised, trained)
     distance = float(np.sqrt(((trained.known - standardised) ** 2).sum(axis=1).min()))
     if distance > trained.farthest:
         found.append("the path is farther from every path it was fitted to than 99 % of those are from each other")
     return found
 
 
-def _beyond(name: str, standardised: FloatArray, trained: Trained) -> str:
-    """That a descriptor is outside of the training paths' range, with its value and that range."""
-    column, unit = COLUMN[name], DESCRIPTORS[name].unit
-    known = trained.known[:, column]
-    values = np.array([standardised[column], known.min(), known.max()])
-    value, low, high = values * trained.scale[column] + trained.centre[column]
-    within = f"({low:.2f} to {high:.2f} {unit})"
-    return f"{TOLD[name]} ({value:.2f} {unit}) is outside of the range that it was fitted to {within}"
-
-
-def _within(values: FloatArray, known: FloatArray, name: str) -> bool:
-    column = COLUMN[name]
-    return bool(known[:, column].min() - 1e-3 <= values[column] <= known[:, column].max() + 1e-3)
+def _out_of_range(standardised: FloatArray, trained: Trained) -> Iterator[str]:
+    """Which descriptors of `TOLD` are outside of the training paths' range, each with its value and that range."""
+    columns = list(DESCRIPTORS)
+    for name, words in TOLD.items():
+        column, unit = columns.index(name), DESCRIPTORS[name].unit
+        known = trained.known[:, column]
+        values = np.array([standardised[column], known.min(), known.max()])
+        if values[1] - 1e-3 <= values[0] <= values[2] + 1e-3:
+            continue
+        value, low, high = values * trained.scale[column] + trained.centre[column]
+        within = f"({low:.2f} to {high:.2f} {unit})"
+        yield f"{words} ({value:.2f} {unit}) is outside of the range that it was fitted to {within}"
 
 
 def _read(arrays: Mapping[str, NDArray[np.generic]]) -> Trained:

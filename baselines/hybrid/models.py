@@ -11,7 +11,7 @@ that were computed already ship with the package; a new path takes a core some t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,10 @@ from emigbench_baselines.classical.path_forest import (
     stretches,
 )
 from emigbench_baselines.neb.energies import BandEnergies, Bands, shipped
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import VotingRegressor
+    from sklearn.pipeline import Pipeline
 
 FloatArray = NDArray[np.float64]
 
@@ -92,7 +96,7 @@ class NebCorrected(_OnBands):
 
     def __init__(self, workers: int | None = None) -> None:
         super().__init__(workers)
-        self._correction: Correction | None = None
+        self._correction: VotingRegressor | None = None
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
         """Learn the correction.
@@ -104,7 +108,7 @@ class NebCorrected(_OnBands):
         facts = _facts([t.path for t in known], self.workers)
         self._fill = medians(facts)
         columns = np.column_stack([energies, filled(facts, self._fill)])
-        self._correction = Correction(columns, roots(known), seed)
+        self._correction = fitted_correction(columns, roots(known), seed)
         self.details = {"n_paths_with_band": len(known)}
 
     def predict(self, paths: Sequence[MigrationPath]) -> list[Prediction]:
@@ -122,7 +126,7 @@ class NebCorrected(_OnBands):
             if band.status == "failed":
                 predictions.append(Prediction(path.id, None, status="failed"))
             else:
-                answer = self._correction.answers(np.hstack([_energies(band), facts])[None])[0]
+                answer = self._correction.predict(np.hstack([_energies(band), facts])[None])[0]
                 predictions.append(Prediction(path.id, float(barrier(answer))))
         return predictions
 
@@ -143,7 +147,7 @@ class EmigBest(_OnBands):
 
     def __init__(self, workers: int | None = None) -> None:
         super().__init__(workers)
-        self._line: Line | None = None
+        self._line: Pipeline | None = None
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
         """Grow the forest, fit the line, and measure the errors of both on hosts that they have not seen.
@@ -164,7 +168,7 @@ class EmigBest(_OnBands):
         plain = (says == 1) & has_band(columns)
         if plain.sum() < FEWEST:
             raise _too_few(plain.sum(), len(train))
-        self._line = Line(columns[plain], targets[plain])
+        self._line = fitted_line(columns[plain], targets[plain])
         answers = joined_unseen(centres, columns, says, targets, self._hosts, seed + 1)
         self._effects = Effects.learned(kin, targets - answers)
         answers += expected_unseen(kin, targets - answers, self._hosts, seed + 1)
@@ -176,7 +180,7 @@ class EmigBest(_OnBands):
         self.details = {
             "n_plain_hops": int((says == 1).sum()),
             "n_plain_hops_with_band": int(plain.sum()),
-            "slopes": self._line.slopes(COLUMNS),
+            "slopes": {name: round(float(slope), 4) for name, slope in zip(COLUMNS, self._line[-1].coef_, strict=True)},
             "cv_mae_ev": round(float(errors.mean()), 4),
             "cv_mae_of_plain_hops_ev": round(float(errors[plain].mean()), 4),
             "cv_mae_of_forest_there_ev": round(float(of_forest[plain].mean()), 4),
@@ -205,7 +209,7 @@ class EmigBest(_OnBands):
             share = say(against)
             band = self._bands.of(path) if share else None
             if band is not None and band.status == "ok":
-                line = self._line.answers(self._columns(centre, spread, band)[None])[0]
+                line = self._line.predict(self._columns(centre, spread, band)[None])[0]
                 centre = _joined(centre, line, share)
             elif band is not None:
                 against, share = {f"the NEB {ENDED[band.status]}": 0.0}, 0.0
@@ -296,7 +300,7 @@ def joined_unseen(
         asked = outside[usable[outside]]
         if len(asked):
             learnt = inside[plain[inside]]
-            line = Line(columns[learnt], targets[learnt]).answers(columns[asked])
+            line = fitted_line(columns[learnt], targets[learnt]).predict(columns[asked])
             answers[asked] = _joined(centres[asked], line, says[asked])
     return answers
 
@@ -306,57 +310,29 @@ def _joined(of_forest: FloatArray, of_line: FloatArray, share: FloatArray | floa
     return (1 - share) * of_forest + share * of_line
 
 
-class Line:
-    """A robust linear fit of standardised columns.
+def fitted_line(columns: FloatArray, targets: FloatArray) -> Pipeline:
+    """A robust linear fit of standardised (n, d) columns to (n,) targets."""
+    from sklearn.linear_model import HuberRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
-    Args:
-        columns: (n, d).
-        targets: (n,).
-    """
-
-    def __init__(self, columns: FloatArray, targets: FloatArray) -> None:
-        from sklearn.linear_model import HuberRegressor
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
-        self._model = make_pipeline(StandardScaler(), HuberRegressor(max_iter=1000)).fit(columns, targets)
-
-    def answers(self, columns: FloatArray) -> FloatArray:
-        """(n,) fitted values."""
-        answers: FloatArray = self._model.predict(columns)
-        return answers
-
-    def slopes(self, names: Sequence[str]) -> dict[str, float]:
-        """Change of the answer with one standard deviation of each named column."""
-        return {name: round(float(slope), 4) for name, slope in zip(names, self._model[-1].coef_, strict=True)}
+    return make_pipeline(StandardScaler(), HuberRegressor(max_iter=1000)).fit(columns, targets)
 
 
-class Correction:
-    """The mean of extremely randomised trees and a support vector regression, both of the same columns.
+def fitted_correction(columns: FloatArray, targets: FloatArray, seed: int) -> VotingRegressor:
+    """The mean of extremely randomised trees and a support vector regression of (n, d) columns, fitted to (n,) targets.
 
     Trees do not follow a NEB that went wrong by electronvolts; the kernel is the better of the two between materials
     that are alike.
-
-    Args:
-        columns: (n, d).
-        targets: (n,).
-        seed: of the trees.
     """
+    from sklearn.ensemble import ExtraTreesRegressor, VotingRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVR
 
-    def __init__(self, columns: FloatArray, targets: FloatArray, seed: int) -> None:
-        from sklearn.ensemble import ExtraTreesRegressor, VotingRegressor
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-        from sklearn.svm import SVR
-
-        trees = ExtraTreesRegressor(N_TREES, min_samples_leaf=SMALLEST_LEAF, random_state=seed)
-        kernel = make_pipeline(StandardScaler(), SVR(**KERNEL))
-        self._model = VotingRegressor([("trees", trees), ("kernel", kernel)]).fit(columns, targets)
-
-    def answers(self, columns: FloatArray) -> FloatArray:
-        """(n,) fitted values."""
-        answers: FloatArray = self._model.predict(columns)
-        return answers
+    trees = ExtraTreesRegressor(N_TREES, min_samples_leaf=SMALLEST_LEAF, random_state=seed)
+    kernel = make_pipeline(StandardScaler(), SVR(**KERNEL))
+    return VotingRegressor([("trees", trees), ("kernel", kernel)]).fit(columns, targets)
 
 
 def _facts(paths: Sequence[MigrationPath], workers: int) -> FloatArray:
