@@ -5,8 +5,6 @@ All of it is computed from the facts of `labels.csv`; no structure is needed.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +13,7 @@ from hashlib import sha256
 from itertools import groupby
 from typing import NamedTuple
 
+from emigbench import storage
 from emigbench.datasets.findings import without_prefix
 from emigbench.datasets.labels import Facts, Labels
 from emigbench.errors import EmigbenchError
@@ -207,11 +206,7 @@ def table(labels: Labels, split: str) -> list[Side]:
 
 def csv_text(rows: Iterable[Side]) -> str:
     """The rows of `table` as a CSV file with the columns split, fold, id, side."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(Side._fields)
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return storage.csv_text([Side._fields, *rows])
 
 
 SCENARIOS = {

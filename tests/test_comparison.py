@@ -31,6 +31,7 @@ from emigbench.comparison import (
 )
 from emigbench.comparison.ties import possible_ranks
 from emigbench.metrics import BY_NAME, Sample, coverage_of
+from emigbench.predictions import read_split
 from emigbench.report import compare as report
 from emigbench.report import leaderboard, terminal
 
@@ -53,7 +54,7 @@ def noisy(slug, scale, seed, n=60, shift=0.0):
 
 
 def published(slug, split="official"):
-    return report.read_contender(SUBMISSIONS / slug / "predictions.csv", FULL, split, slug)
+    return contender(slug, read_split(SUBMISSIONS / slug / "predictions.csv", FULL, split), FULL, split)
 
 
 # --- Two models
@@ -587,7 +588,7 @@ def test_finding_a_model(tmp_path):
     a, b = report.read_pair([str(folder), "a-model"], tmp_path, FULL, "official")
     assert a.slug != b.slug
     with pytest.raises(EmigbenchError) as error:
-        report.read_contender(csv, FULL, "material-cv", "a-model")
+        read_split(csv, FULL, "material-cv")
     assert "material-cv" in one_sentence(error)
 
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from emigbench.datasets.geometry import wrapped
 from emigbench.records import N_IMAGES, FloatArray, LabelledPath
+from emigbench.storage import csv_text, write_text
 
 Split = Literal["train", "test"]
 Filling = Literal["filled", "empty"]
@@ -266,10 +267,7 @@ def read_table(file: Path = TABLE) -> list[SpinelFigures]:
 def write_table(rows: Iterable[SpinelFigures], file: Path = TABLE) -> None:
     """Write rows as `read_table` reads them."""
     records = [_format(row) for row in rows]
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(records[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(records)
+    write_text(file, csv_text([records[0].keys(), *(record.values() for record in records)]))
 
 
 def _parse(record: dict[str, str]) -> SpinelFigures:

@@ -16,7 +16,7 @@ from emigbench.datasets import labels as datasets
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError, quoted
 from emigbench.metrics import METRICS, Metric
-from emigbench.predictions import PREDICTIONS_FILE, read_predictions
+from emigbench.predictions import PREDICTIONS_FILE, read_split
 from emigbench.records import FloatArray
 from emigbench.report import cells
 from emigbench.statistics import Estimate
@@ -131,18 +131,6 @@ def find(given: str, submissions: Path) -> Path:
     raise EmigbenchError(f"{given!r} is no submission folder and no CSV file; {among}.")
 
 
-def read_contender(file: Path, labels: Labels, split: str, slug: str) -> Contender:
-    """A model's predictions on a split.
-
-    Raises:
-        EmigbenchError: if the file is not valid, or has none for the split.
-    """
-    predictions = read_predictions(file, labels, default_split=split)
-    if split not in predictions:
-        raise EmigbenchError(f"{file} has no predictions for split {split}; it has {', '.join(predictions)}.")
-    return comparison.contender(slug, predictions[split], labels, split)
-
-
 def common_dataset(given: Sequence[str], submissions: Path, asked: str | None) -> Labels:
     """The dataset that both models are on: the one that is asked for, else the one that a run record names, or full.
 
@@ -161,12 +149,17 @@ def common_dataset(given: Sequence[str], submissions: Path, asked: str | None) -
 
 
 def read_pair(given: Sequence[str], submissions: Path, labels: Labels, split: str) -> tuple[Contender, Contender]:
-    """Both models, named by their folders, or as they were given where these are called the same."""
+    """Both models on a split, named by their folders, or as they were given where these are called the same.
+
+    Raises:
+        EmigbenchError: if a file is not valid, or has no predictions for the split.
+    """
     files = [find(each, submissions) for each in given]
     names = [file.resolve().parent.name if file.name == PREDICTIONS_FILE else file.name for file in files]
     if names[0] == names[1]:
         names = list(given) if given[0] != given[1] else [given[0], f"{given[1]} (again)"]
-    a, b = (read_contender(file, labels, split, name) for file, name in zip(files, names, strict=True))
+    seeds = [read_split(file, labels, split) for file in files]
+    a, b = (comparison.contender(name, each, labels, split) for name, each in zip(names, seeds, strict=True))
     return a, b
 
 

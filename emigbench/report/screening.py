@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,6 +10,7 @@ from emigbench.report import templating
 from emigbench.report.text import clean
 from emigbench.screened import Place, Screened
 from emigbench.screening import RESULTS, Plan
+from emigbench.storage import csv_text
 
 STRUCTURES, HOPS, PAGE = RESULTS
 MOST_NAMED = 8
@@ -219,7 +218,4 @@ def _number(value: float | None) -> str:
 
 
 def _csv(header: list[str], rows: Iterable[list[Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerows([header, *([on_one_line(c) if isinstance(c, str) else c for c in row] for row in rows)])
-    return buffer.getvalue()
+    return csv_text([header, *([on_one_line(c) if isinstance(c, str) else c for c in row] for row in rows)])
