@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from emigbench import EmigbenchError
 from emigbench.progress import progress_on_stderr
+from emigbench.records import FloatArray
 from emigbench.storage import sha256_of, write_text
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import prepare as prepare_graph
@@ -41,8 +41,6 @@ PROPERTIES = ("GV", "PH", "PZ", "DC", "EBG", "FE", "BG")
 experimental band gap, formation energy, band gap."""
 HELD_OUT_SHARE = 0.1
 SPLIT_SEED = 0
-
-FloatArray = NDArray[np.float64]
 
 
 def prepare(table: Path, archive: Path, workers: int) -> None:

@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 import emigbench
 from emigbench import EmigbenchError, MigrationPath
 from emigbench.progress import progress_on_stderr
 from emigbench.provenance import versions
+from emigbench.records import FloatArray
 from emigbench.storage import write_bytes
 from emigbench_baselines.classical.feature_list import FEATURES
 from emigbench_baselines.classical.ions import charges
@@ -41,7 +41,6 @@ from emigbench_baselines.classical.path_features import PATH_FEATURES, path_feat
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FloatArray = NDArray[np.float64]
 Featurizer = Callable[["Structure"], Mapping[str, Any]]
 
 log = logging.getLogger(__name__)

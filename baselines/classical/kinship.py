@@ -21,10 +21,9 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
 from emigbench import MigrationPath
+from emigbench.records import FloatArray
 from emigbench_baselines.classical.electrostatics import atoms_around
 from emigbench_baselines.classical.folds import grouped_folds
-
-FloatArray = NDArray[np.float64]
 
 OF_FRAMEWORK = 0.3
 """Variance of the effect of a framework over that of the noise."""

@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Set
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, Voronoi
 
 from emigbench import MigrationPath
+from emigbench.records import FloatArray
 from emigbench_baselines.classical.electrostatics import atoms_around
 from emigbench_baselines.classical.ions import charges, is_anion
-
-FloatArray = NDArray[np.float64]
 
 MIDDLE_IMAGE = 2
 WINDOW_ANIONS = 6

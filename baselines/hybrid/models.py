@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
+from emigbench.records import FloatArray
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
 from emigbench_baselines.classical.environment import MOBILE_RADIUS
 from emigbench_baselines.classical.features import available_cores
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from sklearn.ensemble import VotingRegressor
     from sklearn.pipeline import Pipeline
 
-FloatArray = NDArray[np.float64]
 
 ENERGIES = ("forward", "span")
 """Of the band, for `NebCorrected`: its highest image above the first, and above the lowest."""
