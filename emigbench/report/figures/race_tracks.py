@@ -10,7 +10,8 @@ import numpy as np
 
 from emigbench import splits
 from emigbench.datasets.labels import Labels
-from emigbench.report.figures.style import canvas, short
+from emigbench.drawing import canvas
+from emigbench.report.figures.style import short
 from emigbench.report.figures.submissions import CV, TRAIN, Shown
 
 RACE_TRACKS = ("Li3OCl", "Ca2Mn2O5", "MgMnSiO4_pbnm", "a1-VOPO4_Na")

@@ -8,8 +8,9 @@ import numpy as np
 
 from emigbench import scoring, splits
 from emigbench.datasets.labels import Labels
+from emigbench.drawing import canvas
 from emigbench.metrics import Confusion, confusion
-from emigbench.report.figures.style import BLUE, PINK, canvas
+from emigbench.report.figures.style import BLUE, PINK
 from emigbench.report.figures.submissions import TEST, TRAIN, Shown
 
 THRESHOLD_EV = scoring.THRESHOLDS_EV[0]
