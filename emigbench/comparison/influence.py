@@ -51,7 +51,7 @@ def influence_of_paths(metric: Metric, a: Contender, b: Contender) -> list[tuple
         (id, part in the metric's unit), largest size first, then by id; undefined ones are left out.
     """
     check_same_ids(a, b)
-    without = np.ones((len(a), len(a))) - np.eye(len(a))
+    without = statistics.leave_one_out_weights(range(len(a)))
     both = value_of(metric, a) - value_of(metric, b)
     rest = statistics.resampled(metric, a.samples, without)
     rest = rest - statistics.resampled(metric, b.samples, without)

@@ -23,7 +23,6 @@ from emigbench.datasets.store import Dataset
 from emigbench.errors import EmigbenchError
 from emigbench.storage import write_bytes
 
-INFO_PATH = "dataset.json"
 FOLDERS = ("data/", "splits/", "figures/")
 """What is in them is all ours: a file of an earlier version that is no more is removed when a new one is published."""
 _ALONG = ("corrections.yaml", "CHANGELOG.md")
@@ -56,7 +55,7 @@ def files(data: Dataset, repo: str) -> dict[str, bytes]:
         **sides,
         **figures,
         **_along(),
-        INFO_PATH: (json.dumps(info, indent=2) + "\n").encode(),
+        store.INFO_FILE: (json.dumps(info, indent=2) + "\n").encode(),
         "croissant.json": croissant.text(data.labels, repo, tables, sides).encode(),
         "README.md": card.text(data.labels, repo, paths, sizes).encode(),
     }

@@ -25,10 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emigbench.datasets.geometry import wrapped
-from emigbench.records import N_IMAGES, FloatArray, LabelledPath
+from emigbench.records import N_IMAGES, FloatArray, MigrationPath
 from emigbench.storage import csv_text, write_text
 
-Split = Literal["train", "test"]
 Filling = Literal["filled", "empty"]
 HostOrder = Literal["ABX", "BAX", "BX"]
 Site = tuple[float, float, float]
@@ -59,7 +58,6 @@ class SpinelFigures:
 
     Attributes:
         id: id of the path, as in `labels.csv`.
-        split: side of the paper's own split.
         mobile_ion: element on the 8a sites, the moving ion.
         b_species: element on the 16d sites.
         x_species: element on the 32e sites.
@@ -74,7 +72,6 @@ class SpinelFigures:
     """
 
     id: str
-    split: Split
     mobile_ion: str
     b_species: str
     x_species: str
@@ -87,7 +84,7 @@ class SpinelFigures:
     max_deviation_a: float
 
     def __post_init__(self) -> None:
-        for name, allowed in (("split", Split), ("filling", Filling), ("host_order", HostOrder)):
+        for name, allowed in (("filling", Filling), ("host_order", HostOrder)):
             if getattr(self, name) not in get_args(allowed):
                 raise ValueError(f"{self.id}: {name} is {getattr(self, name)!r}, not in {get_args(allowed)}.")
         if ("A" in self.host_order) != (self.filling == "filled"):
@@ -147,14 +144,13 @@ def _x_sites(row: SpinelFigures) -> FloatArray:
     return _place(row, _X_CENTRES + (row.u - 0.25) * _X_DIRECTIONS)
 
 
-def fit(source: Geometry, *, mobile_ion: str, id: str = "", split: Split = "train") -> SpinelFigures:
+def fit(source: Geometry, *, mobile_ion: str, id: str = "") -> SpinelFigures:
     """Fit a and u (least squares) to a path in a conventional spinel cell.
 
     Args:
         source: the path; its host may be at any lattice image.
         mobile_ion: element of the moving ion.
         id: id of the path.
-        split: side of the paper's own split.
 
     Raises:
         NotSpinelError: if an atom, an image or a cell vector is `TOLERANCE` or more from its place in Fd-3m.
@@ -168,7 +164,6 @@ def fit(source: Geometry, *, mobile_ion: str, id: str = "", split: Split = "trai
         raise NotSpinelError("the hop does not join neighbouring 8a sites")
     row = SpinelFigures(
         id=id,
-        split=split,
         mobile_ion=mobile_ion,
         b_species=b_species,
         x_species=x_species,
@@ -243,14 +238,13 @@ def _deviation(row: SpinelFigures, source: Geometry) -> float:
     return max(float(distances.max()), _cell_deviation(source.lattice, row.a_a))
 
 
-def table_from(paths: Iterable[LabelledPath]) -> list[SpinelFigures]:
+def table_from(paths: Iterable[MigrationPath]) -> list[SpinelFigures]:
     """Figures of all paths that are cubic spinels, ordered by id."""
     rows = []
-    for labelled in paths:
-        path = labelled.path
+    for path in paths:
         source = Geometry(path.lattice, path.host_species, path.host_frac_coords, path.band_frac_coords)
         with suppress(NotSpinelError):
-            rows.append(fit(source, mobile_ion=path.mobile_ion, id=path.id, split=labelled.split))
+            rows.append(fit(source, mobile_ion=path.mobile_ion, id=path.id))
     return sorted(rows, key=lambda row: row.id)
 
 
