@@ -173,14 +173,13 @@ def boards(entries: Sequence[Entry], labels: Labels, progress: Progress = lambda
 
 
 def _board(scores: Sequence[tuple[Entry, Score]], labels: Labels, split: str) -> Board:
-    contenders = [comparison.contender(e.card.slug, e.predictions[split], labels, split) for e, _ in scores]
-    groups = [labels.by_id[path_id].structural_group for path_id in contenders[0].ids]
-    compared = comparison.compare_all(contenders, groups, BY_NAME[RANKED_BY])
-    by_slug = {
-        slug: Row(entry.card, entry.fitted_to, scored, compared.ranks[slug], compared.letters[slug])
-        for (entry, scored), slug in ((each, each[0].card.slug) for each in scores)
-    }
-    rows = tuple(by_slug[slug] for slug in compared.slugs)
+    by_slug = {entry.card.slug: (entry, score) for entry, score in scores}
+    predictions = {slug: entry.predictions[split] for slug, (entry, _) in by_slug.items()}
+    compared = comparison.compare_submissions(predictions, labels, split, BY_NAME[RANKED_BY])
+    rows = tuple(
+        Row(entry.card, entry.fitted_to, score, compared.ranks[slug], compared.letters[slug])
+        for slug, (entry, score) in ((slug, by_slug[slug]) for slug in compared.slugs)
+    )
     return Board(rows, None if split == splits.FITTED else compared)
 
 
