@@ -18,6 +18,7 @@ from emigbench import comparison, scoring, splits, submission, transport
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError, quoted
 from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predictions
+from emigbench.run_record import first_fault
 from emigbench.scoring import Score
 from emigbench.storage import write_text
 from emigbench.submission import CARD_FILE, FILES, LONGEST_SLUG, SLUG, Card, Submission
@@ -115,10 +116,8 @@ def _check_card(values: Mapping[str, Any], later: set[str]) -> None:
     try:
         Card(**values)
     except ValidationError as error:
-        faults = [fault for fault in error.errors(include_input=False) if fault["loc"][0] not in later]
-        if faults:
-            key = ".".join(str(part) for part in faults[0]["loc"])
-            raise EmigbenchError(f"{quoted(key)}: {faults[0]['msg'].removeprefix('Value error, ')}.") from error
+        if fault := first_fault(error, later):
+            raise EmigbenchError(f"{fault}.") from error
 
 
 def _explained(rules: Mapping[str, Any], *, optional: bool) -> str:
