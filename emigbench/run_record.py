@@ -25,6 +25,8 @@ _WHO_WRITES_RUNS = "emigbench evaluate or init-submission writes one"
 class _Unit(BaseModel):
     """What pages show of one fit, where a run record has it."""
 
+    model_config = ConfigDict(strict=True)
+
     split: str = ""
     fold: str = ""
     seed: int = 0

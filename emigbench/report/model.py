@@ -135,15 +135,11 @@ def _facts(entry: Entry) -> list[tuple[str, list[text.Part]]]:
         "Pre-training": card.pretraining,
         "Parameters": "" if card.n_parameters is None else f"{card.n_parameters:,}".replace(",", "\u202f"),
         "Hardware": costs.hardware(run),
-        "Command": run.get("command", "") if isinstance(run.get("command", ""), str) else "",
-        "Versions": _versions(run.get("versions")),
+        "Command": run.get("command", ""),
+        "Versions": ", ".join(f"{name} {version}" for name, version in run.get("versions", {}).items()),
         "Notes": card.notes,
     }
     return [(name, text.linked(value)) for name, value in shown.items() if text.clean(value)]
-
-
-def _versions(found: Any) -> str:
-    return ", ".join(f"{name} {version}" for name, version in found.items()) if isinstance(found, dict) else ""
 
 
 def split_view(
