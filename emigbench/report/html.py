@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from emigbench import scoring, splits
+from emigbench import scoring
 from emigbench.datasets.labels import Labels
 from emigbench.metrics import BY_NAME
 from emigbench.report import cells, costs, index, model, names, per_path, plots, templating, text
@@ -95,7 +95,6 @@ def _environment() -> Environment:
     environment.globals |= {
         "subset_labels": names.SUBSET_LABELS,
         "metrics": BY_NAME,
-        "fitted": splits.FITTED,
         "strip_end": plots.STRIP_END,
     }
     return environment

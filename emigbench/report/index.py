@@ -34,7 +34,6 @@ class BoardRow:
     slug: str
     name: str
     kind: str
-    version: str
     ranks: tuple[int, int] | None
     letters: str
     cells: Mapping[str, Cell]
@@ -173,7 +172,6 @@ def _board_row(row: Row, entry: Entry, split: str, *, ranked: bool) -> BoardRow:
         slug=row.card.slug,
         name=text.clean(row.card.name, 120),
         kind=row.card.kind,
-        version=text.clean(row.card.version, 20),
         ranks=row.ranks if ranked else None,
         letters=row.tied if ranked else "",
         cells={name: cell(name, score.metrics[name]) for name in COLUMNS},
