@@ -85,7 +85,7 @@ def distances_to(path: MigrationPath, image: int, elements: Set[str]) -> FloatAr
 
 
 def hoppe_shell(distances: FloatArray) -> tuple[float, float]:
-    """Mean bond, in the unit of the distances, and effective coordination number.
+    """Mean bond, in the unit of the (n,) ascending distances, and effective coordination number.
 
     The mean is iterated from the shortest distance until its own weights reproduce it. Both are NaN where there
     is no neighbour or one sits on the ion.

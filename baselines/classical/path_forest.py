@@ -200,7 +200,7 @@ def roots(train: Sequence[LabelledPath]) -> FloatArray:
 
 
 def barrier(root: FloatArray | float) -> FloatArray:
-    """E_m in eV of its fourth root; a root below 0 is none."""
+    """E_m in eV of its fourth root, of one or of (n,); a root below 0 is none."""
     return np.maximum(root, 0.0) ** (1 / POWER)
 
 
@@ -213,7 +213,7 @@ def medians(table: FloatArray) -> FloatArray:
 
 
 def filled(table: FloatArray, fill: FloatArray) -> FloatArray:
-    """The table with a column's `fill` for what is undefined."""
+    """The (n, d) table with its column's `fill` (d,) for what is undefined."""
     return np.where(np.isnan(table), fill, table)
 
 
@@ -262,7 +262,7 @@ class Unseen:
 def answers_unseen(
     table: FloatArray, targets: FloatArray, groups: Sequence[str], seed: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Centre and spread of the trees' answer for each path, from trees that have not seen its group."""
+    """(n,) centre and spread of the trees' answer for each path, from trees that have not seen its group."""
     return Unseen.grown(table, targets, groups, seed).answers(table, groups)
 
 
@@ -282,13 +282,13 @@ def prediction(
 
 
 def centre_and_spread(forest: Forest, table: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and spread of the trees' answers, of the root."""
+    """(n,) mean and spread of the trees' answers for the rows of an (n, d) table without NaN, of the root."""
     answers = forest.answers(table)
     return answers.mean(axis=1), np.maximum(answers.std(axis=1), LEAST_SPREAD)
 
 
 def stretches(scores: FloatArray) -> tuple[float, float]:
-    """Spread of the trees to half an interval of INTERVAL and of STANDARD, from errors over spreads."""
+    """Spread of the trees to half an interval of INTERVAL and of STANDARD, from (n,) errors over spreads."""
     return conformal(scores, INTERVAL), conformal(scores, STANDARD)
 
 

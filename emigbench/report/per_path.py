@@ -39,7 +39,7 @@ class Line:
 
 
 def lines(facts: Sequence[Facts], errors: FloatArray, key: Any) -> list[Line]:
-    """Errors by some key of the paths, the largest part first."""
+    """(n_seeds, n) errors in eV by some key of the n paths, the largest part first."""
     keys = [key(each) for each in facts]
     sizes = Counter(keys)
     return [
@@ -70,7 +70,7 @@ def held_out(labels: Labels, split: str) -> list[Facts]:
 
 
 def parts(score: Score, labels: Labels, split: str, errors: FloatArray) -> list[Line]:
-    """The errors of each subset, with the interval of its MAE."""
+    """The (n_seeds, n) errors in eV of each subset, with the interval of its MAE."""
     rows = splits.subset_rows(labels, split)
     return [
         _line(SUBSET_LABELS.get(name, name), errors[:, rows[name]], cell("mae", figures["mae"]))
