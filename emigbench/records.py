@@ -21,6 +21,8 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 State = Literal["charged", "discharged", "intermediate", "electrolyte", "unknown"]
 Status = Literal["ok", "not_converged", "failed"]
+OfficialSide = Literal["train", "test"]
+"""Of the paper's own split."""
 
 N_IMAGES = 5
 
@@ -171,7 +173,7 @@ class LabelledPath:
 
     path: MigrationPath
     e_m: float
-    split: Literal["train", "test"]
+    split: OfficialSide
     label_flags: tuple[str, ...] = ()
     duplicate_of: str = ""
 

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from emigbench.datasets import catalogue
 from emigbench.errors import EmigbenchError, quoted
+from emigbench.records import OfficialSide
 from emigbench.storage import csv_text, write_text
 
 TABLE = Path(__file__).with_name("labels.csv")
@@ -37,7 +38,7 @@ class Facts:
     """
 
     id: str
-    split: Literal["train", "test"]
+    split: OfficialSide
     e_m_ev: float
     structural_group: str
     mobile_ion: str
