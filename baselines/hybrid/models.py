@@ -56,7 +56,7 @@ SMALLEST_LEAF = 5
 KERNEL = {"C": 2.0, "epsilon": 0.03, "gamma": 0.05}
 """Of the support vector regression, on standardised columns."""
 HALF = 0.5
-"""What is left of the say of a NEB that is in doubt."""
+"""Share of the answer that is left to a NEB in doubt."""
 ENDED = {"failed": "failed", "not_converged": "did not converge"}
 BLOCKED = 1.2
 """Å; an image on the straight line that comes closer than this to another atom is on its way through it."""
@@ -136,8 +136,8 @@ class EmigBest(_OnBands):
 
     The line is robust (Huber, Ann. Math. Stat. 35, 73, 1964) and fitted to answers of the forest for hosts that
     it had not seen, on those plain hops of the training paths whose bands ship with the package and converged. The
-    more the trees differ about a path, the more the NEB counts. What speaks against a NEB (`doubts`) halves its say or
-    leaves the answer to the forest. To that comes what errors on paths of the same ion and framework say (`kinship`).
+    more the trees differ about a path, the more the NEB counts. What speaks against a NEB (`doubts`) halves its share
+    or leaves the answer to the forest. To that comes what errors on paths of the same ion and framework say (`kinship`).
     For a path in a host of the training paths the trees are those of the inner fold without it, since line and effects
     were learned from answers of such trees.
 
@@ -163,13 +163,13 @@ class EmigBest(_OnBands):
         self._unseen = Unseen.grown(table, targets, self._hosts, seed)
         centres, spreads = self._unseen.answers(table, self._hosts)
         self._usual = float(spreads.mean()), max(float(spreads.std()), LEAST_SPREAD)
-        says = np.array([say(doubts(t.path, row)) for t, row in zip(train, table, strict=True)])
-        columns = self._known_columns(train, says, centres, spreads)
-        plain = (says == 1) & has_band(columns)
+        shares = np.array([neb_share(doubts(t.path, row)) for t, row in zip(train, table, strict=True)])
+        columns = self._known_columns(train, shares, centres, spreads)
+        plain = (shares == 1) & has_band(columns)
         if plain.sum() < FEWEST:
             raise _too_few(plain.sum(), len(train))
         self._line = fitted_line(columns[plain], targets[plain])
-        answers = joined_unseen(centres, columns, says, targets, self._hosts, seed + 1)
+        answers = joined_unseen(centres, columns, shares, targets, self._hosts, seed + 1)
         self._effects = Effects.learned(kin, targets - answers)
         answers += expected_unseen(kin, targets - answers, self._hosts, seed + 1)
         self._forest: Forest = grow(table, targets, seed)
@@ -178,7 +178,7 @@ class EmigBest(_OnBands):
         self._stretch = {True: stretches(scores[plain]), False: stretches(others)}
         errors, of_forest = (np.abs(barrier(roots_) - barrier(targets)) for roots_ in (answers, centres))
         self.details = {
-            "n_plain_hops": int((says == 1).sum()),
+            "n_plain_hops": int((shares == 1).sum()),
             "n_plain_hops_with_band": int(plain.sum()),
             "slopes": {name: round(float(slope), 4) for name, slope in zip(COLUMNS, self._line[-1].coef_, strict=True)},
             "cv_mae_ev": round(float(errors.mean()), 4),
@@ -187,7 +187,7 @@ class EmigBest(_OnBands):
         }
 
     def predict(self, paths: Sequence[MigrationPath]) -> list[Prediction]:
-        """Barriers in eV with standard deviation and 90 % interval, and why a NEB has less than its full say.
+        """Barriers in eV with standard deviation and 90 % interval, and why a NEB has less than its full share.
 
         Raises:
             EmigbenchError: if a band has to be computed and MatterSim is not installed.
@@ -206,7 +206,7 @@ class EmigBest(_OnBands):
         predictions = []
         for path, centre, spread, missed, row in zip(paths, centres, spreads, expected, table, strict=True):
             against = doubts(path, row)
-            share = say(against)
+            share = neb_share(against)
             band = self._bands.of(path) if share else None
             if band is not None and band.status == "ok":
                 line = self._line.predict(self._columns(centre, spread, band)[None])[0]
@@ -225,11 +225,11 @@ class EmigBest(_OnBands):
             raise _too_few(n_known, len(train))
 
     def _known_columns(
-        self, train: Sequence[LabelledPath], says: FloatArray, centres: FloatArray, spreads: FloatArray
+        self, train: Sequence[LabelledPath], shares: FloatArray, centres: FloatArray, spreads: FloatArray
     ) -> FloatArray:
         """(n, 5) `COLUMNS` of each path; NaN where no NEB is asked, or none that converged is known."""
         columns = np.full((len(train), len(COLUMNS)), np.nan)
-        for i in np.flatnonzero(says):
+        for i in np.flatnonzero(shares):
             band = self._bands.known(train[i].path)
             if band is not None and band.status == "ok":
                 columns[i] = self._columns(centres[i], spreads[i], band)
@@ -243,7 +243,7 @@ class EmigBest(_OnBands):
 
 
 def doubts(path: MigrationPath, descriptors: FloatArray) -> dict[str, float]:
-    """What speaks against the NEB of a path, for a reader, and the share of its say that each leaves; {} if nothing.
+    """What speaks against the NEB of a path, for a reader, and the share that each leaves to it; {} if nothing.
 
     Past a site of its ion, a label most likely is that of another way. Where an atom is on the straight line, or the
     hop is long, the band had to find its own way; that says something, but less.
@@ -265,8 +265,8 @@ def doubts(path: MigrationPath, descriptors: FloatArray) -> dict[str, float]:
     return found
 
 
-def say(against: Mapping[str, float]) -> float:
-    """How much the NEB counts, from 0 to 1, where these `doubts` speak against it."""
+def neb_share(against: Mapping[str, float]) -> float:
+    """The share of the line with the NEB in the answer, 0 to 1, where these `doubts` speak against it."""
     return min(against.values(), default=1.0)
 
 
@@ -278,7 +278,7 @@ def has_band(columns: FloatArray) -> NDArray[np.bool_]:
 def joined_unseen(
     centres: FloatArray,
     columns: FloatArray,
-    says: FloatArray,
+    shares: FloatArray,
     targets: FloatArray,
     groups: Sequence[str],
     seed: int,
@@ -288,20 +288,20 @@ def joined_unseen(
     Args:
         centres: (n,) answers of the forest, the whole answer where there is no band.
         columns: (n, 5) `COLUMNS`, NaN where there is no band.
-        says: (n,) share of the line; it is fitted where that is 1.
+        shares: (n,) share of the line; it is fitted where that is 1.
         targets: (n,) fourth roots of E_m / eV.
         groups: (n,) what a line must not have seen of a path.
         seed: of the folds.
     """
     usable = has_band(columns)
-    plain = usable & (says == 1)
+    plain = usable & (shares == 1)
     answers = centres.copy()
     for inside, outside in grouped_folds(groups, seed=seed):
         asked = outside[usable[outside]]
         if len(asked):
             learnt = inside[plain[inside]]
             line = fitted_line(columns[learnt], targets[learnt]).predict(columns[asked])
-            answers[asked] = _joined(centres[asked], line, says[asked])
+            answers[asked] = _joined(centres[asked], line, shares[asked])
     return answers
 
 

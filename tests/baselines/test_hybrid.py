@@ -13,7 +13,7 @@ from emigbench.datasets.hashing import geometry_hash
 from emigbench_baselines.classical.descriptors import descriptor_table
 from emigbench_baselines.classical.kinship import Kin
 from emigbench_baselines.hybrid import models
-from emigbench_baselines.hybrid.models import EmigBest, NebCorrected, doubts, fitted_line, say
+from emigbench_baselines.hybrid.models import EmigBest, NebCorrected, doubts, fitted_line, neb_share
 from emigbench_baselines.neb import energies
 from emigbench_baselines.neb.energies import BandEnergies, Bands, EnergyTable, from_json, shipped, to_json
 
@@ -165,7 +165,7 @@ BLOCKING = ((0.5, 0.5, 0.58),)
 def test_what_speaks_against_a_neb(path, expected, share):
     row = descriptor_table([path], workers=1).to_numpy()[0]
     assert list(doubts(path, row)) == expected
-    assert say(doubts(path, row)) == share
+    assert neb_share(doubts(path, row)) == share
 
 
 def test_no_band_is_run_for_a_hop_past_a_site_and_one_in_doubt_counts_half(toy_bands, monkeypatch):
