@@ -29,7 +29,8 @@ from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import prepare as prepare_graph
 from emigbench_baselines.alignn.checkpoints import save
 from emigbench_baselines.alignn.device import device_named
-from emigbench_baselines.alignn.graph import crystal_graph
+from emigbench_baselines.alignn.elements import atomic_number
+from emigbench_baselines.alignn.graph import K, crystal_graph
 from emigbench_baselines.alignn.graph_store import pack, unpack
 from emigbench_baselines.alignn.neighbours import Neighbours, nearest
 from emigbench_baselines.alignn.network import build
@@ -81,11 +82,9 @@ def _neighbour_lists(cells: Iterable[tuple[Any, ...]], total: int, workers: int)
 
 
 def _neighbours_of(cell: tuple[Any, ...]) -> Neighbours:
-    from emigbench_baselines.alignn.elements import atomic_number
-
     lattice, elements, coords, key = cell
     numbers = [atomic_number(symbol, str(key)) for symbol in elements]
-    return nearest(np.reshape(lattice, (3, 3)), numbers, np.reshape(coords, (-1, 3)), k=12, name=str(key))
+    return nearest(np.reshape(lattice, (3, 3)), numbers, np.reshape(coords, (-1, 3)), k=K, name=str(key))
 
 
 def read(archive: Path, *, canonical: bool = False, limit: int | None = None) -> tuple[list[Sample], list[Sample]]:
@@ -99,9 +98,8 @@ def read(archive: Path, *, canonical: bool = False, limit: int | None = None) ->
         for neighbours, target, known in zip(lists, extra["targets"], extra["mask"], strict=True)
     ]
     held_out = extra["held_out"].astype(bool)
-    return [s for s, out in zip(samples, held_out, strict=True) if not out], [
-        s for s, out in zip(samples, held_out, strict=True) if out
-    ]
+    fitted, held = ([samples[i] for i in np.flatnonzero(side)] for side in (~held_out, held_out))
+    return fitted, held
 
 
 def pretrain(

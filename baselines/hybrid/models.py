@@ -137,9 +137,9 @@ class EmigBest(_OnBands):
     The line is robust (Huber, Ann. Math. Stat. 35, 73, 1964) and fitted to answers of the forest for hosts that
     it had not seen, on those plain hops of the training paths whose bands ship with the package and converged. The
     more the trees differ about a path, the more the NEB counts. What speaks against a NEB (`doubts`) halves its share
-    or leaves the answer to the forest. To that comes what errors on paths of the same ion and framework say (`kinship`).
-    For a path in a host of the training paths the trees are those of the inner fold without it, since line and effects
-    were learned from answers of such trees.
+    or leaves the answer to the forest. To that comes what errors on paths of the same ion and framework say
+    (`kinship`). For a path in a host of the training paths the trees are those of the inner fold without it, since line
+    and effects were learned from answers of such trees.
 
     Args:
         workers: processes for the descriptors; the model does not depend on it.
