@@ -41,10 +41,12 @@ def files(data: Dataset, repo: str) -> dict[str, bytes]:
     """
     _check_labels(data)
     configs = {"official": data, "spinels": store.load("spinels")}
-    paths = {config: {side: rows.table_path(config, side) for side in rows.SIDES} for config in configs}
+    paths: dict[str, dict[str, str]] = {
+        config: {side: rows.table_path(config, side) for side in rows.SIDES} for config in configs
+    }
     tables = {path: table for config in configs for path, table in store.tables(configs[config], config).items()}
     sides = {f"splits/{name}.csv": splits.csv_text(splits.table(data.labels, name)).encode() for name in splits.SPLITS}
-    sizes = {
+    sizes: dict[str, dict[str, int]] = {
         config: {side: sum(entry.split == side for entry in of_config) for side in rows.SIDES}
         for config, of_config in configs.items()
     }
