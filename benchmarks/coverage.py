@@ -174,7 +174,7 @@ def coverage(draw: Draw, true: dict[str, float], trials: int, seed: int) -> dict
             weights_of = {key: statistics.bootstrap_weights(groups, RESAMPLES, seed=trial)}
         a, b = (_contender(predicted, e_m, groups) for predicted in (first, second))
         found = {
-            name: statistics.estimate(BY_NAME[name], a.samples, weights_of[key], THRESHOLD_EV)
+            name: statistics.estimate(BY_NAME[name].at(THRESHOLD_EV), a.samples, weights_of[key])
             for name in SHOWN.values()
         }
         found |= {name: paired_difference(BY_NAME[of], a, b, weights_of[key]) for name, of in DIFFERENCES.items()}

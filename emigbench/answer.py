@@ -248,13 +248,13 @@ def jump_diffusivity(e_m: float, hop_length: float, temperature: float) -> float
     return prefactor * math.exp(-max(e_m, 0.0) / (BOLTZMANN_EV_PER_K * temperature))
 
 
-def nearest_known(path: MigrationPath, n: int = N_KNOWN) -> list[KnownPath]:
-    """The `n` paths of the dataset with the same ion and the most similar host and hop, nearest first.
+def nearest_known(path: MigrationPath) -> list[KnownPath]:
+    """The `N_KNOWN` paths of the dataset with the same ion and the most similar host and hop, nearest first.
 
     A host of other elements altogether counts as much as a hop longer or shorter by 1 Å. Only the table of
     labels is needed.
     """
-    return _by_likeness(path)[:n]
+    return _by_likeness(path)[:N_KNOWN]
 
 
 def _by_likeness(path: MigrationPath) -> list[KnownPath]:

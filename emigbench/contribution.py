@@ -15,10 +15,10 @@ import yaml
 from pydantic import ValidationError
 
 from emigbench import comparison, scoring, splits, submission, transport
-from emigbench.comparison import Comparison
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError, quoted
 from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predictions
+from emigbench.run_record import first_fault
 from emigbench.scoring import Score
 from emigbench.storage import write_text
 from emigbench.submission import CARD_FILE, FILES, LONGEST_SLUG, SLUG, Card, Submission
@@ -116,10 +116,8 @@ def _check_card(values: Mapping[str, Any], later: set[str]) -> None:
     try:
         Card(**values)
     except ValidationError as error:
-        faults = [fault for fault in error.errors(include_input=False) if fault["loc"][0] not in later]
-        if faults:
-            key = ".".join(str(part) for part in faults[0]["loc"])
-            raise EmigbenchError(f"{quoted(key)}: {faults[0]['msg'].removeprefix('Value error, ')}.") from error
+        if fault := first_fault(error, later):
+            raise EmigbenchError(f"{fault}.") from error
 
 
 def _explained(rules: Mapping[str, Any], *, optional: bool) -> str:
@@ -204,17 +202,12 @@ def _standing(own: Submission, others: Sequence[Submission], labels: Labels, spl
     rivals = [other for other in others if split in other.predictions]
     if split == splits.FITTED:
         return Standing(score, None, len(rivals) + 1, (), float("nan"))
-    found = _compared([own, *rivals], labels, split)
+    predictions = {each.card.slug: each.predictions[split] for each in (own, *rivals)}
+    found = comparison.compare_submissions(predictions, labels, split)
     slug = own.card.slug
     names = {rival.card.slug: rival.card.name for rival in rivals}
     tied = tuple(names[other] for other, own in found.own_differences(slug).items() if not own.told_apart)
     return Standing(score, found.ranks[slug], len(found.slugs), tied, found.detectable)
-
-
-def _compared(rows: Sequence[Submission], labels: Labels, split: str) -> Comparison:
-    models = [comparison.contender(row.card.slug, row.predictions[split], labels, split) for row in rows]
-    groups = [labels.by_id[path_id].structural_group for path_id in models[0].ids]
-    return comparison.compare_all(models, groups)
 
 
 # --- The pull request

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,6 +27,7 @@ from emigbench.predictions import (
     read_predictions,
     write_predictions,
 )
+from emigbench.progress import Progress
 from emigbench.records import Prediction
 from emigbench.splits import Fold
 from emigbench.storage import write_text
@@ -34,8 +35,6 @@ from emigbench.units import PathError, Unit, UnitResult
 from emigbench.workers import WorkerDiedError, died
 
 LOG = logging.getLogger(__name__)
-Progress = Callable[[str, int, int], None]
-"""Called with the name of what was finished, how many are done, and how many there are."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from emigbench import splits
 from emigbench.datasets.labels import Labels, labels_of
 from emigbench.errors import EmigbenchError, quoted
 from emigbench.records import Prediction, Status
-from emigbench.storage import read_text, write_text
+from emigbench.storage import csv_text, read_text, write_text
 
 if TYPE_CHECKING:
     from emigbench.datasets.store import Dataset
@@ -47,6 +47,18 @@ def read_predictions(file: Path | str, data: Dataset | Labels, default_split: st
         EmigbenchError: naming the file and the id at fault, and the line where a row by itself is wrong.
     """
     return parse_predictions(read_text(Path(file), LARGEST_FILE), labels_of(data), str(file), default_split)
+
+
+def read_split(file: Path, labels: Labels, split: str) -> Mapping[int, Sequence[Prediction]]:
+    """The predictions of each seed on one split; of a file without that column, all of them.
+
+    Raises:
+        EmigbenchError: if the file is not valid, or has none for the split.
+    """
+    predictions = read_predictions(file, labels, default_split=split)
+    if split not in predictions:
+        raise EmigbenchError(f"{file} has no predictions for split {split}; it has {', '.join(predictions)}.")
+    return predictions[split]
 
 
 def parse_predictions(text: str, labels: Labels, where: str, default_split: str = "official") -> PredictionSet:
@@ -100,14 +112,13 @@ def write_predictions(predictions: Mapping[str, Mapping[int, Iterable[Prediction
     """
     rows = list(_rows(predictions, str(file)))
     with_intervals = any(p.low is not None for _, _, p in rows)
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS if with_intervals else [name for name in COLUMNS if name not in INTERVAL_COLUMNS])
-    for split, seed, p in rows:
-        values = (_number(p.e_m), _number(p.std), p.status, _number(p.seconds, ".4g"))
-        ends = (_number(p.low), _number(p.high)) if with_intervals else ()
-        writer.writerow((split, seed, p.id, *values, *ends))
-    write_text(Path(file), buffer.getvalue())
+    columns = COLUMNS if with_intervals else COLUMNS[: -len(INTERVAL_COLUMNS)]
+    lines = (
+        (split, seed, p.id, _number(p.e_m), _number(p.std), p.status, _number(p.seconds, ".4g"))
+        + ((_number(p.low), _number(p.high)) if with_intervals else ())
+        for split, seed, p in rows
+    )
+    write_text(Path(file), csv_text([columns, *lines]))
 
 
 def listed(given: Iterable[Prediction]) -> list[Prediction]:

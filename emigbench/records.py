@@ -21,6 +21,8 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 State = Literal["charged", "discharged", "intermediate", "electrolyte", "unknown"]
 Status = Literal["ok", "not_converged", "failed"]
+OfficialSide = Literal["train", "test"]
+"""Of the paper's own split."""
 
 N_IMAGES = 5
 
@@ -132,6 +134,13 @@ class MigrationPath:
         """Number of atoms in the cell: the host and the one moving ion."""
         return len(self.host_species) + 1
 
+    @property
+    def final_cell(self) -> tuple[FloatArray, FloatArray]:
+        """Lattice (3, 3) in Å and host (n, 3) of the final state; those of the initial one unless relaxed apart."""
+        if self.final_lattice is None or self.final_host_frac_coords is None:
+            return self.lattice, self.host_frac_coords
+        return self.final_lattice, self.final_host_frac_coords
+
     def structure(self, image: int = 0) -> Structure:
         """The cell with the moving ion at one image of the band, as a pymatgen Structure.
 
@@ -143,10 +152,8 @@ class MigrationPath:
         """
         from pymatgen.core.structure import Structure
 
-        lattice, host = self.lattice, self.host_frac_coords
-        if range(N_IMAGES)[image] == N_IMAGES - 1 and self.final_lattice is not None:
-            assert self.final_host_frac_coords is not None
-            lattice, host = self.final_lattice, self.final_host_frac_coords
+        is_final = range(N_IMAGES)[image] == N_IMAGES - 1
+        lattice, host = self.final_cell if is_final else (self.lattice, self.host_frac_coords)
         coords = np.vstack([self.band_frac_coords[image], host])
         return Structure(lattice, [self.mobile_ion, *self.host_species], coords)
 
@@ -166,7 +173,7 @@ class LabelledPath:
 
     path: MigrationPath
     e_m: float
-    split: Literal["train", "test"]
+    split: OfficialSide
     label_flags: tuple[str, ...] = ()
     duplicate_of: str = ""
 

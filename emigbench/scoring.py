@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from statistics import median, pstdev
 from typing import TYPE_CHECKING, Any
@@ -139,16 +139,12 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
     rows = ((split, seed, as_scored(p)) for seed, of_seed in by_seed.items() for p in of_seed)
     seeds = grouped(rows, labels, "The predictions")[split]
     samples = list(samples_of(seeds, labels, split).values())
-    weights = resampling(samples[0].cluster)
-
-    def figures(needs: tuple[str, ...], threshold: float | None = None) -> dict[str, Figure]:
-        return {m.name: figure(m, samples, weights, threshold) for m in METRICS if m.needs in needs}
-
     needs: tuple[str, ...] = ("value", "paths")
     if all(sample.std is not None for sample in samples):
         needs += ("std",)
     if all(sample.low is not None for sample in samples):
         needs += ("interval",)
+    classifying = [metric for metric in METRICS if metric.needs == "threshold"]
     statuses = [prediction.status for given in seeds.values() for prediction in given]
     return Score(
         dataset=labels.identity,
@@ -158,8 +154,10 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
         seeds=tuple(seeds),
         coverage=1 - statuses.count("failed") / len(statuses),
         not_converged=statuses.count("not_converged") / len(statuses),
-        metrics=figures(needs),
-        classification={threshold: figures(("threshold",), threshold) for threshold in THRESHOLDS_EV},
+        metrics={m.name: figure(m, samples) for m in METRICS if m.needs in needs},
+        classification={
+            threshold: {m.name: figure(m.at(threshold), samples) for m in classifying} for threshold in THRESHOLDS_EV
+        },
         confusion={threshold: _mean_confusion(samples, threshold) for threshold in THRESHOLDS_EV},
         subsets=_subset_figures(samples, _parts(seeds, labels, split)),
     )
@@ -214,19 +212,18 @@ def _resampling(clusters: tuple[str, ...], resamples: int) -> FloatArray:
     return weights
 
 
-def figure(metric: Metric, samples: Sequence[Sample], weights: FloatArray, threshold: float | None) -> Figure:
-    """One metric over seeds, with its interval, seed spread and score of the mean prediction."""
-    estimate = statistics.estimate(metric, samples, weights, threshold)
+def figure(metric: Metric, samples: Sequence[Sample]) -> Figure:
+    """One metric over seeds, with its interval, seed spread and score of the mean prediction.
+
+    Args:
+        metric: row of `emigbench.metrics.METRICS`; one that needs a threshold, at it (`Metric.at`).
+        samples: one a seed, with the same n paths in the same order.
+    """
+    found = Figure(**vars(statistics.estimate(metric, samples, resampling(samples[0].cluster))))
     if len(samples) == 1:
-        return Figure(estimate.value, estimate.low, estimate.high, estimate.unit)
-    return Figure(
-        estimate.value,
-        estimate.low,
-        estimate.high,
-        estimate.unit,
-        seed_sd=statistics.seed_spread(metric, samples, threshold),
-        of_mean_prediction=float(metric(mean_sample(samples), threshold=threshold)),
-    )
+        return found
+    of_mean = float(metric(mean_sample(samples)))
+    return replace(found, seed_sd=statistics.seed_spread(metric, samples), of_mean_prediction=of_mean)
 
 
 def mean_sample(samples: Sequence[Sample]) -> Sample:
@@ -255,11 +252,10 @@ def part_of(sample: Sample, chosen: Sequence[int]) -> Sample:
 
 def _parts(seeds: Seeds, labels: Labels, split: str) -> dict[str, list[int]]:
     """Positions of the paths of each subset; `covered` are those with a value, where some have none."""
-    position = {path_id: k for k, path_id in enumerate(splits.held_out(labels, split))}
-    parts = {name: [position[i] for i in ids] for name, ids in splits.subsets(labels, split).items()}
-    failed = {position[p.id] for given in seeds.values() for p in given if p.status == "failed"}
+    parts = dict(splits.subset_rows(labels, split))
+    failed = {k for given in seeds.values() for k, p in enumerate(given) if p.status == "failed"}
     if failed:
-        parts[COVERED] = [k for k in position.values() if k not in failed]
+        parts[COVERED] = [k for k in range(len(next(iter(seeds.values())))) if k not in failed]
     return {name: positions for name, positions in parts.items() if positions}
 
 
@@ -270,8 +266,7 @@ def _subset_figures(
     scores = {}
     for name, positions in parts.items():
         of_part = [part_of(sample, positions) for sample in samples]
-        weights = resampling(of_part[0].cluster)
-        scores[name] = (len(positions), {m.name: figure(m, of_part, weights, None) for m in chosen})
+        scores[name] = (len(positions), {m.name: figure(m, of_part) for m in chosen})
     return scores
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import Executor, as_completed
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
@@ -16,6 +16,7 @@ from emigbench.errors import EmigbenchError, in_words
 from emigbench.hops.files import of_neb, of_vasp
 from emigbench.inference import ready_model
 from emigbench.model import code_of, create, warn_of_other_code
+from emigbench.progress import Progress
 from emigbench.screened import HopBarrier, Screened, check_ion, screen_structure
 from emigbench.storage import name_of_content, sha256_of, write_text
 from emigbench.workers import WorkerDiedError, died
@@ -28,9 +29,6 @@ NO_STRUCTURES = frozenset(
 """Files of VASP that are passed over."""
 ON_THE_WAY = frozenset("CONTCAR OUTCAR POSCAR XDATCAR vasprun.xml".split())
 """Files of a run of VASP that hold its structures, of which one is wanted."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of a finished file, how many are done, and how many there are."""
 
 
 @dataclass(frozen=True)

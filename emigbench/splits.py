@@ -5,8 +5,6 @@ All of it is computed from the facts of `labels.csv`; no structure is needed.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +13,7 @@ from hashlib import sha256
 from itertools import groupby
 from typing import NamedTuple
 
+from emigbench import storage
 from emigbench.datasets.findings import without_prefix
 from emigbench.datasets.labels import Facts, Labels
 from emigbench.errors import EmigbenchError
@@ -213,11 +212,7 @@ def table(labels: Labels, split: str) -> list[Side]:
 
 def csv_text(rows: Iterable[Side]) -> str:
     """The rows of `table` as a CSV file with the columns split, fold, id, side."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(Side._fields)
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return storage.csv_text([Side._fields, *rows])
 
 
 SCENARIOS = {
@@ -283,6 +278,13 @@ def subsets(labels: Labels, split: str) -> dict[str, tuple[str, ...]]:
         "single-path": lambda facts: is_single_path(facts.id),
     }
     return {name: tuple(facts.id for facts in test if rule(facts)) for name, rule in rules.items()}
+
+
+@lru_cache(maxsize=32)
+def subset_rows(labels: Labels, split: str) -> dict[str, list[int]]:
+    """The same as positions among the held-out paths in the order of `held_out`."""
+    position = {path_id: k for k, path_id in enumerate(held_out(labels, split))}
+    return {name: [position[path_id] for path_id in ids] for name, ids in subsets(labels, split).items()}
 
 
 def is_single_path(path_id: str) -> bool:

@@ -72,16 +72,13 @@ def leave_one_out_weights(groups: ArrayLike) -> FloatArray:
     return weights
 
 
-def resampled(
-    metric: Metric, samples: Sequence[Sample], weights: FloatArray, threshold: float | None = None
-) -> FloatArray:
+def resampled(metric: Metric, samples: Sequence[Sample], weights: FloatArray) -> FloatArray:
     """The mean over seeds of a metric in each resample, every seed under the same resample.
 
     Args:
-        metric: row of `emigbench.metrics.METRICS`.
+        metric: row of `emigbench.metrics.METRICS`; one that needs a threshold, at it (`Metric.at`).
         samples: one a seed, with the same n paths in the same order.
         weights: (B, n) from `bootstrap_weights`.
-        threshold: eV, for the metrics that need one.
 
     Returns:
         (B,) in the metric's unit; NaN where the metric is undefined for a seed.
@@ -90,34 +87,31 @@ def resampled(
         ValueError: if there are no samples, or their length is not that of the weights.
     """
     _check(samples, weights.shape[-1])
-    return sum((metric(s, weights, threshold) for s in samples), np.zeros(len(weights))) / len(samples)
+    return sum((metric(s, weights) for s in samples), np.zeros(len(weights))) / len(samples)
 
 
-def estimate(
-    metric: Metric, samples: Sequence[Sample], weights: FloatArray, threshold: float | None = None
-) -> Estimate:
+def estimate(metric: Metric, samples: Sequence[Sample], weights: FloatArray) -> Estimate:
     """The mean over seeds of a metric, with its 95% interval, made as the metric's `interval` says.
 
     The interval is NaN where all resamples are alike (one group only), since nothing was sampled. Over several seeds
     it is that of their mean: every seed is under the same resample, and a path's parts are averaged over seeds.
 
     Args:
-        metric: row of `emigbench.metrics.METRICS`.
+        metric: row of `emigbench.metrics.METRICS`; one that needs a threshold, at it (`Metric.at`).
         samples: one a seed, with the same n paths in the same order.
         weights: (B, n) from `bootstrap_weights` of the samples' clusters.
-        threshold: eV, for the metrics that need one.
 
     Raises:
         ValueError: if there are no samples, or their length is not that of the weights.
     """
     _check(samples, weights.shape[-1])
-    value = float(_by_seed(metric, samples, threshold).mean())
+    value = float(_by_seed(metric, samples).mean())
     if metric.interval == "none" or math.isnan(value) or (weights == weights[:1]).all():
         return Estimate(value, math.nan, math.nan, metric.unit)
     groups = samples[0].cluster_code
-    values, n_groups = resampled(metric, samples, weights, threshold), len(np.unique(groups))
+    values, n_groups = resampled(metric, samples, weights), len(np.unique(groups))
     if metric.interval == "wilson":
-        trials = float(np.mean([metric.trials(s, threshold) for s in samples])) if metric.counts else n_groups
+        trials = float(np.mean([metric.trials(s) for s in samples])) if metric.counts else n_groups
         low, high = intervals.bounded_interval(values, value, metric.bounds, n_groups, trials)
     elif metric.terms is not None:
         upper, lower = group_totals(np.mean([metric.terms(sample) for sample in samples], axis=0), groups)
@@ -134,20 +128,20 @@ def estimate(
     return Estimate(value, float(low), float(high), metric.unit)
 
 
-def seed_spread(metric: Metric, samples: Sequence[Sample], threshold: float | None = None) -> float:
+def seed_spread(metric: Metric, samples: Sequence[Sample]) -> float:
     """Sample standard deviation of a metric over seeds, in its unit; NaN for a single seed.
 
     Raises:
         ValueError: if there are no samples, or their lengths differ.
     """
     _check(samples, len(samples[0]) if samples else 0)
-    values = _by_seed(metric, samples, threshold)
+    values = _by_seed(metric, samples)
     return float(values.std(ddof=1)) if len(values) > 1 else math.nan
 
 
-def _by_seed(metric: Metric, samples: Sequence[Sample], threshold: float | None) -> FloatArray:
+def _by_seed(metric: Metric, samples: Sequence[Sample]) -> FloatArray:
     """(n_seeds,) the metric of each sample."""
-    return np.array([float(metric(sample, threshold=threshold)) for sample in samples])
+    return np.array([float(metric(sample)) for sample in samples])
 
 
 def _check(samples: Sequence[Sample], n: int) -> None:

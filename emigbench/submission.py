@@ -17,7 +17,7 @@ from typing import Annotated, Any, get_args
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from emigbench import unfinished
+from emigbench import run_record, unfinished
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError, in_words, quoted
@@ -30,7 +30,7 @@ from emigbench.predictions import (
     parse_predictions,
     write_predictions,
 )
-from emigbench.provenance import DEEPEST, LARGEST_NUMBER, LARGEST_RUN, LONGEST_TEXT, RUN_FILE, command
+from emigbench.provenance import RUN_FILE, command
 from emigbench.storage import read_text, refuse_link, write_text
 
 CARD_FILE = "submission.yaml"
@@ -140,11 +140,11 @@ def read(folder: Path, labels: Labels) -> Submission:
         raise EmigbenchError(
             f"{folder / CARD_FILE}: slug is {card.slug!r}, but the folder is {quoted(folder.resolve().name)}."
         )
-    run = _read_run(folder / RUN_FILE, labels)
+    run = run_record.read(folder / RUN_FILE, labels)
     text = read_text(folder / PREDICTIONS_FILE, LARGEST_FILE)
     predictions = parse_predictions(text, labels, str(folder / PREDICTIONS_FILE))
     check_seeds(predictions, folder / PREDICTIONS_FILE)
-    _check_whose(run, text, folder / RUN_FILE)
+    run_record.check_whose(run, text, folder / RUN_FILE)
     return Submission(card, predictions, run)
 
 
@@ -202,7 +202,7 @@ def read_card(file: Path) -> Card:
     try:
         return Card(**{str(key): value for key, value in content.items() if value is not None or key not in _OPTIONAL})
     except ValidationError as error:
-        raise EmigbenchError(f"{file}: {_first_fault(error)}.") from error
+        raise EmigbenchError(f"{file}: {run_record.first_fault(error)}.") from error
 
 
 _OPTIONAL = frozenset(name for name, field in Card.model_fields.items() if not field.is_required())
@@ -228,7 +228,7 @@ class _PlainLoader(yaml.SafeLoader):
 def dataset_name(folder: Path) -> str | None:
     """The dataset that `run.json` names, or None if there is no such file or it names none."""
     try:
-        return str(_parse_run(folder / RUN_FILE)["dataset"]["name"])
+        return str(run_record.parse(folder / RUN_FILE)["dataset"]["name"])
     except (EmigbenchError, KeyError, TypeError):
         return None
 
@@ -240,8 +240,8 @@ def read_run(folder: Path, labels: Labels) -> Mapping[str, Any]:
         EmigbenchError: one sentence about the first thing that is wrong.
     """
     unfinished.check_finished(folder / RUN_FILE)
-    run = _read_run(folder / RUN_FILE, labels)
-    _check_whose(run, read_text(folder / PREDICTIONS_FILE, LARGEST_FILE), folder / RUN_FILE)
+    run = run_record.read(folder / RUN_FILE, labels)
+    run_record.check_whose(run, read_text(folder / PREDICTIONS_FILE, LARGEST_FILE), folder / RUN_FILE)
     return run
 
 
@@ -286,105 +286,3 @@ def _check_folder(folder: Path) -> None:
             )
         if child.name == unfinished.FOLDER and not child.is_dir():
             raise EmigbenchError(f"{child} is no folder of an unfinished run; take it away.")
-
-
-class _Unit(BaseModel):
-    """What pages show of one fit, where a run record has it."""
-
-    split: str = ""
-    fold: str = ""
-    seed: int = 0
-    n_held_out: int = Field(default=0, ge=0)
-    fit_seconds: float | None = Field(default=None, ge=0)
-    predict_seconds: float | None = Field(default=None, ge=0)
-    peak_memory_mb: float | None = Field(default=None, ge=0)
-    details: dict[str, Any] = {}
-
-
-class _Dataset(BaseModel):
-    name: str | None = None
-    version: str | None = None
-    sha256: str
-
-
-class _Run(BaseModel):
-    """What the program relies on in `run.json`; the rest is kept as it is."""
-
-    model_config = ConfigDict(strict=True)
-
-    predictions_sha256: str
-    dataset: _Dataset
-    command: str = ""
-    model: str = ""
-    kind: str | None = None
-    units: list[_Unit] = []
-    versions: dict[str, str] = {}
-    hardware: dict[str, str | int] = {}
-
-
-def _read_run(file: Path, labels: Labels) -> Mapping[str, Any]:
-    """A run record of this dataset."""
-    run = _parse_run(file)
-    try:
-        checked = _Run.model_validate(run)
-    except ValidationError as error:
-        raise EmigbenchError(f"{file} is not a run record: {_first_fault(error)}; {_WHO_WRITES_RUNS}.") from error
-    for key, said in checked.dataset.model_dump(exclude_none=True).items():
-        if said != labels.identity[key]:
-            raise EmigbenchError(
-                f"{file} was made on another dataset ({key} {quoted(said[:12])}, that of {labels.name} "
-                f"{labels.version} is {quoted(labels.identity[key][:12])}); evaluate again."
-            )
-    return run
-
-
-def _check_whose(run: Mapping[str, Any], predictions: str, file: Path) -> None:
-    """Make sure that a run record belongs to the text of some predictions."""
-    digest, found = run["predictions_sha256"], predictions_hash(predictions.splitlines())
-    if digest != found:
-        raise EmigbenchError(
-            f"{file} belongs to other predictions (sha256 {quoted(digest[:12])}, {PREDICTIONS_FILE} has "
-            f"{found[:12]}…); {_WHO_WRITES_RUNS}."
-        )
-
-
-_WHO_WRITES_RUNS = "emigbench evaluate or init-submission writes one"
-
-
-def _parse_run(file: Path) -> dict[str, Any]:
-    """The content of a run record: bounded in size and depth, no number that JSON has not."""
-    text = read_text(file, LARGEST_RUN)
-    try:
-        run = _plain(json.loads(text), 0)
-    except (ValueError, RecursionError) as error:
-        raise EmigbenchError(f"{file} is not a run record ({in_words(error)}); {_WHO_WRITES_RUNS}.") from error
-    if not isinstance(run, dict):
-        raise EmigbenchError(f"{file} is not a run record: it holds no keys and values; {_WHO_WRITES_RUNS}.")
-    return run
-
-
-def _plain(value: Any, depth: int) -> Any:
-    """A JSON value that every page can show: what is not printable in a text is replaced."""
-    if depth > DEEPEST:
-        raise ValueError(f"it nests deeper than {DEEPEST}")
-    if isinstance(value, dict):
-        return {_plain(key, depth): _plain(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item, depth + 1) for item in value]
-    if isinstance(value, str):
-        if len(value) > LONGEST_TEXT:
-            raise ValueError(f"it has a text of more than {LONGEST_TEXT} characters")
-        return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in value)
-    if isinstance(value, int | float) and not abs(value) < LARGEST_NUMBER:
-        raise ValueError("it has a number that is too large or none")
-    return value
-
-
-def _first_fault(error: ValidationError) -> str:
-    """The first thing that a schema does not like, as half a sentence without the full stop."""
-    first = error.errors()[0]
-    key = quoted(".".join(str(part) for part in first["loc"]))
-    if first["input"] is None:
-        return f"{key} is empty{f'; expected {of}' if (of := first.get('ctx', {}).get('expected')) else ''}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}{'; put it in quotes' if first['type'] == 'string_type' else ''}"

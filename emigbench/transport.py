@@ -72,6 +72,9 @@ def one_sentence(repo: str, action: str) -> Iterator[None]:
     Args:
         repo: name of the repository.
         action: what a token must permit, such as "write to".
+
+    Raises:
+        EmigbenchError: that sentence.
     """
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from helpers import CARD, FULL, SPINELS, one_sentence, run, write_submission
 
-from emigbench import EmigbenchError, Prediction, contribution, splits, submission
+from emigbench import EmigbenchError, Prediction, comparison, contribution, splits, submission
 from emigbench.doubts import doubts
 from emigbench.predictions import ALL_SPLITS
 from emigbench.submission import Card, read, read_card
@@ -249,7 +249,8 @@ def test_a_row_is_told_apart_by_its_own_comparisons(board, tmp_path):
     own = submission.read(board / "silly", labels)
     others, _ = contribution.siblings(board, "silly", labels)
     (found,) = contribution.standings(own, others, labels).values()
-    on_board = contribution._compared([own, *others], labels, "official")
+    predictions = {each.card.slug: each.predictions["official"] for each in (own, *others)}
+    on_board = comparison.compare_submissions(predictions, labels, "official")
     for other in others:
         pair = on_board.difference("silly", other.card.slug)
         assert (other.card.name in found.tied) == (pair.p * len(others) >= 0.05)  # Holm's first step; all are alike

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import FULL, one_sentence, run, write_submission
 
-from emigbench import EmigbenchError, scoring, splits
+from emigbench import EmigbenchError, drawing, scoring, splits
 from emigbench.metrics import Confusion
 from emigbench.report import figures, leaderboard
 from emigbench.report.figures import parity_plot, race_tracks, scenario_plots, style
@@ -66,7 +66,7 @@ def test_every_figure_is_drawn_and_the_bytes_are_the_same_each_time(folder):
 
 def test_values_beyond_an_axis_are_marked(folder):
     models = {model.slug: model for model in figures.shown(leaderboard.read_entries(folder, FULL), FULL)}
-    with style.style():
+    with drawing.looks(style.STYLE):
         figure = parity_plot.parity(models["wild"])
     labels = [text.get_text() for axes in figure.findobj(mpl.legend.Legend) for text in axes.get_texts()]
     assert labels == ["beyond the axis (1)"]
@@ -74,7 +74,7 @@ def test_values_beyond_an_axis_are_marked(folder):
 
 def test_a_parity_plot_shows_each_path_and_the_scores(folder):
     models = {model.slug: model for model in figures.shown(leaderboard.read_entries(folder, FULL), FULL)}
-    with style.style():
+    with drawing.looks(style.STYLE):
         figure = parity_plot.parity(models["good"])
     [dots] = [c for c in figure.findobj(mpl.collections.PathCollection) if len(c.get_offsets()) == 60]
     sample = models["good"].sample("official")

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 KNOWN_TO_BASELINES = {
     "emigbench",
     "emigbench.cli.console",
+    "emigbench.datasets.findings",
     "emigbench.datasets.hashing",
     "emigbench.errors",
     "emigbench.metrics.pairs",
@@ -18,8 +19,8 @@ KNOWN_TO_BASELINES = {
     "emigbench.model",
     "emigbench.predictions",
     "emigbench.progress",
+    "emigbench.provenance",
     "emigbench.records",
-    "emigbench.report.record",
     "emigbench.splits",
     "emigbench.storage",
     "emigbench.submission",

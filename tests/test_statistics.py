@@ -15,7 +15,7 @@ from emigbench.statistics import (
     seed_spread,
 )
 
-MAE, ACCURACY = BY_NAME["mae"], BY_NAME["accuracy"]
+MAE, ACCURACY = BY_NAME["mae"], BY_NAME["accuracy"].at(0.65)
 
 
 def seeds(n_seeds, n=40, noise=0.2):
@@ -157,7 +157,7 @@ def test_equal_seeds_change_nothing():
     [sample] = seeds(1)
     weights = bootstrap_weights(sample.material, 100, seed=0)
     for metric in (MAE, ACCURACY):
-        once, thrice = (estimate(metric, [sample] * k, weights, 0.65) for k in (1, 3))
+        once, thrice = (estimate(metric, [sample] * k, weights) for k in (1, 3))
         assert (once.value, once.low, once.high) == pytest.approx((thrice.value, thrice.low, thrice.high))
 
 
@@ -165,12 +165,12 @@ def test_proportions_get_wilson_with_the_trials_that_the_resamples_tell():
     """Single paths, each right or wrong: nearly as many trials as paths. Twins that err together: half as many."""
     right = np.arange(60) % 3 > 0
     single = Sample(np.zeros(60), np.where(right, 0.0, 1.0), range(60))
-    result = estimate(ACCURACY, [single], bootstrap_weights(range(60), 20_000, seed=0), 0.65)
+    result = estimate(ACCURACY, [single], bootstrap_weights(range(60), 20_000, seed=0))
     z = intervals.student_quantile(60)
     assert (result.low, result.high) == pytest.approx(intervals.wilson_interval(2 / 3, 59, z), abs=0.003)
     twins = np.repeat(np.arange(60), 2)
     twice = Sample(single.e_m[twins], single.predicted[twins], twins)
-    again = estimate(ACCURACY, [twice], bootstrap_weights(twins, 20_000, seed=0), 0.65)
+    again = estimate(ACCURACY, [twice], bootstrap_weights(twins, 20_000, seed=0))
     assert (again.low, again.high) == pytest.approx((result.low, result.high))
 
 
@@ -178,7 +178,7 @@ def test_all_right_has_the_trials_that_there_are():
     """Precision 1 of the two called good, on average over seeds 1.5: Wilson's with that many, and Student's t."""
     e_m, weights = [0.1, 0.1, 0.9, 0.9], bootstrap_weights(range(4), 2000, seed=0)
     samples = [Sample(e_m, predicted, range(4)) for predicted in ([0, 0, 1, 1], [0, 1, 1, 1])]
-    result = estimate(BY_NAME["precision_good"], samples, weights, 0.65)
+    result = estimate(BY_NAME["precision_good"].at(0.65), samples, weights)
     assert (result.low, result.high) == intervals.wilson_interval(1, 1.5, intervals.student_quantile(4))
 
 
@@ -190,7 +190,7 @@ def test_every_metric_has_an_estimate(metric):
         std, below, above = rng.gamma(2, 0.1, (3, len(s)))
         samples.append(Sample(s.e_m, s.predicted, s.material, std, low=s.predicted - below, high=s.predicted + above))
     weights = bootstrap_weights(samples[0].material, 300, seed=0)
-    result = estimate(metric, samples, weights, 0.65)
+    result = estimate(metric.at(0.65), samples, weights)
     assert metric.interval == "none" or result.low <= result.value <= result.high
 
 
@@ -199,9 +199,9 @@ def test_undefined_estimates_are_nan_without_a_warning(metric):
     empty = Sample([], [], [])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        result = estimate(metric, [empty, empty], np.ones((10, 0)), 0.65)
+        result = estimate(metric.at(0.65), [empty, empty], np.ones((10, 0)))
         assert np.isnan([result.value, result.low, result.high]).all()
-        assert math.isnan(seed_spread(metric, [empty, empty], 0.65))
+        assert math.isnan(seed_spread(metric.at(0.65), [empty, empty]))
 
 
 def test_one_group_has_no_interval():
@@ -222,7 +222,7 @@ def test_seed_spread():
 def test_samples_and_weights_must_fit():
     samples = seeds(2)
     with pytest.raises(ValueError, match="40 paths, expected 3"):
-        estimate(ACCURACY, samples, np.ones((5, 3)), 0.65)
+        estimate(ACCURACY, samples, np.ones((5, 3)))
     with pytest.raises(ValueError, match="20 paths, expected 40"):
         seed_spread(MAE, [samples[0], seeds(1, n=20)[0]])
     for call in (lambda: resampled(MAE, [], np.ones((5, 3))), lambda: seed_spread(MAE, [])):

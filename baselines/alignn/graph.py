@@ -105,8 +105,7 @@ def endpoint_neighbours(path: MigrationPath, *, original: bool = False) -> tuple
     A record without a final state of its own gets the final image of the band in the initial host (`has_final_state`
     tells). Raises like `band_neighbours`.
     """
-    final_lattice = path.lattice if path.final_lattice is None else path.final_lattice
-    final_host = path.host_frac_coords if path.final_host_frac_coords is None else path.final_host_frac_coords
+    final_lattice, final_host = path.final_cell
     numbers = _numbers(path, 1)
     initial, final = (
         nearest(lattice, numbers, np.vstack([site, host]), k=K, original=original, name=path.id)

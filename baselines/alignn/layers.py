@@ -158,10 +158,10 @@ class EdgeGatedConvolution(nn.Module):
 class AlignnLayer(nn.Module):
     """One convolution on the crystal graph, then one on the line graph, whose nodes are the bonds."""
 
-    def __init__(self, width: int = WIDTH):
+    def __init__(self) -> None:
         super().__init__()
-        self.node_update = EdgeGatedConvolution(width)
-        self.edge_update = EdgeGatedConvolution(width)
+        self.node_update = EdgeGatedConvolution()
+        self.edge_update = EdgeGatedConvolution()
 
     def forward(
         self,

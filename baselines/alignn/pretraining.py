@@ -20,16 +20,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from emigbench import EmigbenchError
 from emigbench.progress import progress_on_stderr
+from emigbench.records import FloatArray
 from emigbench.storage import sha256_of, write_text
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import prepare as prepare_graph
 from emigbench_baselines.alignn.checkpoints import save
 from emigbench_baselines.alignn.device import device_named
-from emigbench_baselines.alignn.graph import crystal_graph
+from emigbench_baselines.alignn.elements import atomic_number
+from emigbench_baselines.alignn.graph import K, crystal_graph
 from emigbench_baselines.alignn.graph_store import pack, unpack
 from emigbench_baselines.alignn.neighbours import Neighbours, nearest
 from emigbench_baselines.alignn.network import build
@@ -41,8 +42,6 @@ PROPERTIES = ("GV", "PH", "PZ", "DC", "EBG", "FE", "BG")
 experimental band gap, formation energy, band gap."""
 HELD_OUT_SHARE = 0.1
 SPLIT_SEED = 0
-
-FloatArray = NDArray[np.float64]
 
 
 def prepare(table: Path, archive: Path, workers: int) -> None:
@@ -83,11 +82,9 @@ def _neighbour_lists(cells: Iterable[tuple[Any, ...]], total: int, workers: int)
 
 
 def _neighbours_of(cell: tuple[Any, ...]) -> Neighbours:
-    from emigbench_baselines.alignn.elements import atomic_number
-
     lattice, elements, coords, key = cell
     numbers = [atomic_number(symbol, str(key)) for symbol in elements]
-    return nearest(np.reshape(lattice, (3, 3)), numbers, np.reshape(coords, (-1, 3)), k=12, name=str(key))
+    return nearest(np.reshape(lattice, (3, 3)), numbers, np.reshape(coords, (-1, 3)), k=K, name=str(key))
 
 
 def read(archive: Path, *, canonical: bool = False, limit: int | None = None) -> tuple[list[Sample], list[Sample]]:
@@ -101,9 +98,8 @@ def read(archive: Path, *, canonical: bool = False, limit: int | None = None) ->
         for neighbours, target, known in zip(lists, extra["targets"], extra["mask"], strict=True)
     ]
     held_out = extra["held_out"].astype(bool)
-    return [s for s, out in zip(samples, held_out, strict=True) if not out], [
-        s for s, out in zip(samples, held_out, strict=True) if out
-    ]
+    fitted, held = ([samples[i] for i in np.flatnonzero(side)] for side in (~held_out, held_out))
+    return fitted, held
 
 
 def pretrain(

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from emigbench import EmigbenchError
 from emigbench.errors import in_words
+from emigbench.records import FloatArray
 from emigbench_baselines.alignn import passes
 from emigbench_baselines.alignn.batch import GraphBatch, HalfwayBatch, HalfwayGraph, PreparedGraph
 from emigbench_baselines.alignn.device import has_bfloat16, memory_told, rows_a_pass
@@ -29,7 +30,6 @@ from emigbench_baselines.alignn.network import Backbone
 from emigbench_baselines.alignn.recipes import Recipe
 
 logger = logging.getLogger(__name__)
-FloatArray = NDArray[np.float64]
 Log = Callable[["Epoch", int], None]
 """Called after each epoch with its figures and the number of epochs of the schedule."""
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from emigbench.records import FloatArray
 from emigbench_baselines.classical.environment import Surroundings
 
-FloatArray = NDArray[np.float64]
 Cells = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
 
 SPACING = 0.25

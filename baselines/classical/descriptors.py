@@ -16,15 +16,13 @@ from math import nan, pi
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from emigbench import MigrationPath
 from emigbench.datasets.hashing import geometry_hash
+from emigbench.records import FloatArray
 from emigbench_baselines.classical.channel import CHANNEL_STATISTICS, CHANNEL_UNITS, channel
 from emigbench_baselines.classical.environment import PROFILES, profiles, surroundings
 from emigbench_baselines.classical.ions import POLARISABILITY, charges, facts, is_anion
-
-FloatArray = NDArray[np.float64]
 
 MIN_PARALLEL = 50
 """Fewer paths than this are described without starting other processes."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfc
 
-FloatArray = NDArray[np.float64]
+from emigbench.records import FloatArray
 
 COULOMB = 14.399645
 """e² / (4 π ε0) in eV Å."""

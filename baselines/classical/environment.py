@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import erfc
 
 from emigbench import MigrationPath
+from emigbench.records import FloatArray
 from emigbench_baselines.classical.electrostatics import COULOMB, atoms_around, site_potential
 from emigbench_baselines.classical.ions import (
     BOND_VALENCE_SOFTNESS,
@@ -25,8 +26,6 @@ from emigbench_baselines.classical.ions import (
     facts,
     is_anion,
 )
-
-FloatArray = NDArray[np.float64]
 
 N_POINTS = 9
 """Points along the path, the five images among them."""

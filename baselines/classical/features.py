@@ -21,18 +21,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 import emigbench
 from emigbench import EmigbenchError, MigrationPath
 from emigbench.progress import progress_on_stderr
+from emigbench.provenance import versions
+from emigbench.records import FloatArray
 from emigbench.storage import write_bytes
 from emigbench_baselines.classical.feature_list import FEATURES
 from emigbench_baselines.classical.ions import charges
@@ -41,7 +41,6 @@ from emigbench_baselines.classical.path_features import PATH_FEATURES, path_feat
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FloatArray = NDArray[np.float64]
 Featurizer = Callable[["Structure"], Mapping[str, Any]]
 
 log = logging.getLogger(__name__)
@@ -118,14 +117,8 @@ def cache_key(geometry: MigrationPath) -> str:
 @cache
 def _versions() -> str:
     """FEATURES_VERSION and the versions of what computes the features, which are not imported for that."""
-    return f"{FEATURES_VERSION} {_installed('matminer')} {_installed('pymatgen')}"
-
-
-def _installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"
+    installed = versions()
+    return f"{FEATURES_VERSION} {installed.get('matminer', 'none')} {installed.get('pymatgen', 'none')}"
 
 
 def cache_folder() -> Path:

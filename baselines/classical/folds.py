@@ -17,7 +17,11 @@ N_FOLDS = 5
 def grouped_folds(groups: Sequence[str], *, seed: int) -> list[Fold]:
     """Five folds, as pairs of (train, test) row numbers, that never share a group.
 
-    With fewer than five groups, as many folds as there are groups.
+    With fewer than five groups, as many folds as there are groups. Which groups share a fold depends on the order of
+    their names.
+
+    Raises:
+        EmigbenchError: if there are fewer than two groups.
     """
     names, number = np.unique(groups, return_inverse=True)
     n_folds = min(N_FOLDS, len(names))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from emigbench.records import FloatArray
+
 if TYPE_CHECKING:
     from sklearn.ensemble import ExtraTreesRegressor
 
-FloatArray = NDArray[np.float64]
 LEAF = -1
 
 

@@ -11,17 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 import emigbench
 from emigbench import LabelledPath
+from emigbench.records import FloatArray
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
 from emigbench_baselines.classical.features import available_cores
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.kinship import framework
 from emigbench_baselines.classical.path_forest import barrier, filled, grow, medians, roots
-
-FloatArray = NDArray[np.float64]
 
 REPEATS = 10
 

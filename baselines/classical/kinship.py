@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, reduce
-from math import gcd
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +20,10 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
 from emigbench import MigrationPath
+from emigbench.datasets.findings import reduced
+from emigbench.records import FloatArray
 from emigbench_baselines.classical.electrostatics import atoms_around
 from emigbench_baselines.classical.folds import grouped_folds
-
-FloatArray = NDArray[np.float64]
 
 OF_FRAMEWORK = 0.3
 """Variance of the effect of a framework over that of the noise."""
@@ -136,10 +135,9 @@ def _compared(first: Kin, second: Kin) -> tuple[NDArray[np.bool_], NDArray[np.bo
 
 
 def framework(path: MigrationPath) -> str:
-    """Reduced formula of what does not move."""
-    counts = Counter(e for e in path.host_species if e != path.mobile_ion)
-    common = reduce(gcd, counts.values(), 0)
-    return " ".join(f"{e}{n // common}" for e, n in sorted(counts.items()))
+    """Reduced formula of what does not move, as the arrays that ship have it: folds are drawn in the order of these."""
+    counts = reduced(Counter(e for e in path.host_species if e != path.mobile_ion))
+    return " ".join(f"{e}{n:g}" for e, n in counts.items())
 
 
 @lru_cache(maxsize=1000)

@@ -17,7 +17,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import BaggingRegressor, GradientBoostingRegressor, RandomForestRegressor
@@ -26,12 +25,11 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
+from emigbench.records import FloatArray
 from emigbench_baselines.classical.descriptors import descriptor_table
 from emigbench_baselines.classical.features import available_cores, feature_table
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.kinship import Kin, hosts
-
-FloatArray = NDArray[np.float64]
 
 
 class CorrelationSelector(TransformerMixin, BaseEstimator):

@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Set
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, Voronoi
 
 from emigbench import MigrationPath
+from emigbench.records import FloatArray
 from emigbench_baselines.classical.electrostatics import atoms_around
 from emigbench_baselines.classical.ions import charges, is_anion
-
-FloatArray = NDArray[np.float64]
 
 MIDDLE_IMAGE = 2
 WINDOW_ANIONS = 6
@@ -87,7 +85,7 @@ def distances_to(path: MigrationPath, image: int, elements: Set[str]) -> FloatAr
 
 
 def hoppe_shell(distances: FloatArray) -> tuple[float, float]:
-    """Mean bond, in the unit of the distances, and effective coordination number.
+    """Mean bond, in the unit of the (n,) ascending distances, and effective coordination number.
 
     The mean is iterated from the shortest distance until its own weights reproduce it. Both are NaN where there
     is no neighbour or one sits on the ion.

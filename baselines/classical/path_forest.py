@@ -17,7 +17,7 @@ trees is stretched.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from math import ceil
@@ -27,13 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
+from emigbench.records import FloatArray
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
 from emigbench_baselines.classical.features import available_cores
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.forest import Forest, from_arrays, from_sklearn
 from emigbench_baselines.classical.kinship import N_NEIGHBOURS, Effects, Kin, expected_unseen, hosts, siblings
-
-FloatArray = NDArray[np.float64]
 
 N_TREES = 300
 MAX_FEATURES = 0.3
@@ -49,7 +48,6 @@ LEAST_SPREAD = 0.01
 """Of the fourth root: trees that all agree are not certain."""
 FARTHEST = 0.99
 """Share of the training paths that are nearer to a path of another framework than a path in range."""
-COLUMN: Mapping[str, int] = {name: column for column, name in enumerate(DESCRIPTORS)}
 TOLD: Mapping[str, str] = {
     "hop length": "the hop length",
     "volume per anion": "the volume of the cell per anion",
@@ -202,7 +200,7 @@ def roots(train: Sequence[LabelledPath]) -> FloatArray:
 
 
 def barrier(root: FloatArray | float) -> FloatArray:
-    """E_m in eV of its fourth root; a root below 0 is none."""
+    """E_m in eV of its fourth root, of one or of (n,); a root below 0 is none."""
     return np.maximum(root, 0.0) ** (1 / POWER)
 
 
@@ -215,7 +213,7 @@ def medians(table: FloatArray) -> FloatArray:
 
 
 def filled(table: FloatArray, fill: FloatArray) -> FloatArray:
-    """The table with a column's `fill` for what is undefined."""
+    """The (n, d) table with its column's `fill` (d,) for what is undefined."""
     return np.where(np.isnan(table), fill, table)
 
 
@@ -264,7 +262,7 @@ class Unseen:
 def answers_unseen(
     table: FloatArray, targets: FloatArray, groups: Sequence[str], seed: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Centre and spread of the trees' answer for each path, from trees that have not seen its group."""
+    """(n,) centre and spread of the trees' answer for each path, from trees that have not seen its group."""
     return Unseen.grown(table, targets, groups, seed).answers(table, groups)
 
 
@@ -284,13 +282,13 @@ def prediction(
 
 
 def centre_and_spread(forest: Forest, table: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and spread of the trees' answers, of the root."""
+    """(n,) mean and spread of the trees' answers for the rows of an (n, d) table without NaN, of the root."""
     answers = forest.answers(table)
     return answers.mean(axis=1), np.maximum(answers.std(axis=1), LEAST_SPREAD)
 
 
 def stretches(scores: FloatArray) -> tuple[float, float]:
-    """Spread of the trees to half an interval of INTERVAL and of STANDARD, from errors over spreads."""
+    """Spread of the trees to half an interval of INTERVAL and of STANDARD, from (n,) errors over spreads."""
     return conformal(scores, INTERVAL), conformal(scores, STANDARD)
 
 
@@ -318,26 +316,25 @@ def _cautions(path: MigrationPath, standardised: FloatArray, trained: Trained) -
         found.append(f"no path of a moving {path.mobile_ion} was among the {len(trained.known)} it was fitted to")
     if unknown := sorted(set(path.host_species) - trained.elements):
         found.append(f"no material with {', '.join(unknown)} was among those it was fitted to")
-    found += [_beyond(name, standardised, trained) for name in TOLD if not _within(standardised, trained.known, name)]
+    found += _out_of_range(standardised, trained)
     distance = float(np.sqrt(((trained.known - standardised) ** 2).sum(axis=1).min()))
     if distance > trained.farthest:
         found.append("the path is farther from every path it was fitted to than 99 % of those are from each other")
     return found
 
 
-def _beyond(name: str, standardised: FloatArray, trained: Trained) -> str:
-    """That a descriptor is outside of the training paths' range, with its value and that range."""
-    column, unit = COLUMN[name], DESCRIPTORS[name].unit
-    known = trained.known[:, column]
-    values = np.array([standardised[column], known.min(), known.max()])
-    value, low, high = values * trained.scale[column] + trained.centre[column]
-    within = f"({low:.2f} to {high:.2f} {unit})"
-    return f"{TOLD[name]} ({value:.2f} {unit}) is outside of the range that it was fitted to {within}"
-
-
-def _within(values: FloatArray, known: FloatArray, name: str) -> bool:
-    column = COLUMN[name]
-    return bool(known[:, column].min() - 1e-3 <= values[column] <= known[:, column].max() + 1e-3)
+def _out_of_range(standardised: FloatArray, trained: Trained) -> Iterator[str]:
+    """Which descriptors of `TOLD` are outside of the training paths' range, each with its value and that range."""
+    columns = list(DESCRIPTORS)
+    for name, words in TOLD.items():
+        column, unit = columns.index(name), DESCRIPTORS[name].unit
+        known = trained.known[:, column]
+        values = np.array([standardised[column], known.min(), known.max()])
+        if values[1] - 1e-3 <= values[0] <= values[2] + 1e-3:
+            continue
+        value, low, high = values * trained.scale[column] + trained.centre[column]
+        within = f"({low:.2f} to {high:.2f} {unit})"
+        yield f"{words} ({value:.2f} {unit}) is outside of the range that it was fitted to {within}"
 
 
 def _read(arrays: Mapping[str, NDArray[np.generic]]) -> Trained:

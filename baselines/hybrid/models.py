@@ -11,12 +11,13 @@ that were computed already ship with the package; a new path takes a core some t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
+from emigbench.records import FloatArray
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
 from emigbench_baselines.classical.environment import MOBILE_RADIUS
 from emigbench_baselines.classical.features import available_cores
@@ -38,7 +39,10 @@ from emigbench_baselines.classical.path_forest import (
 )
 from emigbench_baselines.neb.energies import BandEnergies, Bands, shipped
 
-FloatArray = NDArray[np.float64]
+if TYPE_CHECKING:
+    from sklearn.ensemble import VotingRegressor
+    from sklearn.pipeline import Pipeline
+
 
 ENERGIES = ("forward", "span")
 """Of the band, for `NebCorrected`: its highest image above the first, and above the lowest."""
@@ -52,7 +56,7 @@ SMALLEST_LEAF = 5
 KERNEL = {"C": 2.0, "epsilon": 0.03, "gamma": 0.05}
 """Of the support vector regression, on standardised columns."""
 HALF = 0.5
-"""What is left of the say of a NEB that is in doubt."""
+"""Share of the answer that is left to a NEB in doubt."""
 ENDED = {"failed": "failed", "not_converged": "did not converge"}
 BLOCKED = 1.2
 """Å; an image on the straight line that comes closer than this to another atom is on its way through it."""
@@ -92,7 +96,7 @@ class NebCorrected(_OnBands):
 
     def __init__(self, workers: int | None = None) -> None:
         super().__init__(workers)
-        self._correction: Correction | None = None
+        self._correction: VotingRegressor | None = None
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
         """Learn the correction.
@@ -104,7 +108,7 @@ class NebCorrected(_OnBands):
         facts = _facts([t.path for t in known], self.workers)
         self._fill = medians(facts)
         columns = np.column_stack([energies, filled(facts, self._fill)])
-        self._correction = Correction(columns, roots(known), seed)
+        self._correction = fitted_correction(columns, roots(known), seed)
         self.details = {"n_paths_with_band": len(known)}
 
     def predict(self, paths: Sequence[MigrationPath]) -> list[Prediction]:
@@ -122,7 +126,7 @@ class NebCorrected(_OnBands):
             if band.status == "failed":
                 predictions.append(Prediction(path.id, None, status="failed"))
             else:
-                answer = self._correction.answers(np.hstack([_energies(band), facts])[None])[0]
+                answer = self._correction.predict(np.hstack([_energies(band), facts])[None])[0]
                 predictions.append(Prediction(path.id, float(barrier(answer))))
         return predictions
 
@@ -132,10 +136,10 @@ class EmigBest(_OnBands):
 
     The line is robust (Huber, Ann. Math. Stat. 35, 73, 1964) and fitted to answers of the forest for hosts that
     it had not seen, on those plain hops of the training paths whose bands ship with the package and converged. The
-    more the trees differ about a path, the more the NEB counts. What speaks against a NEB (`doubts`) halves its say or
-    leaves the answer to the forest. To that comes what errors on paths of the same ion and framework say (`kinship`).
-    For a path in a host of the training paths the trees are those of the inner fold without it, since line and effects
-    were learned from answers of such trees.
+    more the trees differ about a path, the more the NEB counts. What speaks against a NEB (`doubts`) halves its share
+    or leaves the answer to the forest. To that comes what errors on paths of the same ion and framework say
+    (`kinship`). For a path in a host of the training paths the trees are those of the inner fold without it, since line
+    and effects were learned from answers of such trees.
 
     Args:
         workers: processes for the descriptors; the model does not depend on it.
@@ -143,7 +147,7 @@ class EmigBest(_OnBands):
 
     def __init__(self, workers: int | None = None) -> None:
         super().__init__(workers)
-        self._line: Line | None = None
+        self._line: Pipeline | None = None
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
         """Grow the forest, fit the line, and measure the errors of both on hosts that they have not seen.
@@ -159,13 +163,13 @@ class EmigBest(_OnBands):
         self._unseen = Unseen.grown(table, targets, self._hosts, seed)
         centres, spreads = self._unseen.answers(table, self._hosts)
         self._usual = float(spreads.mean()), max(float(spreads.std()), LEAST_SPREAD)
-        says = np.array([say(doubts(t.path, row)) for t, row in zip(train, table, strict=True)])
-        columns = self._known_columns(train, says, centres, spreads)
-        plain = (says == 1) & has_band(columns)
+        shares = np.array([neb_share(doubts(t.path, row)) for t, row in zip(train, table, strict=True)])
+        columns = self._known_columns(train, shares, centres, spreads)
+        plain = (shares == 1) & has_band(columns)
         if plain.sum() < FEWEST:
             raise _too_few(plain.sum(), len(train))
-        self._line = Line(columns[plain], targets[plain])
-        answers = joined_unseen(centres, columns, says, targets, self._hosts, seed + 1)
+        self._line = fitted_line(columns[plain], targets[plain])
+        answers = joined_unseen(centres, columns, shares, targets, self._hosts, seed + 1)
         self._effects = Effects.learned(kin, targets - answers)
         answers += expected_unseen(kin, targets - answers, self._hosts, seed + 1)
         self._forest: Forest = grow(table, targets, seed)
@@ -174,16 +178,16 @@ class EmigBest(_OnBands):
         self._stretch = {True: stretches(scores[plain]), False: stretches(others)}
         errors, of_forest = (np.abs(barrier(roots_) - barrier(targets)) for roots_ in (answers, centres))
         self.details = {
-            "n_plain_hops": int((says == 1).sum()),
+            "n_plain_hops": int((shares == 1).sum()),
             "n_plain_hops_with_band": int(plain.sum()),
-            "slopes": self._line.slopes(COLUMNS),
+            "slopes": {name: round(float(slope), 4) for name, slope in zip(COLUMNS, self._line[-1].coef_, strict=True)},
             "cv_mae_ev": round(float(errors.mean()), 4),
             "cv_mae_of_plain_hops_ev": round(float(errors[plain].mean()), 4),
             "cv_mae_of_forest_there_ev": round(float(of_forest[plain].mean()), 4),
         }
 
     def predict(self, paths: Sequence[MigrationPath]) -> list[Prediction]:
-        """Barriers in eV with standard deviation and 90 % interval, and why a NEB has less than its full say.
+        """Barriers in eV with standard deviation and 90 % interval, and why a NEB has less than its full share.
 
         Raises:
             EmigbenchError: if a band has to be computed and MatterSim is not installed.
@@ -202,10 +206,10 @@ class EmigBest(_OnBands):
         predictions = []
         for path, centre, spread, missed, row in zip(paths, centres, spreads, expected, table, strict=True):
             against = doubts(path, row)
-            share = say(against)
+            share = neb_share(against)
             band = self._bands.of(path) if share else None
             if band is not None and band.status == "ok":
-                line = self._line.answers(self._columns(centre, spread, band)[None])[0]
+                line = self._line.predict(self._columns(centre, spread, band)[None])[0]
                 centre = _joined(centre, line, share)
             elif band is not None:
                 against, share = {f"the NEB {ENDED[band.status]}": 0.0}, 0.0
@@ -221,11 +225,11 @@ class EmigBest(_OnBands):
             raise _too_few(n_known, len(train))
 
     def _known_columns(
-        self, train: Sequence[LabelledPath], says: FloatArray, centres: FloatArray, spreads: FloatArray
+        self, train: Sequence[LabelledPath], shares: FloatArray, centres: FloatArray, spreads: FloatArray
     ) -> FloatArray:
         """(n, 5) `COLUMNS` of each path; NaN where no NEB is asked, or none that converged is known."""
         columns = np.full((len(train), len(COLUMNS)), np.nan)
-        for i in np.flatnonzero(says):
+        for i in np.flatnonzero(shares):
             band = self._bands.known(train[i].path)
             if band is not None and band.status == "ok":
                 columns[i] = self._columns(centres[i], spreads[i], band)
@@ -239,7 +243,7 @@ class EmigBest(_OnBands):
 
 
 def doubts(path: MigrationPath, descriptors: FloatArray) -> dict[str, float]:
-    """What speaks against the NEB of a path, for a reader, and the share of its say that each leaves; {} if nothing.
+    """What speaks against the NEB of a path, for a reader, and the share that each leaves to it; {} if nothing.
 
     Past a site of its ion, a label most likely is that of another way. Where an atom is on the straight line, or the
     hop is long, the band had to find its own way; that says something, but less.
@@ -261,8 +265,8 @@ def doubts(path: MigrationPath, descriptors: FloatArray) -> dict[str, float]:
     return found
 
 
-def say(against: Mapping[str, float]) -> float:
-    """How much the NEB counts, from 0 to 1, where these `doubts` speak against it."""
+def neb_share(against: Mapping[str, float]) -> float:
+    """The share of the line with the NEB in the answer, 0 to 1, where these `doubts` speak against it."""
     return min(against.values(), default=1.0)
 
 
@@ -274,7 +278,7 @@ def has_band(columns: FloatArray) -> NDArray[np.bool_]:
 def joined_unseen(
     centres: FloatArray,
     columns: FloatArray,
-    says: FloatArray,
+    shares: FloatArray,
     targets: FloatArray,
     groups: Sequence[str],
     seed: int,
@@ -284,20 +288,20 @@ def joined_unseen(
     Args:
         centres: (n,) answers of the forest, the whole answer where there is no band.
         columns: (n, 5) `COLUMNS`, NaN where there is no band.
-        says: (n,) share of the line; it is fitted where that is 1.
+        shares: (n,) share of the line; it is fitted where that is 1.
         targets: (n,) fourth roots of E_m / eV.
         groups: (n,) what a line must not have seen of a path.
         seed: of the folds.
     """
     usable = has_band(columns)
-    plain = usable & (says == 1)
+    plain = usable & (shares == 1)
     answers = centres.copy()
     for inside, outside in grouped_folds(groups, seed=seed):
         asked = outside[usable[outside]]
         if len(asked):
             learnt = inside[plain[inside]]
-            line = Line(columns[learnt], targets[learnt]).answers(columns[asked])
-            answers[asked] = _joined(centres[asked], line, says[asked])
+            line = fitted_line(columns[learnt], targets[learnt]).predict(columns[asked])
+            answers[asked] = _joined(centres[asked], line, shares[asked])
     return answers
 
 
@@ -306,57 +310,29 @@ def _joined(of_forest: FloatArray, of_line: FloatArray, share: FloatArray | floa
     return (1 - share) * of_forest + share * of_line
 
 
-class Line:
-    """A robust linear fit of standardised columns.
+def fitted_line(columns: FloatArray, targets: FloatArray) -> Pipeline:
+    """A robust linear fit of standardised (n, d) columns to (n,) targets."""
+    from sklearn.linear_model import HuberRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
-    Args:
-        columns: (n, d).
-        targets: (n,).
-    """
-
-    def __init__(self, columns: FloatArray, targets: FloatArray) -> None:
-        from sklearn.linear_model import HuberRegressor
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
-        self._model = make_pipeline(StandardScaler(), HuberRegressor(max_iter=1000)).fit(columns, targets)
-
-    def answers(self, columns: FloatArray) -> FloatArray:
-        """(n,) fitted values."""
-        answers: FloatArray = self._model.predict(columns)
-        return answers
-
-    def slopes(self, names: Sequence[str]) -> dict[str, float]:
-        """Change of the answer with one standard deviation of each named column."""
-        return {name: round(float(slope), 4) for name, slope in zip(names, self._model[-1].coef_, strict=True)}
+    return make_pipeline(StandardScaler(), HuberRegressor(max_iter=1000)).fit(columns, targets)
 
 
-class Correction:
-    """The mean of extremely randomised trees and a support vector regression, both of the same columns.
+def fitted_correction(columns: FloatArray, targets: FloatArray, seed: int) -> VotingRegressor:
+    """The mean of extremely randomised trees and a support vector regression of (n, d) columns, fitted to (n,) targets.
 
     Trees do not follow a NEB that went wrong by electronvolts; the kernel is the better of the two between materials
     that are alike.
-
-    Args:
-        columns: (n, d).
-        targets: (n,).
-        seed: of the trees.
     """
+    from sklearn.ensemble import ExtraTreesRegressor, VotingRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVR
 
-    def __init__(self, columns: FloatArray, targets: FloatArray, seed: int) -> None:
-        from sklearn.ensemble import ExtraTreesRegressor, VotingRegressor
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-        from sklearn.svm import SVR
-
-        trees = ExtraTreesRegressor(N_TREES, min_samples_leaf=SMALLEST_LEAF, random_state=seed)
-        kernel = make_pipeline(StandardScaler(), SVR(**KERNEL))
-        self._model = VotingRegressor([("trees", trees), ("kernel", kernel)]).fit(columns, targets)
-
-    def answers(self, columns: FloatArray) -> FloatArray:
-        """(n,) fitted values."""
-        answers: FloatArray = self._model.predict(columns)
-        return answers
+    trees = ExtraTreesRegressor(N_TREES, min_samples_leaf=SMALLEST_LEAF, random_state=seed)
+    kernel = make_pipeline(StandardScaler(), SVR(**KERNEL))
+    return VotingRegressor([("trees", trees), ("kernel", kernel)]).fit(columns, targets)
 
 
 def _facts(paths: Sequence[MigrationPath], workers: int) -> FloatArray:

@@ -10,7 +10,6 @@ import typer
 
 from emigbench.cli.console import DatasetOption, JsonOption, SourceOption, load_dataset, print_json
 from emigbench.errors import EmigbenchError, in_words
-from emigbench.report.record import known_id
 
 app = typer.Typer(help="Run nudged elastic bands and look at them.", no_args_is_help=True)
 
@@ -35,7 +34,7 @@ def run(
     finds all of it done.
     """
     data, bands = load_dataset(dataset, source), _band_model(model)
-    wanted = _entries(data, ids) if ids else [entry for entry in data if entry.split == side]
+    wanted = [data[path_id] for path_id in ids] if ids else [entry for entry in data if entry.split == side]
     if not wanted:
         raise EmigbenchError(f"The dataset {data.name} has no side {side!r}; there are test and train.")
     paths = sorted((entry.path for entry in wanted), key=lambda path: (path.n_atoms, path.id))
@@ -97,7 +96,7 @@ def show(
     except ImportError as error:
         raise EmigbenchError(f"{error.name} is not installed; pip install 'emigbench[neb]' brings it.") from error
 
-    entry = _entries(load_dataset(dataset, source), [path_id])[0]
+    entry = load_dataset(dataset, source)[path_id]
     results = kept_results(entry.path)
     if not results:
         raise EmigbenchError(f"No band of {path_id!r} is kept; run one with emigbench neb run MODEL {path_id}.")
@@ -120,10 +119,6 @@ def _band_model(spec: str) -> Any:
     if not hasattr(model, "result"):
         raise EmigbenchError(f"Model {spec!r} runs no bands; name one of emigbench_baselines.neb.")
     return model
-
-
-def _entries(data: Any, ids: list[str]) -> list[Any]:
-    return [data.by_id[known_id(path_id, data.labels)] for path_id in ids]
 
 
 def _line(result: Any) -> str:

@@ -34,12 +34,8 @@ def endpoints(path: MigrationPath) -> Endpoints:
 
     A final state with a cell of its own is carried over to the initial cell by fractional coordinates, and noted.
     """
-    notes = ()
-    final_host = path.host_frac_coords
-    if path.final_lattice is not None and path.final_host_frac_coords is not None:
-        final_host = path.final_host_frac_coords
-        if np.abs(path.final_lattice - path.lattice).max() > _SAME_CELL:
-            notes = (DIFFERENT_CELLS,)
+    final_lattice, final_host = path.final_cell
+    notes = (DIFFERENT_CELLS,) if np.abs(final_lattice - path.lattice).max() > _SAME_CELL else ()
     moves, _ = find_mic((final_host - path.host_frac_coords) @ path.lattice, path.lattice)
     initial, final = band(path)[0], band(path)[-1]
     final.positions[1:] = initial.positions[1:] + moves

@@ -138,15 +138,12 @@ class ShippedBarriers:
     """Barriers of the bands that ship with the package, as they are: what a correction of them has to beat.
 
     It computes nothing, so a path that the table does not have has no answer.
-
-    Args:
-        name: of the table, such as "mattersim-coarse".
     """
 
     kind = "interatomic-potential"
 
-    def __init__(self, name: str = "mattersim-coarse") -> None:
-        self._table = shipped(name)
+    def __init__(self) -> None:
+        self._table = shipped("mattersim-coarse")
         self.details = {"potential": self._table.potential, "settings": dict(self._table.settings)}
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:

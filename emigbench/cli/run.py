@@ -28,7 +28,7 @@ from emigbench.cli.console import (
     told_when_stopped,
 )
 from emigbench.datasets import catalogue, labels
-from emigbench.errors import EmigbenchError, in_words
+from emigbench.errors import in_words
 from emigbench.predictions import PredictionSet
 from emigbench.progress import progress_on_stderr
 from emigbench.records import Prediction
@@ -161,16 +161,13 @@ def score(
         emigbench score predictions.csv --split material-cv
     """
     from emigbench import submission
-    from emigbench.predictions import PREDICTIONS_FILE, read_predictions
+    from emigbench.predictions import PREDICTIONS_FILE, read_split
 
     of_dataset = labels.read(dataset or submission.dataset_name(path) or "full")
     splits.folds(of_dataset, split)
     file = path / PREDICTIONS_FILE if path.is_dir() else path
     unfinished.check_finished(file)
-    predictions = read_predictions(file, of_dataset, default_split=split)
-    if split not in predictions:
-        raise EmigbenchError(f"{file} has no predictions for split {split}; it has {', '.join(predictions)}.")
-    _print_scores({split: predictions[split]}, of_dataset, as_json)
+    _print_scores({split: read_split(file, of_dataset, split)}, of_dataset, as_json)
 
 
 @app.command()

@@ -3,8 +3,8 @@
 Everything here is a pure function of the predictions: the order of the rows and of the models does not matter.
 """
 
-from emigbench.comparison.board import MAE, Comparison, Spread, compare_all
-from emigbench.comparison.contenders import Contender, contender, on_common_ids, restricted, train_median
+from emigbench.comparison.board import MAE, Comparison, Spread, compare_all, compare_submissions
+from emigbench.comparison.contenders import Contender, contender, on_common_ids, restricted, train_median, value_of
 from emigbench.comparison.differences import (
     LEVEL,
     POWER,
@@ -32,6 +32,7 @@ __all__ = [
     "Spread",
     "calibration",
     "compare_all",
+    "compare_submissions",
     "contender",
     "corrected",
     "detectable_difference",
@@ -44,4 +45,5 @@ __all__ = [
     "tie_groups",
     "tie_letters",
     "train_median",
+    "value_of",
 ]

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emigbench import scoring, statistics
-from emigbench.comparison.contenders import Contender, check_same_ids, value_of
+from emigbench.comparison.contenders import Contender, check_same_ids, contender, value_of
 from emigbench.comparison.differences import Difference, all_on_common, corrected, paired_differences, resampled
 from emigbench.comparison.error_bars import Calibration, calibration
 from emigbench.comparison.influence import Influence, group_influence
 from emigbench.comparison.ties import possible_ranks, tie_letters
+from emigbench.datasets.labels import Labels
 from emigbench.metrics import BY_NAME, Metric
 
 MAE = BY_NAME["mae"]
@@ -122,6 +123,14 @@ def compare_all(models: Sequence[Contender], groups: Sequence[str], metric: Metr
         influence=group_influence(metric, models, groups),
         calibration={m.slug: c for m in models if (c := calibration(m.samples, weights)) is not None},
     )
+
+
+def compare_submissions(
+    predictions: Mapping[str, scoring.Seeds], labels: Labels, split: str, metric: Metric = MAE
+) -> Comparison:
+    """Everything about the board of a split, from each submission's predictions on it by slug; see `compare_all`."""
+    models = [contender(slug, seeds, labels, split) for slug, seeds in predictions.items()]
+    return compare_all(models, [labels.by_id[path_id].structural_group for path_id in models[0].ids], metric)
 
 
 def _told_apart(slugs: Sequence[str], differences: Mapping[tuple[str, str], Difference]) -> NDArray[np.bool_]:

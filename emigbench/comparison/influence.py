@@ -20,14 +20,12 @@ class Influence:
 
     Attributes:
         groups: (G,) names of the groups.
-        sizes: (G,) paths in each.
         values: (n_models, G) the metric without that group; NaN if nothing is left.
         ranks: (n_models, G) 1 is best; models that tie share the better rank.
         full_values, full_ranks: (n_models,) with all groups.
     """
 
     groups: tuple[str, ...]
-    sizes: tuple[int, ...]
     values: FloatArray
     ranks: IntArray
     full_values: FloatArray
@@ -53,7 +51,7 @@ def influence_of_paths(metric: Metric, a: Contender, b: Contender) -> list[tuple
         (id, part in the metric's unit), largest size first, then by id; undefined ones are left out.
     """
     check_same_ids(a, b)
-    without = np.ones((len(a), len(a))) - np.eye(len(a))
+    without = statistics.leave_one_out_weights(range(len(a)))
     both = value_of(metric, a) - value_of(metric, b)
     rest = statistics.resampled(metric, a.samples, without)
     rest = rest - statistics.resampled(metric, b.samples, without)
@@ -69,13 +67,12 @@ def group_influence(metric: Metric, models: Sequence[Contender], groups: Sequenc
         models: on the same paths.
         groups: (n,) structural group of each path.
     """
-    names, counts = np.unique(np.array(groups, dtype=np.str_), return_counts=True)
+    names = sorted(set(groups))
     without = statistics.leave_one_out_weights(groups)
     values = np.array([statistics.resampled(metric, model.samples, without) for model in models])
     full = np.array([value_of(metric, model) for model in models])
-    sizes = tuple(int(size) for size in counts)
     ranks, full_ranks = _ranks(metric, values), _ranks(metric, full[:, None])[:, 0]
-    return Influence(tuple(str(name) for name in names), sizes, values, ranks, full, full_ranks)
+    return Influence(tuple(names), values, ranks, full, full_ranks)
 
 
 def _ranks(metric: Metric, values: FloatArray) -> IntArray:

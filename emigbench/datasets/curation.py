@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ import pandas as pd
 from emigbench.datasets import corrections, findings, geometry
 from emigbench.datasets.corrections import Corrections
 from emigbench.datasets.duplicates import identical_bands
+from emigbench.datasets.rows import SIDES
 from emigbench.datasets.sources import JsonRecord, Sources
 from emigbench.datasets.symmetry import CRYSTAL_SYSTEMS
 from emigbench.errors import EmigbenchError
@@ -44,15 +45,12 @@ def curate(sources: Sources) -> tuple[LabelledPath, ...]:
             e_m=float(record["target"]),
             split=split,
         )
-        for split in _SPLITS
+        for split in SIDES
         for record in sources.bands[split]
     ]
     labelled = mark_duplicates(labelled)
     labelled = mark_shared_lattices(labelled)
     return tuple(mark_doubtful_labels(labelled, decisions.suspicious_labels))
-
-
-_SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 
 
 def curate_path(

@@ -16,7 +16,7 @@ NEAR_CELLS = np.array(list(product((-2, -1, 0, 1, 2), repeat=3)), dtype=float)
 
 
 def wrapped(coords: FloatArray) -> FloatArray:
-    """Coordinates moved into [0, 1) by whole cells."""
+    """(n, 3) coordinates moved into [0, 1) by whole cells."""
     inside: FloatArray = coords - np.floor(coords)
     inside[inside >= 1.0] = 0.0  # -1e-17 - floor(-1e-17) is 1.0
     return inside
@@ -34,7 +34,7 @@ def image_lengths(delta: FloatArray, lattice: FloatArray) -> FloatArray:
 
 
 def shortest_lattice_vector(lattice: FloatArray) -> float:
-    """Length of the shortest translation of the cell, in Å."""
+    """Length in Å of the shortest translation of a (3, 3) cell."""
     return float(image_lengths(np.zeros(3), lattice)[1])
 
 
@@ -57,7 +57,7 @@ def distances(a: FloatArray, b: FloatArray, lattice: FloatArray) -> FloatArray:
 
 
 def close_pairs(coords: FloatArray, lattice: FloatArray, cutoff: float) -> list[tuple[int, int]]:
-    """Pairs i < j of atoms nearer than `cutoff` Å to each other."""
+    """Pairs i < j of the atoms at (n, 3) coordinates that are nearer than `cutoff` Å to each other."""
     near = np.argwhere(np.triu(distances(coords, coords, lattice) < cutoff, k=1))
     return [(int(i), int(j)) for i, j in near]
 
@@ -65,7 +65,7 @@ def close_pairs(coords: FloatArray, lattice: FloatArray, cutoff: float) -> list[
 def surroundings(
     point: FloatArray, species: tuple[str, ...], coords: FloatArray, lattice: FloatArray, n: int
 ) -> dict[str, FloatArray]:
-    """Sorted distances in Å from a point to its nearest `n` atoms of each species, over periodic images.
+    """Sorted distances (n,) in Å from a point (3,) to its nearest `n` atoms of each species, over periodic images.
 
     Cells are added around the point until all of these are surely among them, so that the answer is the same
     for every choice of cell and origin.

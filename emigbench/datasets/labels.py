@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from emigbench.datasets import catalogue
 from emigbench.errors import EmigbenchError, quoted
+from emigbench.records import OfficialSide
+from emigbench.storage import csv_text, write_text
 
 TABLE = Path(__file__).with_name("labels.csv")
 
@@ -36,7 +38,7 @@ class Facts:
     """
 
     id: str
-    split: Literal["train", "test"]
+    split: OfficialSide
     e_m_ev: float
     structural_group: str
     mobile_ion: str
@@ -163,10 +165,7 @@ def read_table(file: Path = TABLE) -> list[Facts]:
 def write_table(rows: Iterable[Facts], file: Path = TABLE) -> None:
     """Write rows as `read_table` reads them."""
     names = [field.name for field in fields(Facts)]
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([_format(getattr(row, name)) for name in names] for row in rows)
+    write_text(file, csv_text([names, *([_format(getattr(row, name)) for name in names] for row in rows)]))
 
 
 _NUMBERS = {"e_m_ev": float, "hop_length_a": float, "n_atoms": int, "material_cv_fold": int}

@@ -5,14 +5,13 @@ PNG files without a date or a version in them: the same labels give the same byt
 
 from __future__ import annotations
 
-import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from emigbench import drawing
 from emigbench.datasets.labels import Facts, Labels
 
 TRAIN_COLOUR, TEST_COLOUR, DOT_COLOUR, LINE_COLOUR = "#4477aa", "#ee7733", "#66aa88", "#444444"
@@ -22,18 +21,7 @@ GOOD = 0.65
 END = 4.2
 """eV; barriers beyond are drawn at the end of the axis, and marked."""
 
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "text.parse_math": False,
-}
+_STYLE = {"font.size": 9, "axes.axisbelow": True, "grid.color": "#dddddd", "grid.linewidth": 0.6}
 
 
 def draw(labels: Labels) -> dict[str, bytes]:
@@ -44,8 +32,8 @@ def draw(labels: Labels) -> dict[str, bytes]:
         "ions.png": ions,
         "groups.png": groups,
     }
-    with _style():
-        return {name: _png(drawing(labels)) for name, drawing in drawings.items()}
+    with drawing.looks(_STYLE):
+        return {name: drawing.content(draw_one(labels), "png", dpi=DPI) for name, draw_one in drawings.items()}
 
 
 def barriers(rows: Sequence[Facts]) -> Any:
@@ -145,24 +133,6 @@ def _labels(rows: Sequence[Facts]) -> list[str]:
 
 
 def _canvas(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
-    """A figure in inches that no window shows, and its axes."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
+    """A figure in inches, and its axes."""
+    figure = drawing.canvas(width, height)
     return figure, figure.subplots(1, columns)
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    """Our own settings, whatever the user's matplotlibrc says."""
-    import matplotlib
-
-    settings: Any = {**matplotlib.rcParamsDefault, **_STYLE}
-    with matplotlib.rc_context(settings):
-        yield
-
-
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return buffer.getvalue()

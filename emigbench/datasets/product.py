@@ -23,7 +23,6 @@ from emigbench.datasets.store import Dataset
 from emigbench.errors import EmigbenchError
 from emigbench.storage import write_bytes
 
-INFO_PATH = "dataset.json"
 FOLDERS = ("data/", "splits/", "figures/")
 """What is in them is all ours: a file of an earlier version that is no more is removed when a new one is published."""
 _ALONG = ("corrections.yaml", "CHANGELOG.md")
@@ -42,10 +41,12 @@ def files(data: Dataset, repo: str) -> dict[str, bytes]:
     """
     _check_labels(data)
     configs = {"official": data, "spinels": store.load("spinels")}
-    paths = {config: {side: rows.table_path(config, side) for side in rows.SIDES} for config in configs}
+    paths: dict[str, dict[str, str]] = {
+        config: {side: rows.table_path(config, side) for side in rows.SIDES} for config in configs
+    }
     tables = {path: table for config in configs for path, table in store.tables(configs[config], config).items()}
     sides = {f"splits/{name}.csv": splits.csv_text(splits.table(data.labels, name)).encode() for name in splits.SPLITS}
-    sizes = {
+    sizes: dict[str, dict[str, int]] = {
         config: {side: sum(entry.split == side for entry in of_config) for side in rows.SIDES}
         for config, of_config in configs.items()
     }
@@ -56,7 +57,7 @@ def files(data: Dataset, repo: str) -> dict[str, bytes]:
         **sides,
         **figures,
         **_along(),
-        INFO_PATH: (json.dumps(info, indent=2) + "\n").encode(),
+        store.INFO_FILE: (json.dumps(info, indent=2) + "\n").encode(),
         "croissant.json": croissant.text(data.labels, repo, tables, sides).encode(),
         "README.md": card.text(data.labels, repo, paths, sizes).encode(),
     }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from emigbench import transport
 from emigbench.datasets import product
 from emigbench.datasets.catalogue import DatasetInfo
+from emigbench.datasets.store import INFO_FILE
 from emigbench.errors import EmigbenchError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _check_tag(repo: str, info: DatasetInfo, commit: str) -> None:
     import huggingface_hub
 
     file = transport.patiently(
-        lambda: huggingface_hub.hf_hub_download(repo, product.INFO_PATH, repo_type="dataset", revision=commit)
+        lambda: huggingface_hub.hf_hub_download(repo, INFO_FILE, repo_type="dataset", revision=commit)
     )
     try:
         tagged = str(json.loads(Path(file).read_text(encoding="utf-8"))["sha256"])

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from emigbench.datasets.labels import Facts
 from emigbench.errors import EmigbenchError, in_words
-from emigbench.records import FloatArray, LabelledPath, MigrationPath
+from emigbench.records import FloatArray, LabelledPath, MigrationPath, OfficialSide
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,8 +97,8 @@ COLUMNS = (
 )
 RENEW = "make it anew with emigbench data build, or with emigbench data get where EMIGBENCH_DATA is not set"
 """A copy of a dataset, whatever is wrong with it."""
-SIDES = ("train", "test")
-"""Of the paper's own split; each has a file of its own."""
+SIDES: tuple[OfficialSide, ...] = get_args(OfficialSide)
+"""Each has a file of its own."""
 _FACTS = tuple(field.name for field in fields(Facts))
 _NULLABLE = ("final_lattice", "final_host_frac_coords")
 _GEOMETRY = ("lattice", "host_frac_coords", "band_frac_coords", *_NULLABLE)

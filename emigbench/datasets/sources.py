@@ -188,20 +188,14 @@ def read(folder: Path) -> Sources:
     Raises:
         EmigbenchError: if a file is not what it should be.
     """
+    import pandas as pd
+
     check_mirror(folder)
     return Sources(
         bands={"train": _read_json(folder / BANDS_TRAIN.name), "test": _read_json(folder / BANDS_TEST.name)},
         endpoints={record["sys_name"]: record for record in _read_json(folder / ENDPOINTS_TEST.name)},
-        table=read_sheet(folder / TABLE.name, "COMPLETE-TABUATION", index="sys_name"),
+        table=pd.read_excel(folder / TABLE.name, sheet_name="COMPLETE-TABUATION").set_index("sys_name"),
     )
-
-
-def read_sheet(file: Path, sheet: str, index: str) -> pd.DataFrame:
-    """One sheet of the authors' table, indexed by the column that holds the ids."""
-    import pandas as pd
-
-    table = pd.read_excel(file, sheet_name=sheet)
-    return table.set_index(index)
 
 
 def _read_json(file: Path) -> list[JsonRecord]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
@@ -24,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emigbench.datasets.geometry import wrapped
-from emigbench.records import N_IMAGES, FloatArray, LabelledPath
+from emigbench.records import N_IMAGES, FloatArray, MigrationPath
+from emigbench.storage import csv_text, write_text
 
-Split = Literal["train", "test"]
 Filling = Literal["filled", "empty"]
 HostOrder = Literal["ABX", "BAX", "BX"]
 Site = tuple[float, float, float]
@@ -57,7 +58,6 @@ class SpinelFigures:
 
     Attributes:
         id: id of the path, as in `labels.csv`.
-        split: side of the paper's own split.
         mobile_ion: element on the 8a sites, the moving ion.
         b_species: element on the 16d sites.
         x_species: element on the 32e sites.
@@ -72,7 +72,6 @@ class SpinelFigures:
     """
 
     id: str
-    split: Split
     mobile_ion: str
     b_species: str
     x_species: str
@@ -85,7 +84,7 @@ class SpinelFigures:
     max_deviation_a: float
 
     def __post_init__(self) -> None:
-        for name, allowed in (("split", Split), ("filling", Filling), ("host_order", HostOrder)):
+        for name, allowed in (("filling", Filling), ("host_order", HostOrder)):
             if getattr(self, name) not in get_args(allowed):
                 raise ValueError(f"{self.id}: {name} is {getattr(self, name)!r}, not in {get_args(allowed)}.")
         if ("A" in self.host_order) != (self.filling == "filled"):
@@ -145,36 +144,13 @@ def _x_sites(row: SpinelFigures) -> FloatArray:
     return _place(row, _X_CENTRES + (row.u - 0.25) * _X_DIRECTIONS)
 
 
-def figures_from_structure(
-    lattice: FloatArray,
-    species: Sequence[str],
-    frac_coords: FloatArray,
-    band: FloatArray,
-    *,
-    mobile_ion: str,
-    id: str = "",
-    split: Split = "train",
-) -> SpinelFigures | None:
-    """Figures of a path, or None where it is no Fd-3m spinel within `TOLERANCE`.
+def fit(source: Geometry, *, mobile_ion: str, id: str = "") -> SpinelFigures:
+    """Fit a and u (least squares) to a path in a conventional spinel cell.
 
     Args:
-        lattice: (3, 3) Å, rows are the cell vectors.
-        species: element symbols of the host, without the moving ion.
-        frac_coords: (n, 3) fractional, at any lattice image.
-        band: (5, 3) fractional and unwrapped images of the moving ion.
+        source: the path; its host may be at any lattice image.
         mobile_ion: element of the moving ion.
         id: id of the path.
-        split: side of the paper's own split.
-    """
-    source = Geometry(lattice, tuple(species), frac_coords, band)
-    try:
-        return fit(source, mobile_ion=mobile_ion, id=id, split=split)
-    except NotSpinelError:
-        return None
-
-
-def fit(source: Geometry, *, mobile_ion: str, id: str = "", split: Split = "train") -> SpinelFigures:
-    """Fit a and u (least squares) to a path in a conventional spinel cell.
 
     Raises:
         NotSpinelError: if an atom, an image or a cell vector is `TOLERANCE` or more from its place in Fd-3m.
@@ -188,7 +164,6 @@ def fit(source: Geometry, *, mobile_ion: str, id: str = "", split: Split = "trai
         raise NotSpinelError("the hop does not join neighbouring 8a sites")
     row = SpinelFigures(
         id=id,
-        split=split,
         mobile_ion=mobile_ion,
         b_species=b_species,
         x_species=x_species,
@@ -263,21 +238,14 @@ def _deviation(row: SpinelFigures, source: Geometry) -> float:
     return max(float(distances.max()), _cell_deviation(source.lattice, row.a_a))
 
 
-def table_from(paths: Iterable[LabelledPath]) -> list[SpinelFigures]:
+def table_from(paths: Iterable[MigrationPath]) -> list[SpinelFigures]:
     """Figures of all paths that are cubic spinels, ordered by id."""
-    rows = (
-        figures_from_structure(
-            labelled.path.lattice,
-            labelled.path.host_species,
-            labelled.path.host_frac_coords,
-            labelled.path.band_frac_coords,
-            mobile_ion=labelled.path.mobile_ion,
-            id=labelled.id,
-            split=labelled.split,
-        )
-        for labelled in paths
-    )
-    return sorted((row for row in rows if row is not None), key=lambda row: row.id)
+    rows = []
+    for path in paths:
+        source = Geometry(path.lattice, path.host_species, path.host_frac_coords, path.band_frac_coords)
+        with suppress(NotSpinelError):
+            rows.append(fit(source, mobile_ion=path.mobile_ion, id=path.id))
+    return sorted(rows, key=lambda row: row.id)
 
 
 _SITES = ("initial", "final")  # three columns each: initial_x, initial_y, initial_z
@@ -293,10 +261,7 @@ def read_table(file: Path = TABLE) -> list[SpinelFigures]:
 def write_table(rows: Iterable[SpinelFigures], file: Path = TABLE) -> None:
     """Write rows as `read_table` reads them."""
     records = [_format(row) for row in rows]
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(records[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(records)
+    write_text(file, csv_text([records[0].keys(), *(record.values() for record in records)]))
 
 
 def _parse(record: dict[str, str]) -> SpinelFigures:

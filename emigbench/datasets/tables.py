@@ -79,7 +79,7 @@ def main(folder: Path) -> None:
     """Write both tables and print what to pin."""
     entries = curation.curate(sources.read(folder))
     labels.write_table(facts_of(entries))
-    spinels.write_table(spinels.table_from(entries))
+    spinels.write_table(spinels.table_from(entry.path for entry in entries))
     print(f"full     {len(entries)} paths, sha256 {dataset_hash(entries)}")
     rebuilt = store.embedded_spinels()
     print(f"spinels  {len(rebuilt)} paths, sha256 {dataset_hash(rebuilt)}")

@@ -182,7 +182,7 @@ def hop_between(
 
 
 def clearance(start: FloatArray, step: FloatArray, host: Crystal) -> float:
-    """Distance in Å from a straight line to the nearest atom of the host, no more than 3 Å."""
+    """Distance in Å, no more than 3, from a line to the nearest host atom; start and step (3,) are fractional."""
     n_points = 1 + max(20, int(np.linalg.norm(step @ host.lattice) / 0.1))
     line = start + np.linspace(0, 1, n_points)[:, None] * step
     _, _, lengths = near_pairs(replace(host, species=("",) * len(line), frac_coords=line), host, REACH_A)

@@ -121,7 +121,7 @@ def vacancy_hops(crystal: Crystal, ion: str, max_hop: float) -> list[VacancyHop]
     return distinct
 
 
-def vacancy_path(crystal: Crystal, hop: VacancyHop, path_id: str, group: str = "") -> MigrationPath:
+def vacancy_path(crystal: Crystal, hop: VacancyHop, path_id: str) -> MigrationPath:
     """The path of a hop: the target site is empty, every other site of the ion is occupied.
 
     The cell is repeated until its lattice planes are at least 7 Å apart in every direction, and 1 Å more than the hop
@@ -149,7 +149,6 @@ def vacancy_path(crystal: Crystal, hop: VacancyHop, path_id: str, group: str = "
         tuple(crystal.species[i % len(crystal)] for i in host),
         coords[host],
         ends,
-        group=group,
         material_id=crystal.name,
     )
     return replace(path, flags=tuple(flag for flag in path.flags if flag != "band_not_shortest"))

@@ -13,7 +13,7 @@ _DECIMALS = 9  # differences are compared after rounding to 1e-9 eV, so that 0.4
 
 
 def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    """The quotient, NaN where the denominator is not positive."""
+    """The quotient of two arrays of one shape, NaN where the denominator is not positive."""
     quotient: FloatArray = np.full(np.shape(denominator), np.nan)
     np.divide(numerator, denominator, out=quotient, where=denominator > 0)
     return quotient
@@ -65,11 +65,11 @@ def product(weights: FloatArray, table: FloatArray) -> FloatArray:
 
 
 def share(hit: BoolArray, weights: FloatArray) -> Counts:
-    """How many of all paths are hits."""
+    """How many of all paths are hits: (n,) truths and (..., n) weights to two counts."""
     return weights @ hit.astype(np.float64), weights.sum(axis=-1)
 
 
 def rounded_size(difference: FloatArray) -> FloatArray:
-    """Absolute values, with what only binary fractions make of equal ones rounded away."""
+    """Absolute values in eV of any shape, with what only binary fractions make of equal ones rounded away."""
     size: FloatArray = np.abs(difference).round(_DECIMALS)
     return size

@@ -16,7 +16,7 @@ from emigbench.datasets import labels as datasets
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError, quoted
 from emigbench.metrics import METRICS, Metric
-from emigbench.predictions import PREDICTIONS_FILE, read_predictions
+from emigbench.predictions import PREDICTIONS_FILE, read_split
 from emigbench.records import FloatArray
 from emigbench.report import cells
 from emigbench.statistics import Estimate
@@ -32,7 +32,7 @@ SHORT_IN_WORDS = "where few paths make most of the error they hold the truth in 
 
 
 @dataclass(frozen=True)
-class Meeting:
+class PairedScores:
     """Two models on one set of paths: the score of each, and the difference a - b."""
 
     a: Estimate
@@ -61,7 +61,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Duel:
+class PairedComparison:
     """The whole comparison of two models on one split.
 
     Attributes:
@@ -82,18 +82,18 @@ class Duel:
     label: str
     unit: str
     better: str
-    all_paths: Meeting
+    all_paths: PairedScores
     n_common: int
-    common_paths: Meeting | None
+    common_paths: PairedScores | None
     parts: tuple[Part, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is undefined is None."""
         content = asdict(self)
         for name in ("all_paths", "common_paths"):
-            if (meeting := getattr(self, name)) is not None:
-                content[name]["difference"]["told_apart"] = meeting.difference.told_apart
-                content[name]["difference"]["detectable"] = meeting.difference.detectable
+            if (scores := getattr(self, name)) is not None:
+                content[name]["difference"]["told_apart"] = scores.difference.told_apart
+                content[name]["difference"]["detectable"] = scores.difference.detectable
                 del content[name]["difference"]["p_holm"]
         return {key: cells.mapped(value, cells.finite) for key, value in content.items()}
 
@@ -131,18 +131,6 @@ def find(given: str, submissions: Path) -> Path:
     raise EmigbenchError(f"{given!r} is no submission folder and no CSV file; {among}.")
 
 
-def read_contender(file: Path, labels: Labels, split: str, slug: str) -> Contender:
-    """A model's predictions on a split.
-
-    Raises:
-        EmigbenchError: if the file is not valid, or has none for the split.
-    """
-    predictions = read_predictions(file, labels, default_split=split)
-    if split not in predictions:
-        raise EmigbenchError(f"{file} has no predictions for split {split}; it has {', '.join(predictions)}.")
-    return comparison.contender(slug, predictions[split], labels, split)
-
-
 def common_dataset(given: Sequence[str], submissions: Path, asked: str | None) -> Labels:
     """The dataset that both models are on: the one that is asked for, else the one that a run record names, or full.
 
@@ -161,16 +149,23 @@ def common_dataset(given: Sequence[str], submissions: Path, asked: str | None) -
 
 
 def read_pair(given: Sequence[str], submissions: Path, labels: Labels, split: str) -> tuple[Contender, Contender]:
-    """Both models, named by their folders, or as they were given where these are called the same."""
+    """Both models on a split, named by their folders, or as they were given where these are called the same.
+
+    Raises:
+        EmigbenchError: if a file is not valid, or has no predictions for the split.
+    """
     files = [find(each, submissions) for each in given]
     names = [file.resolve().parent.name if file.name == PREDICTIONS_FILE else file.name for file in files]
     if names[0] == names[1]:
         names = list(given) if given[0] != given[1] else [given[0], f"{given[1]} (again)"]
-    a, b = (read_contender(file, labels, split, name) for file, name in zip(files, names, strict=True))
+    seeds = [read_split(file, labels, split) for file in files]
+    a, b = (comparison.contender(name, each, labels, split) for name, each in zip(names, seeds, strict=True))
     return a, b
 
 
-def compare(a: Contender, b: Contender, labels: Labels, split: str, metric: Metric = comparison.MAE) -> Duel:
+def compare(
+    a: Contender, b: Contender, labels: Labels, split: str, metric: Metric = comparison.MAE
+) -> PairedComparison:
     """Everything that `emigbench compare` says about two models.
 
     Raises:
@@ -185,54 +180,54 @@ def compare(a: Contender, b: Contender, labels: Labels, split: str, metric: Metr
     both, weights = a.has_value & b.has_value, scoring.resampling(a.samples[0].cluster)
     common = None
     if both.any() and not both.all():
-        common = _meeting(metric, *comparison.on_common_ids(a, b), np.ascontiguousarray(weights[:, both]))
-    return Duel(
+        common = _paired_scores(metric, *comparison.on_common_ids(a, b), np.ascontiguousarray(weights[:, both]))
+    return PairedComparison(
         dataset=labels.identity,
         split=split,
         metric=metric.name,
         label=metric.label,
         unit=metric.unit,
         better=metric.better,
-        all_paths=_meeting(metric, a, b, weights),
+        all_paths=_paired_scores(metric, a, b, weights),
         n_common=int(both.sum()),
         common_paths=common,
         parts=tuple(_part(path_id, part, a, b, labels) for path_id, part in _largest(metric, a, b)),
     )
 
 
-def in_words(duel: Duel) -> str:
+def in_words(found: PairedComparison) -> str:
     """The comparison as text for a terminal."""
     from tabulate import tabulate
 
-    pair = duel.all_paths.difference
-    part = f"its part in {duel.unit}" if duel.unit else "its part"
-    lines = [f"{duel.label} on {duel.split}, dataset {duel.dataset['name']} {duel.dataset['version']}", ""]
-    failing = "; a failed path counts with the train median" if duel.n_common < pair.n else ""
-    lines += [f"All {pair.n} paths{failing}:", *_meeting_in_words(duel, duel.all_paths)]
-    if duel.common_paths:
-        both_have = f"The {duel.n_common} paths that both have a value for:"
-        lines += ["", both_have, *_meeting_in_words(duel, duel.common_paths)]
-    elif duel.n_common == 0:
+    pair = found.all_paths.difference
+    part = f"its part in {found.unit}" if found.unit else "its part"
+    lines = [f"{found.label} on {found.split}, dataset {found.dataset['name']} {found.dataset['version']}", ""]
+    failing = "; a failed path counts with the train median" if found.n_common < pair.n else ""
+    lines += [f"All {pair.n} paths{failing}:", *_scores_in_words(found, found.all_paths)]
+    if found.common_paths:
+        both_have = f"The {found.n_common} paths that both have a value for:"
+        lines += ["", both_have, *_scores_in_words(found, found.common_paths)]
+    elif found.n_common == 0:
         lines += ["", "There is no path that both have a value for."]
-    if duel.metric in SHORT:
-        lines += ["", f"Intervals of a difference in {duel.label} are short: {SHORT_IN_WORDS}"]
-    if duel.parts:
+    if found.metric in SHORT:
+        lines += ["", f"Intervals of a difference in {found.label} are short: {SHORT_IN_WORDS}"]
+    if found.parts:
         lines += ["", f"Paths that make the most of the difference on all paths ({part}; errors in eV):"]
         rows = [
             [p.id, p.group, f"{p.e_m:.3f}", f"{p.error_a:+.3f}", f"{p.error_b:+.3f}", f"{p.part:+.4f}"]
-            for p in duel.parts
+            for p in found.parts
         ]
         head = ["path", "group", "E_m", f"error of {pair.a}", f"error of {pair.b}", "part"]
         lines += [tabulate(rows, headers=head, disable_numparse=True)]
     return "\n".join(lines) + "\n"
 
 
-def _meeting_in_words(duel: Duel, meeting: Meeting) -> list[str]:
-    pair, unit = meeting.difference, f" {duel.unit}" if duel.unit else ""
+def _scores_in_words(found: PairedComparison, scores: PairedScores) -> list[str]:
+    pair, unit = scores.difference, f" {found.unit}" if found.unit else ""
     width = max(len(pair.a), len(pair.b))
     lines = [
         f"  {name:{width}}  {e.value:.3f}{unit}, 95% interval {e.low:.3f} to {e.high:.3f}"
-        for name, e in ((pair.a, meeting.a), (pair.b, meeting.b))
+        for name, e in ((pair.a, scores.a), (pair.b, scores.b))
     ]
     if math.isnan(pair.p):
         few = f"these paths are of fewer than {intervals.FEWEST_GROUPS} materials, groups or ions"
@@ -241,7 +236,7 @@ def _meeting_in_words(duel: Duel, meeting: Meeting) -> list[str]:
         f"  Paired difference {pair.a} - {pair.b}: {pair.value:+.3f}{unit}, 95% interval {pair.low:+.3f} to "
         f"{pair.high:+.3f}, p = {cells.p_value(pair.p)}."
     )
-    lines.append(f"  {_verdict(duel.better, pair)}")
+    lines.append(f"  {_verdict(found.better, pair)}")
     if pair.sd > 0:
         lines.append(
             f"  The smallest true difference that such a test on these paths finds with a chance of "
@@ -261,10 +256,10 @@ def _verdict(better: str, pair: Difference) -> str:
     return f"Resolved: {pair.a if ahead else pair.b} is better on paths like these."
 
 
-def _meeting(metric: Metric, a: Contender, b: Contender, weights: FloatArray) -> Meeting:
+def _paired_scores(metric: Metric, a: Contender, b: Contender, weights: FloatArray) -> PairedScores:
     """On some paths, under the resamples of all paths, as the leaderboard has it."""
     first, second = (statistics.estimate(metric, model.samples, weights) for model in (a, b))
-    return Meeting(first, second, comparison.paired_difference(metric, a, b, weights))
+    return PairedScores(first, second, comparison.paired_difference(metric, a, b, weights))
 
 
 def _largest(metric: Metric, a: Contender, b: Contender) -> list[tuple[str, float]]:

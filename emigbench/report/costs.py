@@ -1,7 +1,4 @@
-"""What a run cost, from its `run.json` and the times of its predictions.
-
-`run.json` comes from other people's machines: whatever in it is not what it should be counts as unknown.
-"""
+"""What a run cost, from its `run.json` (as `emigbench.run_record` has checked it) and the times of its predictions."""
 
 from __future__ import annotations
 
@@ -35,8 +32,8 @@ class Costs:
 
 def costs(run: Mapping[str, Any], seeds: Seeds, split: str) -> Costs:
     """The costs on one split."""
-    units = [unit for unit in _list(run.get("units")) if isinstance(unit, dict) and unit.get("split") == split]
-    fits = [s for unit in units if (s := _number(unit.get("fit_seconds"))) is not None]
+    units = [unit for unit in run.get("units", ()) if unit.get("split") == split]
+    fits = [s for unit in units if (s := unit.get("fit_seconds")) is not None]
     return Costs(
         fit_seconds=sum(fits) / len(fits) if fits else None,
         n_fits=len(fits),
@@ -48,13 +45,10 @@ def costs(run: Mapping[str, Any], seeds: Seeds, split: str) -> Costs:
 
 def hardware(run: Mapping[str, Any]) -> str:
     """Processor, accelerator and number of cores in a few words."""
-    found = run.get("hardware")
-    if not isinstance(found, dict):
-        return ""
-    names = [clean(found[key], 60) for key in ("gpu", "accelerator", "processor") if isinstance(found.get(key), str)]
-    cores = _number(found.get("cores"))
-    if cores:
-        names.append(f"{cores:.0f} core{'s' if cores != 1 else ''}")
+    found = run.get("hardware", {})
+    names = [clean(found.get(key, ""), 60) for key in ("gpu", "accelerator", "processor")]
+    if isinstance(cores := found.get("cores"), int) and cores > 0:  # text where machines differed
+        names.append(f"{cores} core{'s' if cores != 1 else ''}")
     return ", ".join(name for name in names if name)
 
 
@@ -82,20 +76,6 @@ def _per_path(units: Iterable[Mapping[str, Any]], seeds: Seeds) -> float | None:
     measured = [p.seconds for given in seeds.values() for p in given if p.seconds is not None]
     if measured:
         return math.fsum(measured) / len(measured)
-    pairs = [(_number(unit.get("predict_seconds")), _number(unit.get("n_held_out"))) for unit in units]
+    pairs = [(unit.get("predict_seconds"), unit.get("n_held_out")) for unit in units]
     known = [(seconds, n) for seconds, n in pairs if seconds is not None and n]
     return sum(s for s, _ in known) / sum(n for _, n in known) if known else None
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if 0 <= number < 1e15 else None

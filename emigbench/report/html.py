@@ -8,13 +8,13 @@ same inputs give the same bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from emigbench import scoring, splits
+from emigbench import scoring
 from emigbench.datasets.labels import Labels
 from emigbench.metrics import BY_NAME
 from emigbench.report import cells, costs, index, model, names, per_path, plots, templating, text
@@ -22,8 +22,7 @@ from emigbench.report import cells, costs, index, model, names, per_path, plots,
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from emigbench.comparison import Comparison
-    from emigbench.report.leaderboard import Boards, Entry, Row
+    from emigbench.report.leaderboard import Boards, Entry
 
 INDEX = "index.html"
 MODELS = "models"
@@ -32,25 +31,18 @@ MARK = '<meta name="generator" content="emigbench leaderboard build">'
 """What tells a generated page from one of a person's own."""
 
 
-def files(
-    entries: Sequence[Entry], boards: Boards, labels: Labels, comparisons: Mapping[str, Comparison]
-) -> dict[str, str]:
+def files(entries: Sequence[Entry], boards: Boards, labels: Labels) -> dict[str, str]:
     """All pages and what they need: name below the leaderboard's folder -> content.
 
     Args:
         entries: the submissions, each slug once.
         boards: split -> their scored rows, best first.
         labels: the dataset that they are scored on.
-        comparisons: split -> what tells its rows apart; splits without one are shown without ties.
     """
-    rows_of: dict[str, dict[str, Row]] = {}
-    for split, rows in boards.items():
-        for row in rows:
-            rows_of.setdefault(row.card.slug, {})[split] = row
     names_of = {entry.card.slug: text.clean(entry.card.name, 120) for entry in entries}
-    found = {INDEX: index_page(entries, boards, labels, comparisons)}
+    found = {INDEX: index_page(entries, boards, labels)}
     for entry in entries:
-        page = model.model_page(entry, rows_of.get(entry.card.slug, {}), labels, comparisons, names_of)
+        page = model.model_page(entry, boards, labels, names_of)
         found[f"{MODELS}/{entry.card.slug}.html"] = _render("model.html.jinja", page=page, dataset=_dataset(labels))
     found[f"{ASSETS}/paths.js"] = f"window.EMIGBENCH={_json(per_path.paths_data(labels, boards))};\n"
     for name in ("style.css", "model.js", "vega.min.js"):
@@ -58,10 +50,10 @@ def files(
     return found
 
 
-def index_page(entries: Sequence[Entry], boards: Boards, labels: Labels, comparisons: Mapping[str, Comparison]) -> str:
+def index_page(entries: Sequence[Entry], boards: Boards, labels: Labels) -> str:
     """The one page with all boards; style and script are inside it."""
     by_slug = {entry.card.slug: entry for entry in entries}
-    views = [index.board(split, rows, by_slug, labels, comparisons.get(split)) for split, rows in boards.items()]
+    views = [index.board(split, rows, by_slug, labels) for split, rows in boards.items()]
     script = templating.asset("index.js")
     return _render(
         "index.html.jinja",
@@ -98,11 +90,11 @@ def _environment() -> Environment:
         "runs": index.runs_of,
         "ranks": index.ranks_text,
         "rounded": cells.rounded,
+        "shade": plots.shade,
     }
     environment.globals |= {
         "subset_labels": names.SUBSET_LABELS,
         "metrics": BY_NAME,
-        "fitted": splits.FITTED,
         "strip_end": plots.STRIP_END,
     }
     return environment

@@ -17,7 +17,8 @@ from emigbench.report.names import ALL, SPLIT_LABELS, SPLIT_NOTES
 from emigbench.scoring import COVERED, THRESHOLDS_EV, Score
 
 if TYPE_CHECKING:
-    from emigbench.comparison import Comparison
+    from emigbench.comparison import Comparison, Difference
+    from emigbench.report import leaderboard
     from emigbench.report.leaderboard import Boards, Entry, Row
 
 HEAT_MAP_LIMIT = 30
@@ -33,7 +34,6 @@ class BoardRow:
     slug: str
     name: str
     kind: str
-    version: str
     ranks: tuple[int, int] | None
     letters: str
     cells: Mapping[str, Cell]
@@ -89,24 +89,19 @@ def ranks_text(ranks: tuple[int, int]) -> str:
 
 
 @dataclass(frozen=True)
-class HeatCell:
-    """One difference of the heat map: the row's error minus the column's."""
-
-    value: float
-    low: float
-    high: float
-    p_holm: float | None
-    told_apart: bool
-    shade: int
-
-
-@dataclass(frozen=True)
 class HeatMap:
-    """Pairwise differences of the best rows; None on the diagonal."""
+    """Pairwise differences of the best rows.
+
+    Attributes:
+        names: of the models.
+        cells: the error of the row minus that of the column; None on the diagonal.
+        scale: eV, the difference that is shaded most.
+        left_out: how many rows there are beside them.
+    """
 
     names: Sequence[str]
-    slugs: Sequence[str]
-    cells: Sequence[Sequence[HeatCell | None]]
+    cells: Sequence[Sequence[Difference | None]]
+    scale: float
     left_out: int
 
 
@@ -147,11 +142,10 @@ class Board:
         return sorted({row.kind for row in self.rows})
 
 
-def board(
-    split: str, rows: Sequence[Row], entries: Mapping[str, Entry], labels: Labels, comparison: Comparison | None
-) -> Board:
+def board(split: str, rows: leaderboard.Board, entries: Mapping[str, Entry], labels: Labels) -> Board:
     """The view of one split."""
-    shown = [_board_row(row, entries[row.card.slug], split, comparison) for row in rows]
+    comparison = rows.comparison
+    shown = [_board_row(row, entries[row.card.slug], split, ranked=comparison is not None) for row in rows]
     pairs = list(comparison.differences.values()) if comparison else []
     return Board(
         split=split,
@@ -162,7 +156,7 @@ def board(
         rows=shown,
         subsets=_subsets(rows),
         scale=plots.scale_of([row.cells["mae"].value for row in shown], [row.cells["mae"].high for row in shown]),
-        ranked=split != splits.FITTED,
+        ranked=comparison is not None,
         detectable=finite(comparison.detectable) if comparison else None,
         n_pairs=len(pairs),
         n_told_apart=sum(pair.told_apart for pair in pairs),
@@ -171,17 +165,15 @@ def board(
     )
 
 
-def _board_row(row: Row, entry: Entry, split: str, comparison: Comparison | None) -> BoardRow:
+def _board_row(row: Row, entry: Entry, split: str, *, ranked: bool) -> BoardRow:
     score = row.score
     at_default = score.classification[THRESHOLDS_EV[0]]
-    slug = row.card.slug
     return BoardRow(
-        slug=slug,
+        slug=row.card.slug,
         name=text.clean(row.card.name, 120),
         kind=row.card.kind,
-        version=text.clean(row.card.version, 20),
-        ranks=None if split == splits.FITTED else row.ranks,
-        letters=comparison.letters.get(slug, "") if comparison else "",
+        ranks=row.ranks if ranked else None,
+        letters=row.tied if ranked else "",
         cells={name: cell(name, score.metrics[name]) for name in COLUMNS},
         threshold_cells={name: cell(name, at_default[name]) for name in THRESHOLD_COLUMNS},
         coverage=score.coverage,
@@ -206,25 +198,13 @@ def _subsets(rows: Sequence[Row]) -> dict[str, int | None]:
 
 def heat_map(rows: Sequence[BoardRow], comparison: Comparison) -> HeatMap:
     """Differences of the mean absolute error, row minus column."""
-    known = set(comparison.slugs)
-    chosen = [row for row in rows if row.slug in known][:HEAT_MAP_LIMIT]
-    found = {
-        (a.slug, b.slug): comparison.difference(a.slug, b.slug) for a in chosen for b in chosen if a.slug != b.slug
-    }
-    sizes = sorted(abs(d.value) for d in found.values() if math.isfinite(d.value))
-    scale = sizes[int(0.8 * (len(sizes) - 1))] if sizes else 1.0
-
-    def heat_cell(a: str, b: str) -> HeatCell | None:
-        if a == b:
-            return None
-        d = found[a, b]
-        return HeatCell(d.value, d.low, d.high, d.p_holm, d.told_apart, plots.shade(d.value, scale))
-
-    slugs = [row.slug for row in chosen]
+    chosen = rows[:HEAT_MAP_LIMIT]
+    cells = [[None if a is b else comparison.difference(a.slug, b.slug) for b in chosen] for a in chosen]
+    sizes = sorted(abs(d.value) for of_row in cells for d in of_row if d and math.isfinite(d.value))
     return HeatMap(
         names=[row.name for row in chosen],
-        slugs=slugs,
-        cells=[[heat_cell(a, b) for b in slugs] for a in slugs],
+        cells=cells,
+        scale=sizes[int(0.8 * (len(sizes) - 1))] if sizes else 1.0,
         left_out=len(rows) - len(chosen),
     )
 

@@ -21,10 +21,10 @@ from emigbench import comparison, scoring, splits, submission
 from emigbench.comparison import Comparison, Difference
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError
-from emigbench.evaluation import Progress
 from emigbench.metrics import BY_NAME
 from emigbench.model import Kind
 from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predictions
+from emigbench.progress import Progress
 from emigbench.report.cells import finite, mapped, with_interval
 from emigbench.report.text import steady
 from emigbench.scoring import THRESHOLDS_EV, Score
@@ -172,20 +172,14 @@ def boards(entries: Sequence[Entry], labels: Labels, progress: Progress = lambda
     return {split: _board(on_split, labels, split) for split, on_split in scores.items()}
 
 
-def comparisons(found: Boards) -> dict[str, Comparison]:
-    """Split -> what tells the rows of its board apart."""
-    return {split: board.comparison for split, board in found.items() if board.comparison is not None}
-
-
 def _board(scores: Sequence[tuple[Entry, Score]], labels: Labels, split: str) -> Board:
-    contenders = [comparison.contender(e.card.slug, e.predictions[split], labels, split) for e, _ in scores]
-    groups = [labels.by_id[path_id].structural_group for path_id in contenders[0].ids]
-    compared = comparison.compare_all(contenders, groups, BY_NAME[RANKED_BY])
-    by_slug = {
-        slug: Row(entry.card, entry.fitted_to, scored, compared.ranks[slug], compared.letters[slug])
-        for (entry, scored), slug in ((each, each[0].card.slug) for each in scores)
-    }
-    rows = tuple(by_slug[slug] for slug in compared.slugs)
+    by_slug = {entry.card.slug: (entry, score) for entry, score in scores}
+    predictions = {slug: entry.predictions[split] for slug, (entry, _) in by_slug.items()}
+    compared = comparison.compare_submissions(predictions, labels, split, BY_NAME[RANKED_BY])
+    rows = tuple(
+        Row(entry.card, entry.fitted_to, score, compared.ranks[slug], compared.letters[slug])
+        for slug, (entry, score) in ((slug, by_slug[slug]) for slug in compared.slugs)
+    )
     return Board(rows, None if split == splits.FITTED else compared)
 
 
@@ -207,7 +201,9 @@ def to_json(found: Boards, labels: Labels) -> str:
             ]
             for split, board in found.items()
         },
-        "comparisons": {split: _plain_comparison(compared) for split, compared in comparisons(found).items()},
+        "comparisons": {
+            split: _plain_comparison(board.comparison) for split, board in found.items() if board.comparison
+        },
     }
     return json.dumps(_rounded(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -271,7 +267,7 @@ def to_markdown(found: Boards, labels: Labels) -> str:
         parts += [f"## {_TITLES[split]}", _INTRODUCTIONS[split].format(n=rows[0].score.n)]
         if rows.comparison is not None and rows.comparison.differences:
             parts.append(resolving_power(rows.comparison))
-        parts.append(main_table(rows, ranked=split != splits.FITTED))
+        parts.append(main_table(rows))
         if rows[0].score.subsets:
             parts += ["### MAE in eV on parts of the test set", _SUBSET_NOTE, subset_table(rows)]
     return "\n\n".join(parts) + "\n"
@@ -315,7 +311,7 @@ def resolving_power(compared: Comparison) -> str:
     )
 
 
-def main_table(rows: Sequence[Row], *, ranked: bool = True) -> str:
+def main_table(rows: Board) -> str:
     """The scores of a board as a Markdown table."""
     from tabulate import tabulate
 
@@ -337,7 +333,7 @@ def main_table(rows: Sequence[Row], *, ranked: bool = True) -> str:
             "Coverage": f"{row.score.coverage:.1%}",
             "Seeds": _seeds(row.score),
         }
-        if not ranked:
+        if rows.comparison is None:
             del line["Ranks"], line["Tied"]
         if foreign:
             line["Fitted to"] = row.fitted_to

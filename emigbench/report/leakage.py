@@ -106,7 +106,7 @@ def find(labels: Labels, split: str, entries: Sequence[Entry] = ()) -> Leakage:
         for e in entries
         if split in e.predictions
     ]
-    models.sort(key=lambda model: (round(_mean(model, "mae"), 9), model.slug))
+    models.sort(key=lambda model: (round(comparison.value_of(comparison.MAE, model), 9), model.slug))
     return Leakage(
         split,
         len(fold_of),
@@ -133,27 +133,18 @@ def _crossing(
 def _parted(model: Contender, shared: Mapping[str, object]) -> Parted:
     inside = np.array([path_id in shared for path_id in model.ids])
     parts = [comparison.restricted(model, np.flatnonzero(chosen).tolist()) for chosen in (inside, ~inside)]
-    on_shared, on_rest = ({name: _figure(part, name) for name in METRICS} for part in parts)
+    on_shared, on_rest = ({name: scoring.figure(BY_NAME[name], part.samples) for name in METRICS} for part in parts)
     return Parted(model.slug, on_shared, on_rest, _difference(model, inside))
-
-
-def _figure(model: Contender, metric: str) -> Figure:
-    weights = scoring.resampling(model.samples[0].cluster)
-    return scoring.figure(BY_NAME[metric], model.samples, weights, None)
 
 
 def _difference(model: Contender, inside: Any) -> Figure:
     """MAE outside a part minus MAE inside, in eV."""
-    mae, cluster = BY_NAME["mae"], model.samples[0].cluster
+    mae, cluster = comparison.MAE, model.samples[0].cluster
     weights = scoring.resampling(cluster)
     drawn = [statistics.resampled(mae, model.samples, weights * chosen) for chosen in (~inside, inside)]
     value = [float(np.mean([mae(sample, 1.0 * chosen) for sample in model.samples])) for chosen in (~inside, inside)]
     low, high = intervals.percentile_interval(drawn[0] - drawn[1], len(np.unique(cluster)))
     return Figure(value[0] - value[1], low, high, mae.unit)
-
-
-def _mean(model: Contender, metric: str) -> float:
-    return float(np.mean([BY_NAME[metric](sample) for sample in model.samples]))
 
 
 # --- Markdown

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emigbench import scoring, splits
+from emigbench import scoring
 from emigbench.datasets.labels import Facts, Labels
-from emigbench.metrics import BY_NAME, Sample
+from emigbench.metrics import BY_NAME
 from emigbench.report import costs, per_path, text
 from emigbench.report.cells import Cell, cell, finite, label
 from emigbench.report.names import SPLIT_LABELS, SPLIT_NOTES
@@ -19,7 +19,7 @@ from emigbench.scoring import Figure
 
 if TYPE_CHECKING:
     from emigbench.comparison import Comparison, Difference
-    from emigbench.report.leaderboard import Entry, Row
+    from emigbench.report.leaderboard import Boards, Entry, Row
 
 
 MOST_RIVALS = 30
@@ -81,7 +81,7 @@ class SplitView:
     scores: Sequence[ScoreLine]
     shares: Sequence[tuple[str, Cell]]
     confusion: Sequence[ConfusionTable]
-    scenarios: Sequence[tuple[Line, Cell]]
+    parts: Sequence[Line]
     groups: Sequence[Line]
     ions: Sequence[Line]
     seeds: Sequence[tuple[int, float, float]]
@@ -109,15 +109,10 @@ class ModelPage:
     splits: Sequence[SplitView] = field(default_factory=tuple)
 
 
-def model_page(
-    entry: Entry,
-    rows: Mapping[str, Row],
-    labels: Labels,
-    comparisons: Mapping[str, Comparison],
-    names: Mapping[str, str],
-) -> ModelPage:
-    """The page of one submission; `rows` are its rows on each split, `names` those of all submissions."""
+def model_page(entry: Entry, boards: Boards, labels: Labels, names: Mapping[str, str]) -> ModelPage:
+    """The page of one submission; `names` are those of all submissions by their slugs."""
     card = entry.card
+    rows = [(split, row, board) for split, board in boards.items() for row in board if row.card.slug == card.slug]
     return ModelPage(
         slug=card.slug,
         name=text.clean(card.name, 120),
@@ -125,7 +120,7 @@ def model_page(
         version=text.clean(card.version, 20),
         authors=text.clean(", ".join(card.authors), 600),
         facts=_facts(entry),
-        splits=[split_view(entry, row, labels, split, comparisons.get(split), names) for split, row in rows.items()],
+        splits=[split_view(entry, row, labels, split, board.comparison, names) for split, row, board in rows],
     )
 
 
@@ -140,15 +135,11 @@ def _facts(entry: Entry) -> list[tuple[str, list[text.Part]]]:
         "Pre-training": card.pretraining,
         "Parameters": "" if card.n_parameters is None else f"{card.n_parameters:,}".replace(",", "\u202f"),
         "Hardware": costs.hardware(run),
-        "Command": run.get("command", "") if isinstance(run.get("command", ""), str) else "",
-        "Versions": _versions(run.get("versions")),
+        "Command": run.get("command", ""),
+        "Versions": ", ".join(f"{name} {version}" for name, version in run.get("versions", {}).items()),
         "Notes": card.notes,
     }
     return [(name, text.linked(value)) for name, value in shown.items() if text.clean(value)]
-
-
-def _versions(found: Any) -> str:
-    return ", ".join(f"{name} {version}" for name, version in found.items()) if isinstance(found, dict) else ""
 
 
 def split_view(
@@ -169,21 +160,21 @@ def split_view(
         n=score.n,
         coverage=score.coverage,
         not_converged=score.not_converged,
-        ranks=None if split == splits.FITTED else row.ranks,
-        letters=comparison.letters.get(slug, "") if comparison else "",
+        ranks=row.ranks if comparison else None,
+        letters=row.tied if comparison else "",
         scores=_score_lines(score.metrics, score.n_pairs, leave_out=tuple(_SHARES)),
         shares=[(words, cell(name, score.metrics[name])) for name, words in _SHARES.items()],
         confusion=[
             ConfusionTable(threshold, score.confusion[threshold], _score_lines(figures, score.n_pairs))
             for threshold, figures in score.classification.items()
         ],
-        scenarios=per_path.scenarios(score, labels, split, errors),
+        parts=per_path.parts(score, labels, split, errors),
         groups=per_path.lines(facts, errors, lambda f: f.structural_group),
         ions=per_path.lines(facts, errors, lambda f: f.mobile_ion),
-        seeds=[(seed, float(np.abs(s.error).mean()), _rmse(s)) for seed, s in samples.items()],
+        seeds=[(seed, float(BY_NAME["mae"](s)), float(BY_NAME["rmse"](s))) for seed, s in samples.items()],
         worst=per_path.worst(facts, list(samples.values())),
         rivals=_rivals(slug, comparison, names),
-        n_rivals=len(comparison.slugs) - 1 if comparison and slug in comparison.slugs else 0,
+        n_rivals=len(comparison.slugs) - 1 if comparison else 0,
         n_tracks=len({facts[k].material_id for k in tracks}),
         costs=costs.costs(entry.run, seeds, split),
         calibrated=bool(comparison and slug in comparison.calibration),
@@ -215,13 +206,9 @@ def _score_lines(figures: Mapping[str, Figure], n_pairs: int, leave_out: Sequenc
     ]
 
 
-def _rmse(sample: Sample) -> float:
-    return float(np.sqrt(np.mean(np.square(sample.error))))
-
-
 def _rivals(slug: str, comparison: Comparison | None, names: Mapping[str, str]) -> list[Rival]:
     """The other models, best first."""
-    if comparison is None or slug not in comparison.slugs:
+    if comparison is None:
         return []
     own = comparison.own_differences(slug)
     return [
@@ -244,7 +231,7 @@ def _rival(other: str, name: str, on_all: Difference, on_common: Difference) -> 
 
 def _influence(slug: str, comparison: Comparison | None) -> str:
     """One sentence on the structural group that moves a model's error most."""
-    if comparison is None or slug not in comparison.slugs or len(comparison.influence.groups) < 2:
+    if comparison is None or len(comparison.influence.groups) < 2:
         return ""
     model = comparison.slugs.index(slug)
     group, change = comparison.influence.largest(model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -11,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emigbench import drawing
 from emigbench.records import FloatArray, MigrationPath
 from emigbench.report import templating
-from emigbench.report.figures.style import style
+from emigbench.report.figures.style import STYLE
 from emigbench.report.record import LIGANDS, Record, bond_limit, in_words
 
 REACH = 1.45
@@ -130,20 +130,15 @@ def _radius(element: str) -> float:
 
 def png(path: MigrationPath, record: Record) -> bytes:
     """The structure around the band from the side and along it, and the nearest atoms on the way."""
-    with style():
-        figure = _figure(scene(path), path, record)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
-    return buffer.getvalue()
+    with drawing.looks(STYLE):
+        return drawing.content(_figure(scene(path), path, record), "png", dpi=160)
 
 
 def _figure(seen: Scene, path: MigrationPath, record: Record) -> Any:
-    from matplotlib.figure import Figure
-
     facts = record.facts
     points = np.abs(np.vstack([seen.atoms, seen.band]))
     width, height = float(points[:, 0].max()) + MARGIN_A, float(np.hypot(points[:, 1], points[:, 2]).max()) + MARGIN_A
-    figure = Figure(figsize=(4.2 * (1 + width / height) + 3.6, 5.2), layout="constrained")
+    figure = drawing.canvas(4.2 * (1 + width / height) + 3.6, 5.2)
     side, front, profile = figure.subplots(1, 3, width_ratios=(4.2 * width / height, 4.2, 3.6))
     for axes, view, half, title in (
         (side, (0, 1, 2), width, "from the side"),

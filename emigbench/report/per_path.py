@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a table of errors: a group, an ion, a scenario."""
+    """One line of a table of errors: a group, an ion, or a part of the test set, whose MAE has an interval (`cell`)."""
 
     name: str
     n: int
@@ -35,10 +35,11 @@ class Line:
     largest: float
     strip: str
     tick: str
+    cell: Cell | None = None
 
 
 def lines(facts: Sequence[Facts], errors: FloatArray, key: Any) -> list[Line]:
-    """Errors by some key of the paths, the largest part first."""
+    """(n_seeds, n) errors in eV by some key of the n paths, the largest part first."""
     keys = [key(each) for each in facts]
     sizes = Counter(keys)
     return [
@@ -47,7 +48,7 @@ def lines(facts: Sequence[Facts], errors: FloatArray, key: Any) -> list[Line]:
     ]
 
 
-def _line(name: str, errors: FloatArray) -> Line:
+def _line(name: str, errors: FloatArray, cell: Cell | None = None) -> Line:
     per_path = np.abs(errors).mean(axis=0)
     mae = float(per_path.mean())
     return Line(
@@ -58,6 +59,7 @@ def _line(name: str, errors: FloatArray) -> Line:
         largest=float(per_path.max()),
         strip=plots.strip(per_path.tolist()),
         tick=plots.strip_at(mae),
+        cell=cell,
     )
 
 
@@ -67,23 +69,13 @@ def held_out(labels: Labels, split: str) -> list[Facts]:
     return [labels.by_id[path_id] for path_id in splits.held_out(labels, split)]
 
 
-@cache
-def _parts(labels: Labels, split: str) -> dict[str, list[int]]:
-    """Subset -> the positions of its paths among the held-out ones."""
-    position = {facts.id: k for k, facts in enumerate(held_out(labels, split))}
-    return {name: [position[i] for i in ids] for name, ids in splits.subsets(labels, split).items()}
-
-
-def scenarios(score: Score, labels: Labels, split: str, errors: FloatArray) -> list[tuple[Line, Cell]]:
-    """The errors of each subset, with the interval of its MAE."""
-    parts = _parts(labels, split)
+def parts(score: Score, labels: Labels, split: str, errors: FloatArray) -> list[Line]:
+    """The (n_seeds, n) errors in eV of each subset, with the interval of its MAE."""
+    rows = splits.subset_rows(labels, split)
     return [
-        (
-            _line(SUBSET_LABELS.get(name, name), errors[:, parts[name]]),
-            cell("mae", figures["mae"]),
-        )
+        _line(SUBSET_LABELS.get(name, name), errors[:, rows[name]], cell("mae", figures["mae"]))
         for name, (_, figures) in score.subsets.items()
-        if parts.get(name)
+        if rows.get(name)
     ]
 
 
@@ -143,12 +135,10 @@ def learning_curve(entry: Entry, labels: Labels, split: str, figure: Figure) -> 
         split: only `official` has a curve.
         figure: the MAE after all training paths.
     """
-    parts = [part for part in splits.CURVE if part in entry.predictions] if split == "official" else []
     points = []
-    for part in parts:
+    for part in (part for part in splits.CURVE if split == "official" and part in entry.predictions):
         samples = list(scoring.samples_of(entry.predictions[part], labels, part).values())
-        found = scoring.figure(BY_NAME["mae"], samples, scoring.resampling(samples[0].cluster), None)
-        points.append((len(splits.folds(labels, part)[0].train), found))
+        points.append((len(splits.folds(labels, part)[0].train), scoring.figure(BY_NAME["mae"], samples)))
     if points:
         points.append((len(splits.folds(labels, split)[0].train), figure))
     return [{"n": n, "mae": short(each.value), "low": short(each.low), "high": short(each.high)} for n, each in points]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from emigbench.errors import on_one_line
 from emigbench.report import templating
 from emigbench.report.text import clean
-from emigbench.screened import Place, Screened
+from emigbench.screened import HopBarrier, Screened
 from emigbench.screening import RESULTS, Plan
+from emigbench.storage import csv_text
 
 STRUCTURES, HOPS, PAGE = RESULTS
 MOST_NAMED = 8
@@ -30,92 +29,61 @@ def files(found: Sequence[Screened], plan: Plan, threshold: float) -> dict[str, 
     return {STRUCTURES: structures_csv(found), HOPS: hops_csv(found), PAGE: page(found, plan, threshold)}
 
 
+STRUCTURE_COLUMNS = tuple(
+    "rank file formula n_atoms n_hops n_failed n_with_cautions percolation_1d_ev low_1d_ev high_1d_ev limiting_hop "
+    "percolation_2d_ev percolation_3d_ev lowest_barrier_ev cautions error".split()
+)
+HOP_COLUMNS = tuple("id file from to length_a multiplicity e_m_ev low_ev high_ev status cautions".split())
+
+
+def _structure(rank: int, each: Screened) -> tuple[Any, ...]:
+    """The `STRUCTURE_COLUMNS` of a structure; the interval is that of the hop that limits the endless path in 1D."""
+    return (
+        None if each.error else rank,
+        each.file,
+        each.formula,
+        each.n_atoms or None,
+        len(each.hops),
+        each.n_failed,
+        len(each.doubted),
+        each.percolation[0],
+        *_interval(each),
+        None if each.limiting is None else each.limiting.id,
+        *each.percolation[1:],
+        each.lowest,
+        each.cautions,
+        each.error,
+    )
+
+
+def _hop(each: Screened, hop: HopBarrier) -> tuple[Any, ...]:
+    """The `HOP_COLUMNS` of a hop of a structure."""
+    ends = (hop.start, hop.end)
+    barrier = (hop.e_m, hop.low, hop.high)
+    return (hop.id, each.file, *ends, hop.length, hop.multiplicity, *barrier, hop.status, hop.cautions)
+
+
 def to_json(found: Iterable[Screened]) -> list[dict[str, Any]]:
     """The structures, best first, each with its hops, as plain values; all that the tables say."""
-    return [
-        {
-            "rank": None if each.error else rank,
-            "file": each.file,
-            "formula": each.formula,
-            "n_atoms": each.n_atoms,
-            "n_hops": len(each.hops),
-            "n_failed": each.n_failed,
-            "n_with_cautions": len(each.doubted),
-            "percolation_ev": dict(zip(("1d", "2d", "3d"), each.percolation, strict=True)),
-            "low_1d_ev": _interval(each)[0],
-            "high_1d_ev": _interval(each)[1],
-            "limiting_hop": _limiting(each) or None,
-            "lowest_barrier_ev": each.lowest,
-            "cautions": each.cautions,
-            "hops": [
-                {
-                    "id": hop.id,
-                    "from": hop.start,
-                    "to": hop.end,
-                    "length_a": hop.length,
-                    "multiplicity": hop.multiplicity,
-                    "e_m_ev": hop.e_m,
-                    "low_ev": hop.low,
-                    "high_ev": hop.high,
-                    "status": hop.status,
-                    "cautions": hop.cautions,
-                }
-                for hop in each.hops
-            ],
-            "error": each.error,
-        }
-        for rank, each in enumerate(found, start=1)
-    ]
+    shown = []
+    for rank, each in enumerate(found, start=1):
+        row = dict(zip(STRUCTURE_COLUMNS, _structure(rank, each), strict=True)) | {"n_atoms": each.n_atoms}
+        barriers = {axis: row.pop(f"percolation_{axis}_ev") for axis in ("1d", "2d", "3d")}
+        hops = [dict(zip(HOP_COLUMNS, _hop(each, hop), strict=True)) for hop in each.hops]
+        for hop in hops:
+            del hop["file"]
+        shown.append({**row, "percolation_ev": barriers, "hops": hops})
+    return shown
 
 
 def structures_csv(found: Iterable[Screened]) -> str:
-    """One row a structure, in the order given; the interval is that of the hop that limits the endless path in 1D."""
-    header = ["rank", "file", "formula", "n_atoms", "n_hops", "n_failed", "n_with_cautions", "percolation_1d_ev"]
-    header += ["low_1d_ev", "high_1d_ev", "limiting_hop", "percolation_2d_ev", "percolation_3d_ev", "lowest_barrier_ev"]
-    header += ["cautions", "error"]
-    rows = [
-        [
-            "" if each.error else rank,
-            each.file,
-            each.formula,
-            each.n_atoms or "",
-            len(each.hops),
-            each.n_failed,
-            len(each.doubted),
-            _number(each.percolation[0]),
-            *map(_number, _interval(each)),
-            _limiting(each),
-            *map(_number, each.percolation[1:]),
-            _number(each.lowest),
-            _in_a_cell(each.cautions),
-            each.error,
-        ]
-        for rank, each in enumerate(found, start=1)
-    ]
-    return _csv(header, rows)
+    """One row a structure, in the order given."""
+    return _csv(STRUCTURE_COLUMNS, (_structure(rank, each) for rank, each in enumerate(found, start=1)))
 
 
 def hops_csv(found: Iterable[Screened]) -> str:
     """One row a symmetry-distinct hop, in the order of the structures."""
-    header = ["id", "file", "from", "to", "length_a", "multiplicity", "e_m_ev", "low_ev", "high_ev"]
-    rows = [
-        [
-            hop.id,
-            each.file,
-            _place(hop.start),
-            _place(hop.end),
-            _number(hop.length),
-            hop.multiplicity,
-            _number(hop.e_m),
-            _number(hop.low),
-            _number(hop.high),
-            hop.status,
-            _in_a_cell(hop.cautions),
-        ]
-        for each in found
-        for hop in each.hops
-    ]
-    return _csv([*header, "status", "cautions"], rows)
+    return _csv(HOP_COLUMNS, (_hop(each, hop) for each in found for hop in each.hops))
 
 
 def page(found: Sequence[Screened], plan: Plan, threshold: float) -> str:
@@ -174,15 +142,6 @@ def _interval(each: Screened) -> tuple[float | None, float | None]:
     return (None, None) if each.limiting is None else (each.limiting.low, each.limiting.high)
 
 
-def _limiting(each: Screened) -> str:
-    """The id of the hop that limits the endless path, "" without one."""
-    return "" if each.limiting is None else each.limiting.id
-
-
-def _in_a_cell(cautions: Iterable[str]) -> str:
-    return "; ".join(caution.removesuffix(".") for caution in cautions)
-
-
 def _doubts(each: Screened) -> list[tuple[str, str]]:
     """The cautions of the hops of a structure, each once, with the hops that it is about in words."""
     about: dict[str, list[str]] = {}
@@ -210,16 +169,16 @@ def _ev(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def _place(coords: Place) -> str:
-    return " ".join(f"{round(x, 5) + 0.0:.5f}" for x in coords)  # -0.0 + 0.0 is 0.0
+def _csv(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    return csv_text([header, *(map(_in_a_cell, row) for row in rows)])
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _csv(header: list[str], rows: Iterable[list[Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerows([header, *([on_one_line(c) if isinstance(c, str) else c for c in row] for row in rows)])
-    return buffer.getvalue()
+def _in_a_cell(value: Any) -> Any:
+    """A value as a table has it: coordinates and cautions as one text, nothing for None."""
+    if isinstance(value, tuple):
+        if all(isinstance(each, str) for each in value):
+            return on_one_line("; ".join(caution.removesuffix(".") for caution in value))
+        return " ".join(f"{round(x, 5) + 0.0:.5f}" for x in value)  # -0.0 + 0.0 is 0.0
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return on_one_line(value) if isinstance(value, str) else value

@@ -19,7 +19,7 @@ def files(entries: Sequence[Entry], found: Boards, labels: Labels) -> dict[str, 
     return {
         leaderboard.PAGE: leaderboard.to_markdown(found, labels),
         leaderboard.RESULTS: leaderboard.to_json(found, labels),
-        **html.files(entries, found, labels, leaderboard.comparisons(found)),
+        **html.files(entries, found, labels),
     }
 
 

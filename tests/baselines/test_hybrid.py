@@ -13,7 +13,7 @@ from emigbench.datasets.hashing import geometry_hash
 from emigbench_baselines.classical.descriptors import descriptor_table
 from emigbench_baselines.classical.kinship import Kin
 from emigbench_baselines.hybrid import models
-from emigbench_baselines.hybrid.models import EmigBest, Line, NebCorrected, doubts, say
+from emigbench_baselines.hybrid.models import EmigBest, NebCorrected, doubts, fitted_line, neb_share
 from emigbench_baselines.neb import energies
 from emigbench_baselines.neb.energies import BandEnergies, Bands, EnergyTable, from_json, shipped, to_json
 
@@ -92,7 +92,7 @@ def test_a_few_wild_labels_do_not_turn_the_line():
     columns = np.random.default_rng(0).normal(size=(60, 3))
     targets = columns @ [1.0, -0.5, 0.2] + 3
     wild = np.where(np.arange(60) < 3, 10 * targets, targets)
-    calm, shaken = (Line(columns, labels).answers(columns) for labels in (targets, wild))
+    calm, shaken = (fitted_line(columns, labels).predict(columns) for labels in (targets, wild))
     assert np.abs(shaken - calm).mean() < 0.03
 
 
@@ -165,7 +165,7 @@ BLOCKING = ((0.5, 0.5, 0.58),)
 def test_what_speaks_against_a_neb(path, expected, share):
     row = descriptor_table([path], workers=1).to_numpy()[0]
     assert list(doubts(path, row)) == expected
-    assert say(doubts(path, row)) == share
+    assert neb_share(doubts(path, row)) == share
 
 
 def test_no_band_is_run_for_a_hop_past_a_site_and_one_in_doubt_counts_half(toy_bands, monkeypatch):
@@ -203,9 +203,9 @@ def test_the_less_the_trees_agree_the_more_the_neb_counts(toy_bands):
     def columns(centre, spread, root):
         return fitted._columns(centre, spread, BandEnergies("x", "ok", (0.0, root**4, 0.0)))
 
-    line = Line(np.array([columns(*row) for row in zip(centres, spreads, noisy, strict=True)]), truth)
+    line = fitted_line(np.array([columns(*row) for row in zip(centres, spreads, noisy, strict=True)]), truth)
     weight = [
-        np.diff([line.answers(columns(0.8, spread, root)[None])[0] for root in (0.75, 0.85)])[0] / 0.1
+        np.diff([line.predict(columns(0.8, spread, root)[None])[0] for root in (0.75, 0.85)])[0] / 0.1
         for spread in (0.06, 0.12, 0.18)
     ]
     assert weight == sorted(weight)

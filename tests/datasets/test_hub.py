@@ -420,9 +420,9 @@ def test_a_pull_request(server, held, env, folder):
 
 
 def test_a_tag_that_stands_for_other_content(server, held, env, folder, content):
-    info = json.loads(content[product.INFO_PATH])
+    info = json.loads(content[store.INFO_FILE])
     info["sha256"] = "0" * 64
-    held.main = held.tags[TAG] = held.commit(content | {product.INFO_PATH: json.dumps(info).encode()}, "other")
+    held.main = held.tags[TAG] = held.commit(content | {store.INFO_FILE: json.dumps(info).encode()}, "other")
     text = said(client(env, "publish", folder))
     assert TAG in text
     assert "000000000000…" in text

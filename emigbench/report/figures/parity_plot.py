@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from emigbench.drawing import canvas
 from emigbench.metrics import BY_NAME, Sample
 from emigbench.records import FloatArray
 from emigbench.report.cells import number
-from emigbench.report.figures.style import BLUE, FRAMED, PINK, PLATE, canvas
+from emigbench.report.figures.style import BLUE, FRAMED, PINK, PLATE
 from emigbench.report.figures.submissions import TEST, TRAIN, Shown
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from emigbench import splits
 from emigbench.datasets.labels import Labels
-from emigbench.report.figures.style import canvas, short
+from emigbench.drawing import canvas
+from emigbench.report.figures.style import short
 from emigbench.report.figures.submissions import CV, TRAIN, Shown
 
 RACE_TRACKS = ("Li3OCl", "Ca2Mn2O5", "MgMnSiO4_pbnm", "a1-VOPO4_Na")
@@ -53,22 +54,8 @@ def race_track(models: Sequence[Shown], labels: Labels, split: str) -> Any:
             barrier = labels.by_id[path_id].e_m_ev
             axes.plot([x - 0.42, x + 0.42], [barrier, barrier], color="black", linestyle=(0, (4, 2)), linewidth=1)
             for k, predicted in enumerate(samples):
-                value = predicted[rows[path_id]]
-                if not models[k].on[split].has_value[rows[path_id]]:
-                    continue
-                look = {"color": MODEL_COLOURS[k % len(MODEL_COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
-                axes.scatter(
-                    x + spread[k],
-                    min(value, 0.98 * end),
-                    s=24,
-                    lw=0.4,
-                    edgecolor="white",
-                    clip_on=False,
-                    zorder=3,
-                    **look,
-                )
-                if value > end:
-                    axes.text(x + spread[k], 0.95 * end, f"{value:.2g}", ha="center", va="top", fontsize=6)
+                if models[k].on[split].has_value[rows[path_id]]:
+                    _runner(axes, x + spread[k], predicted[rows[path_id]], end, _look(k))
             ticks.append(x)
             names.append(path_id.rpartition("_")[2])
             x += 1
@@ -81,10 +68,19 @@ def race_track(models: Sequence[Shown], labels: Labels, split: str) -> Any:
     axes.set_ylim(start - 0.02 * end, end)
     axes.set_xlabel("path" + {TRAIN: ", of the training set", CV: ", held out with its framework"}.get(split, ""))
     axes.set_ylabel("$E_m$ (eV)", parse_math=True)
-    handles = [
-        axes.scatter([], [], s=24, color=MODEL_COLOURS[k % len(MODEL_COLOURS)], marker=MARKERS[k % len(MARKERS)])
-        for k in range(len(models))
-    ]
+    handles = [axes.scatter([], [], s=24, **_look(k)) for k in range(len(models))]
     labels_shown = [short(model.name) for model in models]
     figure.legend(handles, labels_shown, loc="outside lower center", ncols=min(3, len(models)))
     return figure
+
+
+def _look(k: int) -> dict[str, str]:
+    """Colour and marker of the k-th model."""
+    return {"color": MODEL_COLOURS[k % len(MODEL_COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
+
+
+def _runner(axes: Any, x: float, value: float, end: float, look: Mapping[str, Any]) -> None:
+    """A model's barrier for one path; one beyond the axis stands at its end, and is written beside it."""
+    axes.scatter(x, min(value, 0.98 * end), s=24, lw=0.4, edgecolor="white", clip_on=False, zorder=3, **look)
+    if value > end:
+        axes.text(x, 0.95 * end, f"{value:.2g}", ha="center", va="top", fontsize=6)

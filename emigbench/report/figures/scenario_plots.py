@@ -8,8 +8,9 @@ import numpy as np
 
 from emigbench import scoring, splits
 from emigbench.datasets.labels import Labels
+from emigbench.drawing import canvas
 from emigbench.metrics import Confusion, confusion
-from emigbench.report.figures.style import BLUE, PINK, canvas
+from emigbench.report.figures.style import BLUE, PINK
 from emigbench.report.figures.submissions import TEST, TRAIN, Shown
 
 THRESHOLD_EV = scoring.THRESHOLDS_EV[0]
@@ -27,11 +28,9 @@ def scenarios_and_classes(model: Shown, labels: Labels) -> Any:
 
 
 def _violins(axes: Any, model: Shown, labels: Labels) -> None:
-    sample, ids = model.sample(TEST), model.on[TEST].ids
-    chosen = splits.subsets(labels, TEST)
-    position = {path_id: k for k, path_id in enumerate(ids)}
+    sample, rows = model.sample(TEST), splits.subset_rows(labels, TEST)
     names = []
-    errors = [np.abs(sample.error)[[position[i] for i in chosen[f"scenario-{s.lower()}"]]] for s in splits.SCENARIOS]
+    errors = [np.abs(sample.error)[rows[f"scenario-{scenario.lower()}"]] for scenario in splits.SCENARIOS]
     end = 1.05 * min(max((float(e.max()) for e in errors if len(e)), default=1.0), 4.0)
     for k, (scenario, size) in enumerate(zip(splits.SCENARIOS, errors, strict=True)):
         names.append(f"{scenario} ({len(size)})")

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from emigbench.report.figures.style import BLUE, GREY, PINK, canvas, short
+from emigbench.drawing import canvas
+from emigbench.report.figures.style import BLUE, GREY, PINK, short
 from emigbench.report.figures.submissions import TEST, TRAIN, Shown
 from emigbench.scoring import Figure
 

@@ -10,7 +10,6 @@ from emigbench.comparison import Contender
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError
 from emigbench.metrics import BY_NAME, Sample
-from emigbench.records import FloatArray
 from emigbench.report.leaderboard import Entry
 from emigbench.scoring import Figure
 
@@ -42,7 +41,6 @@ def shown(entries: Sequence[Entry], labels: Labels, slugs: Sequence[str] = ()) -
     for slug in slugs:
         if slug not in by_slug:
             raise EmigbenchError(f"There is no submission {slug!r}; there are {', '.join(sorted(by_slug))}.")
-    weights: dict[str, FloatArray] = {}
     found = []
     for entry in (by_slug[slug] for slug in dict.fromkeys(slugs or by_slug)):
         on = {
@@ -50,12 +48,10 @@ def shown(entries: Sequence[Entry], labels: Labels, slugs: Sequence[str] = ()) -
             for s, seeds in entry.predictions.items()
             if s in (TEST, TRAIN, CV)
         }
-        mae, r2 = {}, {}
-        for split, model in on.items():
-            if split not in weights:
-                weights[split] = scoring.resampling(model.samples[0].cluster)
-            mae[split] = scoring.figure(BY_NAME["mae"], model.samples, weights[split], None)
-            r2[split] = scoring.figure(BY_NAME["r2"], model.samples, weights[split], None)
+        mae, r2 = (
+            {split: scoring.figure(BY_NAME[name], model.samples) for split, model in on.items()}
+            for name in ("mae", "r2")
+        )
         found.append(Shown(entry.card.slug, entry.card.name, on, mae, r2))
     return sorted(found, key=lambda each: (TEST not in each.mae, _any_mae(each), each.slug))
 
