@@ -86,7 +86,7 @@ class ShortOnly(Length):
 def rock_salt(anion, a):
     """Site by site, which takes pymatgen no time; the orbits of a space group take it half a second."""
     centred = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
-    return Structure(Lattice.cubic(a), ["Li"] * 4 + [anion] * 4, [*centred, *(centred + [0.5, 0, 0]) % 1])
+    return Structure(Lattice.cubic(a), ["Li"] * 4 + [anion] * 4, [*centred, *(centred + np.array([0.5, 0, 0])) % 1])
 
 
 @pytest.fixture
