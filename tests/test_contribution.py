@@ -8,10 +8,12 @@ import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
+import helpers
 import pytest
 import yaml
-from helpers import CARD, FULL, SPINELS, one_sentence, run, write_submission
+from helpers import CARD, FULL, SPINELS, one_sentence, write_submission
 
 from emigbench import EmigbenchError, Prediction, comparison, contribution, splits, submission
 from emigbench.doubts import doubts
@@ -29,6 +31,19 @@ def table(tmp_path):
     return file
 
 
+@pytest.fixture
+def run(call, monkeypatch):
+    """As `helpers.run`, but in this process: a start of one takes far longer than these commands."""
+
+    def run_here(*arguments, cwd="."):
+        with monkeypatch.context() as patch:
+            patch.chdir(cwd)
+            code, out, err = call(*arguments)
+        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
+
+    return run_here
+
+
 def refused(done) -> str:
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.startswith("emigbench: ")
@@ -39,7 +54,8 @@ def refused(done) -> str:
 
 
 def test_a_table_becomes_a_valid_folder(table, tmp_path):
-    done = run("init-submission", "my-model", "--from", table, "--kind", "graph", "--author", "Ann", cwd=tmp_path)
+    arguments = ["my-model", "--from", table, "--kind", "graph", "--author", "Ann"]
+    done = helpers.run("init-submission", *arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "submissions/my-model\n"), done.stderr
     folder = tmp_path / "submissions" / "my-model"
     assert sorted(file.name for file in folder.iterdir()) == sorted(submission.FILES)
@@ -51,7 +67,7 @@ def test_a_table_becomes_a_valid_folder(table, tmp_path):
     assert first.e_m == pytest.approx(FULL.by_id[first.id].e_m_ev + 0.3, abs=1e-3)
 
 
-def test_a_run_becomes_a_valid_folder(tmp_path):
+def test_a_run_becomes_a_valid_folder(run, tmp_path):
     source = write_submission(tmp_path / "in")
     (source / "submission.yaml").unlink()
     record = json.loads((source / "run.json").read_text()) | {"kind": "floor", "hardware": {"cores": 3}}
@@ -65,7 +81,7 @@ def test_a_run_becomes_a_valid_folder(tmp_path):
     assert read(folder, FULL).card.kind == "hybrid"
 
 
-def test_results_are_put_beside_a_card_that_stands_alone(table, tmp_path):
+def test_results_are_put_beside_a_card_that_stands_alone(run, table, tmp_path):
     """As the first command without a table advises; the card stays as a person may have changed it."""
     assert "--from or --run" in run("init-submission", "mine", "--submissions", tmp_path).stderr
     card = tmp_path / "mine" / "submission.yaml"
@@ -79,7 +95,7 @@ def test_results_are_put_beside_a_card_that_stands_alone(table, tmp_path):
     assert "there already" in refused(run("init-submission", "mine", "--submissions", tmp_path, "--from", table))
 
 
-def test_a_run_on_the_spinels_is_none_for_the_leaderboard(tmp_path):
+def test_a_run_on_the_spinels_is_none_for_the_leaderboard(run, tmp_path):
     source = write_submission(tmp_path / "in", labels=SPINELS)
     done = run("init-submission", "mine", "--run", source, "--dataset", "spinels", "--kind", "floor", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -88,7 +104,7 @@ def test_a_run_on_the_spinels_is_none_for_the_leaderboard(tmp_path):
     assert "another dataset" in refused(run("submit", tmp_path / "submissions" / "mine"))
 
 
-def test_more_seeds_than_are_taken_are_refused_before_anything_is_written(tmp_path):
+def test_more_seeds_than_are_taken_are_refused_before_anything_is_written(run, tmp_path):
     ids = splits.held_out(FULL, "official")
     rows = [f"{seed},{path_id},0.5" for seed in range(21) for path_id in ids]
     (tmp_path / "seeds.csv").write_text("\n".join(["seed,id,e_m_ev", *rows]))
@@ -96,7 +112,7 @@ def test_more_seeds_than_are_taken_are_refused_before_anything_is_written(tmp_pa
     assert not (tmp_path / "submissions").exists()
 
 
-def test_the_template_explains_every_key_from_the_schema(tmp_path):
+def test_the_template_explains_every_key_from_the_schema(run, tmp_path):
     done = run("init-submission", "my-model", cwd=tmp_path)
     assert done.returncode == 0
     text = (tmp_path / "submissions" / "my-model" / "submission.yaml").read_text()
@@ -125,7 +141,7 @@ def test_the_template_explains_every_key_from_the_schema(tmp_path):
         (["new", "--name", "x" * 81], "'name'"),
     ],
 )
-def test_init_refuses(tmp_path, arguments, said):
+def test_init_refuses(run, tmp_path, arguments, said):
     write_submission(tmp_path / "submissions")
     before = sorted(tmp_path.rglob("*"))
     assert said in refused(run("init-submission", *arguments, cwd=tmp_path))
@@ -151,7 +167,7 @@ def board(tmp_path):
     return tmp_path / "submissions"
 
 
-def test_submit_shows_the_row_and_the_commands(board):
+def test_submit_shows_the_row_and_the_commands(run, board):
     done = run("submit", board / "middle")
     assert done.returncode == 0, done.stderr
     assert re.search(r"\| 1–[234] of 4 +\| Model middle +\| 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", done.stdout)
@@ -160,7 +176,7 @@ def test_submit_shows_the_row_and_the_commands(board):
     assert "git add submissions/middle\n" in done.stdout
 
 
-def test_submit_as_json(board):
+def test_submit_as_json(run, board):
     done = run("submit", board / "middle", "--json")
     content = json.loads(done.stdout)["official"]
     assert content["n_rows"] == 4
@@ -168,7 +184,7 @@ def test_submit_as_json(board):
     assert "Model silly" not in content["not_told_apart_from"]
 
 
-def test_submit_alone_and_beside_a_broken_one(board, tmp_path):
+def test_submit_alone_and_beside_a_broken_one(run, board, tmp_path):
     (board / "low" / "run.json").unlink()
     done = run("submit", board / "middle")
     assert done.returncode == 0
@@ -180,7 +196,7 @@ def test_submit_alone_and_beside_a_broken_one(board, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["validate", "submit"])
-def test_labels_in_place_of_predictions_are_asked_about(tmp_path, command):
+def test_labels_in_place_of_predictions_are_asked_about(run, tmp_path, command):
     def asked_about(slug, n_same):
         values = {f.id: f.e_m_ev + (0.01 if k >= n_same else 0) for k, f in enumerate(held_out)}
         done = run(command, write_submission(tmp_path, values, card={"slug": slug}))
@@ -202,7 +218,7 @@ def test_labels_in_place_of_predictions_are_asked_about(tmp_path, command):
         (0.0104, ["kcal: Half of the predictions on official are beyond 0.00624, where the labels' median is 0.63"]),
     ],
 )
-def test_another_unit_is_asked_about(tmp_path, factor, said):
+def test_another_unit_is_asked_about(run, tmp_path, factor, said):
     done = run("submit", write_submission(tmp_path, 0.6 * factor, card={"slug": "kcal"}))
     assert done.returncode == 0, done.stderr
     found = [line for line in done.stderr.splitlines() if line.startswith("kcal: ")]
@@ -236,7 +252,7 @@ def test_barriers_below_zero_are_asked_about():
     assert said == "Most predictions on official are not above 0 eV, and no barrier is; is a sign wrong?"
 
 
-def test_a_name_that_another_has_is_not_valid(board):
+def test_a_name_that_another_has_is_not_valid(run, board):
     folder = write_submission(board, 0.7, card={"slug": "late", "name": "model  LOW"})
     assert "late and low have the same name" in refused(run("validate", folder))
 
@@ -256,20 +272,20 @@ def test_a_row_is_told_apart_by_its_own_comparisons(board, tmp_path):
         assert (other.card.name in found.tied) == (pair.p * len(others) >= 0.05)  # Holm's first step; all are alike
 
 
-def test_points_of_a_learning_curve_are_no_row(tmp_path):
+def test_points_of_a_learning_curve_are_no_row(run, tmp_path):
     done = run("submit", write_submission(tmp_path, split="official@50"))
     assert done.returncode == 0, done.stderr
     assert "a-model has no row on a board" in done.stderr
     assert done.stdout.startswith("To open the pull request")
 
 
-def test_submit_of_training_paths_ranks_nobody(tmp_path):
+def test_submit_of_training_paths_ranks_nobody(run, tmp_path):
     done = run("submit", write_submission(tmp_path, split=splits.FITTED))
     assert done.returncode == 0, done.stderr
     assert "nobody is ranked" in done.stdout
 
 
-def test_submit_refuses_what_validate_refuses(board):
+def test_submit_refuses_what_validate_refuses(run, board):
     (board / "middle" / "submission.yaml").write_text("name: x\n")
     assert refused(run("submit", board / "middle")) == refused(run("validate", board / "middle"))
 
@@ -366,7 +382,7 @@ def test_a_pull_request_of_a_hub_repository(hub, tmp_path):
     folder = write_submission(tmp_path)
     (folder / ".unfinished").mkdir()
     (folder / ".unfinished" / "plan.json").write_text("{}")
-    done = run("submit", folder, "--pull-request", "group/name")
+    done = helpers.run("submit", folder, "--pull-request", "group/name")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^The pull request is http://\S+/datasets/group/name/discussions/7$", done.stderr, re.MULTILINE)
     ((path, token, body),) = [request for request in hub.seen if "/commit/" in request[0]]
@@ -386,7 +402,7 @@ def test_a_pull_request_of_a_hub_repository(hub, tmp_path):
 )
 def test_the_hub_refuses(hub, tmp_path, status, said):
     hub.status = status
-    done = run("submit", write_submission(tmp_path), "--pull-request", "group/name")
+    done = helpers.run("submit", write_submission(tmp_path), "--pull-request", "group/name")
     assert done.returncode == 2
     assert said in one_sentence(done.stderr.splitlines()[-1])
     assert "hf_secret" not in done.stderr
@@ -394,7 +410,7 @@ def test_the_hub_refuses(hub, tmp_path, status, said):
 
 def test_no_token(hub, tmp_path, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
-    done = run("submit", write_submission(tmp_path), "--pull-request", "group/name")
+    done = helpers.run("submit", write_submission(tmp_path), "--pull-request", "group/name")
     assert done.returncode == 2
     assert "HF_TOKEN" in one_sentence(done.stderr.splitlines()[-1])
     assert hub.seen == []
@@ -406,13 +422,13 @@ def test_no_token(hub, tmp_path, monkeypatch):
 )
 def test_no_network(hub, tmp_path, monkeypatch, variable, value, said):
     monkeypatch.setenv(variable, value)
-    done = run("submit", write_submission(tmp_path), "--pull-request", "group/name")
+    done = helpers.run("submit", write_submission(tmp_path), "--pull-request", "group/name")
     assert done.returncode == 2
     assert said in one_sentence(done.stderr.splitlines()[-1])
 
 
 def test_a_name_that_is_no_repository(hub, tmp_path):
-    done = run("submit", write_submission(tmp_path), "--pull-request", "a/b/c")
+    done = helpers.run("submit", write_submission(tmp_path), "--pull-request", "a/b/c")
     assert done.returncode == 2
     assert "'a/b/c'" in one_sentence(done.stderr.splitlines()[-1])
 
@@ -421,9 +437,9 @@ def test_a_name_that_is_no_repository(hub, tmp_path):
 
 
 def test_the_commands_of_the_guide_run(table, tmp_path):
-    """Every shell block, in order, in a copy of the project with a few of its submissions."""
+    """Every shell block, in order, in a copy of the project with a few of its submissions, which score in no time."""
     copy = tmp_path / "copy"
-    for slug in ("devi2026-model-3", "nearest-hop", "train-mean"):
+    for slug in ("devi2026-model-3", "chgnet-neb", "mattersim-neb"):
         shutil.copytree(ROOT / "submissions" / slug, copy / "submissions" / slug)
     shutil.copy(table, copy / "predictions.csv")
     (copy / "my_model.py").write_text(_block("python"))

@@ -74,12 +74,12 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("harm", [SCRIPT, LINK, "<img src=x onerror=alert(1)>", '"><svg onload=alert(1)>', "=1+1"])
-def test_text_that_would_do_something_is_shown_as_it_is(tmp_path, harm):
+def test_text_that_would_do_something_is_shown_as_it_is(call, tmp_path, harm):
     card = {key: harm[:20] if key == "version" else harm for key in TEXTS} | {"authors": [harm, harm]}
     folder = with_run(write_submission(tmp_path / "in", card=card), command=harm, model=harm, hardware={harm: harm})
     assert read(folder, FULL).card.name == harm
-    done = run("leaderboard", "build", "--submissions", tmp_path / "in", "--out", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
+    code, _, err = call("leaderboard", "build", "--submissions", tmp_path / "in", "--out", tmp_path / "out")
+    assert code == 0, err
     assert json.loads((tmp_path / "out" / "results.json").read_text())["boards"]["official"][0]["name"] == harm
     for file in (tmp_path / "out").rglob("*.html"):
         text = file.read_text(encoding="utf-8")
@@ -197,13 +197,14 @@ def test_a_card_that_nests_without_end(tmp_path):
 
 
 @pytest.mark.parametrize("slug", ["../x", "..", "/etc", "a/b", "A-Model", "a--b", "-a", "a\n", "a" * 61, ""])
-def test_a_slug_that_is_no_name(tmp_path, slug):
+def test_a_slug_that_is_no_name(call, tmp_path, monkeypatch, slug):
     folder = write_submission(tmp_path)
     (folder / CARD_FILE).write_text(yaml.safe_dump(CARD | {"slug": slug}))
     if slug.strip() != "a":
         assert "'slug'" in refused(folder)
-    done = run("init-submission", "--", slug, cwd=tmp_path)
-    assert (done.returncode, "cannot be a slug" in done.stderr) == (2, True)
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call("init-submission", "--", slug)
+    assert (code, "cannot be a slug" in err) == (2, True)
     assert not (tmp_path / "submissions").exists()
 
 
@@ -262,14 +263,14 @@ def test_two_submissions_with_one_slug(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["EMIG-best", "emig-BEST", "EMIG\uff0dbest", "ＥＭＩＧ-best"])
-def test_two_submissions_with_one_name(tmp_path, name):
+def test_two_submissions_with_one_name(call, tmp_path, name):
     write_submission(tmp_path, card={"slug": "emig-best", "name": "EMIG-best"})
     folder = write_submission(tmp_path, card={"slug": "perfect", "name": name})
     with pytest.raises(EmigbenchError, match="perfect and emig-best have the same name"):
         leaderboard.read_entries(tmp_path, FULL)
-    done = run("submit", folder)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "perfect and emig-best have the same name" in one_sentence(done.stderr.rstrip("\n"))
+    code, out, err = call("submit", folder)
+    assert (code, out) == (2, "")
+    assert "perfect and emig-best have the same name" in one_sentence(err.rstrip("\n"))
 
 
 # --- Size

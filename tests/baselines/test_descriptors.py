@@ -72,7 +72,7 @@ def test_every_descriptor_has_a_unit_and_a_meaning_and_the_table_has_them_all():
 
 
 def test_two_processes_give_the_same_table(monkeypatch):
-    paths = [d.path for d in load("spinels")]
+    paths = [d.path for d in load("spinels")[:12]]
     one = descriptor_table(paths)
     monkeypatch.setattr(descriptors, "_REMEMBERED", {})
     two = descriptor_table(paths, workers=2)

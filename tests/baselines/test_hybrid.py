@@ -10,6 +10,7 @@ from helpers import one_sentence
 
 from emigbench import BarrierModel, EmigbenchError, load, load_labels
 from emigbench.datasets.hashing import geometry_hash
+from emigbench_baselines.classical import path_forest
 from emigbench_baselines.classical.descriptors import descriptor_table
 from emigbench_baselines.classical.kinship import Kin
 from emigbench_baselines.hybrid import models
@@ -29,6 +30,11 @@ def band(entry):
 
 def table(entries, **changes):
     return EnergyTable("toy", "weights", {}, {geometry_hash(e.path): changes.get(e.id, band(e)) for e in entries})
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch):
+    monkeypatch.setattr(path_forest, "N_TREES", 60)
 
 
 @pytest.fixture

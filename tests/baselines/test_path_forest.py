@@ -164,8 +164,9 @@ def test_another_description_gets_the_same_answer(fitted, spinels):
     np.testing.assert_allclose(numbers(fitted.predict([backwards(path)])), expected, rtol=1e-4)
 
 
-def test_intervals_cover_unseen_frameworks():
+def test_intervals_cover_unseen_frameworks(monkeypatch):
     """Inside the fit they are calibrated to nine of ten; on folds of frameworks that no fit saw they hold about it."""
+    monkeypatch.setattr(path_forest, "N_TREES", 30)
     data = load("spinels")
     inside = []
     for train, held_out in data.folds("material-cv"):

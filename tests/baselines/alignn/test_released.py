@@ -27,22 +27,29 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("EMIGBENCH_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.fixture
-def networks(tmp_path, monkeypatch):
-    """By name, what is in the files that are there."""
-    made, blobs = {}, {}
+@pytest.fixture(scope="module")
+def released_files(tmp_path_factory):
+    """Networks by name, the folder of their files, and these files' blob ids."""
+    folder, made, blobs = tmp_path_factory.mktemp("clone"), {}, {}
     for name in NAMES:
         torch.manual_seed(len(name))
         made[name] = build(name)
         buffer = io.BytesIO()
         torch.save({"model": made[name].state_dict(), "optimizer": {}, "lr_scheduler": {}, "trainer": {}}, buffer)
-        file = tmp_path / "clone" / name.upper() / "best_model.pt.bz2"
+        file = folder / name.upper() / "best_model.pt.bz2"
         file.parent.mkdir(parents=True)
         file.write_bytes(bz2.compress(buffer.getvalue(), 1))
         blobs[name] = checkpoints.git_blob_id(file)
+    return made, folder, blobs
+
+
+@pytest.fixture
+def networks(released_files, monkeypatch):
+    """By name, what is in the files that are there."""
+    made, folder, blobs = released_files
     monkeypatch.setattr(checkpoints, "AUTHORS", blobs)
     monkeypatch.setattr(released, "AUTHORS", blobs)
-    monkeypatch.setenv("EMIGBENCH_AUTHORS", str(tmp_path / "clone"))
+    monkeypatch.setenv("EMIGBENCH_AUTHORS", str(folder))
     return made
 
 

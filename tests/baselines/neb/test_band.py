@@ -121,17 +121,18 @@ def moved(path, seed):
     )
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_wrapping_moving_and_ordering_change_nothing(seed):
+def test_wrapping_moving_and_ordering_change_nothing():
     path = vacancy_hop("Cu", solutes=("Pt", "Au"))
-    barriers = [run_neb(endpoints(p), emt(), NebSettings()).forward for p in (path, moved(path, seed))]
-    assert barriers[0] == pytest.approx(barriers[1], abs=1e-4)
+    plain, *others = (
+        run_neb(endpoints(p), emt(), NebSettings()).forward for p in (path, *(moved(path, seed) for seed in range(3)))
+    )
+    assert others == pytest.approx([plain] * 3, abs=1e-4)
 
 
 @pytest.mark.parametrize("path_id", WRAPPED_IN_THE_SOURCE)
 def test_records_that_the_source_wraps_give_one_barrier_however_they_are_wrapped(full, path_id):
     path = next(entry.path for entry in full if entry.id == path_id)
-    few = NebSettings(fmax=0.1, endpoint_steps=15, band_steps=8)
+    few = NebSettings(fmax=0.1, endpoint_steps=4, band_steps=3)
     results = [run_neb(endpoints(p), pair_repulsion(), few) for p in (path, moved(path, 0))]
     assert results[0].status == results[1].status
     assert results[0].forward == pytest.approx(results[1].forward, abs=2e-3)
