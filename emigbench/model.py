@@ -10,13 +10,12 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, Protocol, runtime_checkable
 
 from emigbench.errors import EmigbenchError, in_words, on_one_line
-from emigbench.plug_ins import entry_points
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 from emigbench.storage import sha256_of
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
 
 from emigbench.cli import contribute, data, leaderboard, predict, run
 from emigbench.errors import EmigbenchError, in_words, on_one_line
-from emigbench.plug_ins import entry_points
 
 COMMAND_GROUP = "emigbench.commands"
 """Entry points for groups of commands that other packages bring: a typer app each, under the entry point's name."""
