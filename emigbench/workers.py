@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from distributed import Client
     from distributed import Future as DaskFuture
 
+LOG = logging.getLogger(__name__)
 CONNECT_SECONDS = 10
 """How long a scheduler may take to answer."""
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has no SIGKILL
@@ -157,6 +158,8 @@ def dask(address: str) -> Iterator[Executor]:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what users must know is in our own sentences
     with Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as client:
         _check_scheduler(client, address)
+        if not client.scheduler_info()["workers"]:
+            LOG.warning("The Dask scheduler at %s has no workers yet; the work waits for some.", address)
         yield _Dask(client, address)
 
 

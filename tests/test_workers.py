@@ -273,6 +273,15 @@ def test_an_address_where_somebody_else_listens(monkeypatch):
         assert "No Dask scheduler answers" in refused(f"tcp://127.0.0.1:{server.getsockname()[1]}")
 
 
+def test_a_scheduler_without_workers(caplog):
+    with distributed.LocalCluster(0, dashboard_address=None, silence_logs="CRITICAL") as empty:
+        with dask(empty.scheduler_address):
+            pass
+        assert [record.message for record in caplog.records if record.name == "emigbench.workers"] == [
+            f"The Dask scheduler at {empty.scheduler_address} has no workers yet; the work waits for some."
+        ]
+
+
 def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert "pip install 'emigbench[distributed]'" in refused("tcp://127.0.0.1:1")
