@@ -274,7 +274,8 @@ def test_an_address_where_somebody_else_listens(monkeypatch):
 
 
 def test_a_scheduler_without_workers(caplog):
-    with distributed.LocalCluster(0, dashboard_address=None, silence_logs="CRITICAL") as empty:
+    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard": False, "port": 0}}
+    with distributed.SpecCluster({}, scheduler) as empty:
         with dask(empty.scheduler_address):
             pass
         assert [record.message for record in caplog.records if record.name == "emigbench.workers"] == [
