@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
 SYMPREC_A = 0.1
+ANGLE_TOLERANCE = 5.0
+"""In degrees, as pymatgen has it; without it, spglib finds another space group for 4 of the 619 paths."""
 CRYSTAL_SYSTEMS = {
     "Triclinic": 2,
     "Monoclinic": 15,
@@ -90,6 +92,7 @@ def _space_group(lattice: np.ndarray, species: Sequence[str], coords: np.ndarray
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return str(SpacegroupAnalyzer(Structure(lattice, species, coords), SYMPREC_A).get_space_group_symbol())
+            found = SpacegroupAnalyzer(Structure(lattice, species, coords), SYMPREC_A, ANGLE_TOLERANCE)
+            return str(found.get_space_group_symbol())
         except Exception:  # spglib gives up in its own ways; nothing found is an answer here
             return ""

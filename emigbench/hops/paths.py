@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from emigbench.datasets import findings
-from emigbench.datasets.symmetry import CRYSTAL_SYSTEMS, SYMPREC_A
+from emigbench.datasets.symmetry import ANGLE_TOLERANCE, CRYSTAL_SYSTEMS, SYMPREC_A
 from emigbench.records import N_IMAGES, FloatArray, MigrationPath
 
 SYMMETRY_ATOMS = 500
@@ -82,7 +82,7 @@ def _symmetry(lattice: FloatArray, species: Sequence[str], coords: FloatArray) -
         warnings.simplefilter("ignore")
         try:
             found = spglib.get_symmetry_dataset(
-                (lattice.tolist(), coords.tolist(), numbers.tolist()), symprec=SYMPREC_A
+                (lattice.tolist(), coords.tolist(), numbers.tolist()), SYMPREC_A, ANGLE_TOLERANCE
             )
         except Exception:  # it gives up in its own ways; nothing found is an answer here
             found = None

@@ -67,7 +67,7 @@ def to_json(found: Iterable[Screened]) -> list[dict[str, Any]]:
     """The structures, best first, each with its hops, as plain values; all that the tables say."""
     shown = []
     for rank, each in enumerate(found, start=1):
-        row = dict(zip(STRUCTURE_COLUMNS, _structure(rank, each), strict=True)) | {"n_atoms": each.n_atoms}
+        row = dict(zip(STRUCTURE_COLUMNS, _structure(rank, each), strict=True))
         barriers = {axis: row.pop(f"percolation_{axis}_ev") for axis in ("1d", "2d", "3d")}
         hops = [dict(zip(HOP_COLUMNS, _hop(each, hop), strict=True)) for hop in each.hops]
         for hop in hops:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from pymatgen.core.structure import Structure
 
 from emigbench import EmigbenchError, Prediction, load, predict, read_path
+from emigbench.datasets import labels
 from emigbench.hops.files import crystal, from_structure
 from emigbench.hops.hop import clearance, hop_between, read_hop
+from emigbench.hops.paths import new_path
 
 OTHER_VECTORS = [
     np.array(rows)
@@ -145,6 +147,15 @@ def test_the_ends_of_a_known_path_give_the_path(entry):
     filled = known.mobile_ion in known.host_species
     assert (found.space_group, found.crystal_system) == (("Fd-3m", "Cubic") if filled else ("R-3m", "Trigonal"))
     assert local(found) == pytest.approx(local(known), abs=1e-6)
+
+
+@pytest.mark.parametrize("path_id", ["TiS2_Mg", "TiS2_Ca", "CaCo2S3O12", "Na-FeC5N5"])
+def test_space_groups_are_those_of_the_table_of_labels(full, path_id):
+    """Without the tolerance on angles, spglib finds another one for these."""
+    path = next(labelled.path for labelled in full if labelled.id == path_id)
+    ends = (path.band_frac_coords[0], path.band_frac_coords[-1])
+    found = new_path(path_id, path.mobile_ion, path.lattice, path.host_species, path.host_frac_coords, ends)
+    assert found.space_group == labels.read().by_id[path_id].space_group_filled
 
 
 def test_of_equally_near_images_the_open_way_is_taken():
