@@ -128,6 +128,7 @@ PAIRS = [
     ("baselines/alignn/README.md", "official", "frozen-model-1-cc", "frozen-model-3", "differences"),
     ("baselines/alignn/README.md", "official", "short-scratch-cc", "frozen-model-3", "differences"),
     ("baselines/alignn/README.md", "official", "short-scratch-cc", "train-median", "differences"),
+    ("baselines/alignn/README.md", "official", "short-scratch-sub", "train-mean", "differences"),
     ("baselines/alignn/README.md", "official", "short-scratch-add", "train-median", "differences"),
     ("baselines/alignn/README.md", "official", "short-scratch-add", "short-scratch-cc", "differences"),
     ("baselines/alignn/README.md", "official", "short-scratch-sub", "train-median", "differences"),
