@@ -7,20 +7,21 @@ and are no part of a record or of the content hash.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from emigbench.datasets.findings import framework_formula
-from emigbench.records import MigrationPath
+from emigbench.records import FloatArray, MigrationPath
 
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
+SpglibCell = tuple[list[list[float]], list[list[float]], list[int]]
 SYMPREC_A = 0.1
 ANGLE_TOLERANCE = 5.0
-"""In degrees, as pymatgen has it; without it, spglib finds another space group for 4 of the 619 paths."""
+"""In degrees; without it, spglib finds another space group for 4 of the 619 paths."""
 CRYSTAL_SYSTEMS = {
     "Triclinic": 2,
     "Monoclinic": 15,
@@ -76,23 +77,37 @@ def found_space_groups(path: MigrationPath) -> tuple[str, str]:
 
     The framework is the host without the mobile element: the vacancy of a filled host breaks its symmetry.
     """
-    framework = np.array(path.host_species) != path.mobile_ion
-    ends = path.band_frac_coords[[0, -1]]
+    species = np.array(path.host_species)
+    framework = species != path.mobile_ion
     filled = [path.mobile_ion, path.mobile_ion, *path.host_species]
     return (
-        _space_group(path.lattice, np.array(path.host_species)[framework].tolist(), path.host_frac_coords[framework]),
-        _space_group(path.lattice, filled, np.vstack([ends, path.host_frac_coords])),
+        space_group(path.lattice, species[framework], path.host_frac_coords[framework])[0],
+        space_group(path.lattice, filled, np.vstack([path.band_frac_coords[[0, -1]], path.host_frac_coords]))[0],
     )
 
 
-def _space_group(lattice: np.ndarray, species: Sequence[str], coords: np.ndarray) -> str:
-    from pymatgen.core.structure import Structure
-    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+def space_group(lattice: FloatArray, species: Sequence[str], frac_coords: FloatArray) -> tuple[str, str]:
+    """Symbol and crystal system that spglib finds for n atoms in a (3, 3) cell in Å; "" where it finds none."""
+    import spglib
 
+    cell = spglib_cell(lattice, species, frac_coords)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            found = SpacegroupAnalyzer(Structure(lattice, species, coords), SYMPREC_A, ANGLE_TOLERANCE)
-            return str(found.get_space_group_symbol())
-        except Exception:  # spglib gives up in its own ways; nothing found is an answer here
-            return ""
+        found = by_spglib(spglib.get_symmetry_dataset, cell, SYMPREC_A, ANGLE_TOLERANCE)
+    if found is None:
+        return "", ""
+    return str(found.international), next(name for name, last in CRYSTAL_SYSTEMS.items() if found.number <= last)
+
+
+def by_spglib(function: Callable[..., Any], *args: object, **kwargs: object) -> Any:
+    """What a function of spglib finds; None where it gives up, whether it says so by None or by an exception."""
+    try:
+        return function(*args, **kwargs)
+    except Exception:
+        return None
+
+
+def spglib_cell(lattice: FloatArray, species: Sequence[str], frac_coords: FloatArray) -> SpglibCell:
+    """A crystal as spglib reads it: lattice (3, 3) in Å, n sites, a number for each element."""
+    numbers = np.unique(species, return_inverse=True)[1]
+    return lattice.tolist(), frac_coords.tolist(), numbers.tolist()

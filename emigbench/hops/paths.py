@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from emigbench.datasets import findings
-from emigbench.datasets.symmetry import ANGLE_TOLERANCE, CRYSTAL_SYSTEMS, SYMPREC_A
+from emigbench.datasets import findings, symmetry
 from emigbench.records import N_IMAGES, FloatArray, MigrationPath
 
 SYMMETRY_ATOMS = 500
@@ -44,7 +42,10 @@ def new_path(
     """
     fractions = np.linspace(0, 1, N_IMAGES)[:, None]
     band = ends[0] + fractions * (ends[1] - ends[0])
-    symbol, system = _symmetry(lattice, (ion, ion, *host_species), np.vstack([band[[0, -1]], host]))
+    filled = (ion, ion, *host_species)
+    symbol, system = "", ""
+    if len(filled) <= SYMMETRY_ATOMS:
+        symbol, system = symmetry.space_group(lattice, filled, np.vstack([band[[0, -1]], host]))
     path = MigrationPath(
         id=path_id,
         material_id=material_id or path_id,
@@ -69,23 +70,3 @@ def reduced_formula(species: Sequence[str]) -> str:
     from pymatgen.core.composition import Composition
 
     return str(Composition(Counter(species)).reduced_formula)
-
-
-def _symmetry(lattice: FloatArray, species: Sequence[str], coords: FloatArray) -> tuple[str, str]:
-    """Space group and crystal system of the host with both ends of the band occupied, "" where none is found."""
-    import spglib
-
-    if len(species) > SYMMETRY_ATOMS:
-        return "", ""
-    numbers = np.unique(species, return_inverse=True)[1]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            found = spglib.get_symmetry_dataset(
-                (lattice.tolist(), coords.tolist(), numbers.tolist()), SYMPREC_A, ANGLE_TOLERANCE
-            )
-        except Exception:  # it gives up in its own ways; nothing found is an answer here
-            found = None
-    if found is None:
-        return "", ""
-    return str(found.international), next(name for name, last in CRYSTAL_SYSTEMS.items() if found.number <= last)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emigbench.datasets.symmetry import SYMPREC_A
+from emigbench.datasets.symmetry import SYMPREC_A, SpglibCell, by_spglib, spglib_cell
 from emigbench.errors import EmigbenchError
 from emigbench.hops.files import OVERLAP_A, Crystal, check_size, near_pairs
 from emigbench.hops.hop import clearance
@@ -57,7 +56,8 @@ def primitive(crystal: Crystal) -> Crystal:
     """
     import spglib
 
-    found = _found(spglib.standardize_cell, _as_spglib(crystal), to_primitive=True, no_idealize=True, symprec=SYMPREC_A)
+    cell = _spglib_cell(crystal)
+    found = by_spglib(spglib.standardize_cell, cell, to_primitive=True, no_idealize=True, symprec=SYMPREC_A)
     if found is None or len(found[2]) >= len(crystal):
         return _reduced(crystal)
     elements = np.unique(crystal.species)
@@ -69,7 +69,7 @@ def _reduced(crystal: Crystal) -> Crystal:
     """The crystal in its Niggli cell; in its own where spglib finds none."""
     import spglib
 
-    lattice = _found(spglib.niggli_reduce, crystal.lattice)
+    lattice = by_spglib(spglib.niggli_reduce, crystal.lattice)
     if lattice is None:
         return crystal
     frac_coords = crystal.frac_coords @ crystal.lattice @ np.linalg.inv(lattice)
@@ -170,7 +170,7 @@ def empty_site(crystal: Crystal, ion: str) -> FloatArray | None:
     if not is_ion.any() or not Element(ion).is_metal or len(set(species[~is_ion])) < 2:
         return None
     host = replace(crystal, species=tuple(species[~is_ion].tolist()), frac_coords=crystal.frac_coords[~is_ion])
-    found = _found(spglib.get_symmetry, _as_spglib(host), symprec=SYMPREC_A)
+    found = by_spglib(spglib.get_symmetry, _spglib_cell(host), symprec=SYMPREC_A)
     if found is None:
         return None
     sites = crystal.frac_coords[is_ion]
@@ -233,7 +233,7 @@ def _operations(crystal: Crystal, ion: str) -> list[_Operation]:
     """The symmetry operations of a crystal, as spglib finds them at 0.1 Å; none where it finds none."""
     import spglib
 
-    found = _found(spglib.get_symmetry, _as_spglib(crystal), symprec=SYMPREC_A)
+    found = by_spglib(spglib.get_symmetry, _spglib_cell(crystal), symprec=SYMPREC_A)
     if found is None:
         return []
     sites = np.flatnonzero(np.array(crystal.species) == ion)
@@ -249,17 +249,8 @@ def _operations(crystal: Crystal, ion: str) -> list[_Operation]:
     return operations
 
 
-def _found(function: Callable[..., Any], *args: object, **kwargs: object) -> Any:
-    """What a function of spglib finds; None where it gives up, whether it says so by None or by an exception."""
-    try:
-        return function(*args, **kwargs)
-    except Exception:
-        return None
-
-
-def _as_spglib(crystal: Crystal) -> tuple[list[list[float]], list[list[float]], list[int]]:
-    numbers = np.unique(crystal.species, return_inverse=True)[1]
-    return crystal.lattice.tolist(), crystal.frac_coords.tolist(), numbers.tolist()
+def _spglib_cell(crystal: Crystal) -> SpglibCell:
+    return spglib_cell(crystal.lattice, crystal.species, crystal.frac_coords)
 
 
 def _images(edge: Edge, operations: list[_Operation]) -> Iterator[Edge]:
