@@ -16,9 +16,8 @@ from pydantic import ValidationError
 
 from emigbench import comparison, scoring, splits, submission, transport
 from emigbench.datasets.labels import Labels
-from emigbench.errors import EmigbenchError, quoted
+from emigbench.errors import EmigbenchError, first_fault, quoted
 from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predictions
-from emigbench.run_record import first_fault
 from emigbench.scoring import Score
 from emigbench.storage import write_text
 from emigbench.submission import CARD_FILE, FILES, LONGEST_SLUG, SLUG, Card, Submission

@@ -1,7 +1,13 @@
 """The one exception that users see: a sentence, never a traceback."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 _LONGEST = 300
 _LONGEST_QUOTE = 60
@@ -44,6 +50,18 @@ def quoted(value: object) -> str:
     """What a file says, in quotes: short, on one line, nothing that a terminal or a reader could be led on by."""
     text = str(value)
     return repr(text) if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]!r}…"
+
+
+def first_fault(error: ValidationError, later: Container[object] = ()) -> str:
+    """The first thing that a schema does not like, as half a sentence without the full stop; "" if it comes `later`."""
+    first = next((fault for fault in error.errors() if fault["loc"][0] not in later), None)
+    if first is None:
+        return ""
+    key = quoted(".".join(str(part) for part in first["loc"]))
+    if first["input"] is None:
+        return f"{key} is empty{f'; expected {of}' if (of := first.get('ctx', {}).get('expected')) else ''}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}{'; put it in quotes' if first['type'] == 'string_type' else ''}"
 
 
 def on_one_line(text: str) -> str:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.labels import Labels
-from emigbench.errors import EmigbenchError, in_words, quoted
+from emigbench.errors import EmigbenchError, first_fault, in_words, quoted
 from emigbench.predictions import PREDICTIONS_FILE
 from emigbench.provenance import DEEPEST, LARGEST_NUMBER, LARGEST_RUN, LONGEST_TEXT
 from emigbench.storage import read_text
@@ -123,15 +123,3 @@ def _plain(value: Any, depth: int) -> Any:
     if isinstance(value, int | float) and not abs(value) < LARGEST_NUMBER:
         raise ValueError("it has a number that is too large or none")
     return value
-
-
-def first_fault(error: ValidationError, later: Container[object] = ()) -> str:
-    """The first thing that a schema does not like, as half a sentence without the full stop; "" if it comes `later`."""
-    first = next((fault for fault in error.errors() if fault["loc"][0] not in later), None)
-    if first is None:
-        return ""
-    key = quoted(".".join(str(part) for part in first["loc"]))
-    if first["input"] is None:
-        return f"{key} is empty{f'; expected {of}' if (of := first.get('ctx', {}).get('expected')) else ''}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}{'; put it in quotes' if first['type'] == 'string_type' else ''}"

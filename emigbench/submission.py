@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from emigbench import run_record, unfinished
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.labels import Labels
-from emigbench.errors import EmigbenchError, in_words, quoted
+from emigbench.errors import EmigbenchError, first_fault, in_words, quoted
 from emigbench.model import Kind
 from emigbench.predictions import (
     LARGEST_FILE,
@@ -202,7 +202,7 @@ def read_card(file: Path) -> Card:
     try:
         return Card(**{str(key): value for key, value in content.items() if value is not None or key not in _OPTIONAL})
     except ValidationError as error:
-        raise EmigbenchError(f"{file}: {run_record.first_fault(error)}.") from error
+        raise EmigbenchError(f"{file}: {first_fault(error)}.") from error
 
 
 _OPTIONAL = frozenset(name for name, field in Card.model_fields.items() if not field.is_required())
