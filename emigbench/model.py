@@ -186,6 +186,8 @@ def _build(spec: str, known: list[str]) -> object:
     prefix, _, rest = spec.partition(":")
     if rest and (family := families().get(prefix)):
         return family.load()(rest)
+    if spec.endswith(".py"):
+        raise EmigbenchError(f"{spec} names no class; name the one that is the model, such as {spec}:MyModel.")
     if not names_an_object(spec):
         raise EmigbenchError(
             f"There is no model {spec!r}; registered are {', '.join(known)}, "

@@ -164,6 +164,7 @@ def test_options_that_make_no_sense(call, model, ends):
     assert "no structural group" in refused(call("predict", model, *ends, "--group", "stone"))
     assert "gives no barrier" in refused(call("predict", model.replace("Nearest", "Fails"), *ends))
     assert "no model" in refused(call("predict", "unheard-of", *ends))
+    assert "names no class" in refused(call("predict", model.rpartition(":")[0], *ends))
     for option, value in (("--temperature", "-3"), ("--threshold", "nan"), ("--threshold", "-1")):
         assert call("predict", model, *ends, option, value)[0] == 2
 

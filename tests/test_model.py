@@ -62,6 +62,11 @@ def test_class_or_function_in_a_file(model_file):
         assert type(model).__name__ == "Model"
 
 
+def test_a_file_without_a_class(model_file):
+    message = refused(model_file)
+    assert message == f"{model_file} names no class; name the one that is the model, such as {model_file}:MyModel."
+
+
 def test_class_in_a_module_of_the_working_directory(model_file, monkeypatch):
     package = model_file.parent / "some_package_of_mine"
     package.mkdir()

@@ -149,7 +149,7 @@ def _check_is_model(model: str, initial: Path) -> None:
     try:
         create(model)
     except EmigbenchError:
-        if not Path(model).exists():
+        if not Path(model).exists() or model.endswith(".py"):
             raise
         raise EmigbenchError(
             f"{model} is a file and no model; name the model first, such as in: emigbench predict path-forest {model} "
