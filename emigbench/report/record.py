@@ -23,7 +23,6 @@ LIGANDS = frozenset({"C", "N", "O", "F", "S", "Cl", "Se", "Br", "Te", "I"})
 N_NEAREST = 4
 REACH_A = 6.0
 """Host atoms farther than this from the ion are not looked at."""
-MOST_RELATIVES = 8
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,7 @@ def _relatives(facts: Facts, labels: Labels) -> tuple[Relative, ...]:
 
     found = [o for o in labels if o.id != facts.id and (o.material_id == facts.material_id or same_band(o))]
     found.sort(key=lambda o: (not same_band(o), abs(o.hop_length_a - facts.hop_length_a), o.id))
-    return tuple(Relative(o.id, o.hop_length_a, o.e_m_ev, o.split, same_band(o)) for o in found[:MOST_RELATIVES])
+    return tuple(Relative(o.id, o.hop_length_a, o.e_m_ev, o.split, same_band(o)) for o in found)
 
 
 # --- Text
