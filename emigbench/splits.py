@@ -215,18 +215,16 @@ def csv_text(rows: Iterable[Side]) -> str:
     return storage.csv_text([Side._fields, *rows])
 
 
-SCENARIOS = {
-    "A": "another path of the same material is in train",
-    "B": "the same framework with the same ion at another filling is in train",
-    "C": "a framework of the same prototype and group, with another ion or element, is in train",
-}
+SCENARIOS = ("A", "B", "C")
 
 
 def scenario(facts: Facts, train: Iterable[Facts]) -> str | None:
-    """The first of the paper's scenarios A, B, C (section 3.7) that holds for a held-out path, or None.
+    """The first of the paper's scenarios (section 3.7) that holds for a held-out path, or None.
 
-    The authors' own lists for B and C are not published; these rules are ours. A prototype is the framework
-    formula with its elements left out (AB2, ABC5), within one structural group.
+    A: another path of the same material is in train. B: the same framework with the same ion at another filling is.
+    C: a framework of the same prototype and group, with another ion or element, is. The authors' own lists for B and C
+    are not published; these rules are ours. A prototype is the framework formula with its elements left out (AB2,
+    ABC5).
     """
     train = list(train)
     if any(other.material_id == facts.material_id for other in train):
