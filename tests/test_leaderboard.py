@@ -244,6 +244,11 @@ def test_runs_of_ones_own_are_told_apart(folder, tmp_path):
     names = [f"train-mean, {run} (your run)" for run in runs]
     assert [entry.card.name for entry in entries] == [*names, "Of a card (your run)"]
     assert [entry.card.slug for entry in entries] == ["your-run", "your-run-2", "your-run-3"]
+    pages = site.files(entries, leaderboard.boards(entries, SPINELS), SPINELS)
+    for entry, run in zip(entries, [*runs, named], strict=True):
+        page = pages[f"models/{entry.card.slug}.html"]
+        assert f"<dt>Source</dt><dd><bdi>{run}</bdi></dd>" in page
+        assert "submissions/your-run" not in page  # there is no such folder
 
 
 def test_a_table_is_no_run(tmp_path):

@@ -139,7 +139,7 @@ def _local_entry(folder: Path, run: Mapping[str, Any], name: str, slug: str, lab
         version="local",
         kind=submission.recorded_kind(run) or "–",
         authors=["you"],
-        source=str(run.get("command", "")),
+        source=str(folder),
         inputs="",
         training_data="",
     )

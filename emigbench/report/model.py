@@ -13,6 +13,7 @@ from emigbench.datasets.labels import Facts, Labels
 from emigbench.metrics import BY_NAME
 from emigbench.report import costs, per_path, text
 from emigbench.report.cells import Cell, cell, finite, label
+from emigbench.report.leaderboard import OwnCard
 from emigbench.report.names import SPLIT_LABELS, SPLIT_NOTES
 from emigbench.report.per_path import Line
 from emigbench.scoring import Figure
@@ -98,7 +99,7 @@ class SplitView:
 
 @dataclass(frozen=True)
 class ModelPage:
-    """A model's page."""
+    """A model's page; `files` is the folder of a submission in the repository, "" for a run of the user's own."""
 
     slug: str
     name: str
@@ -106,6 +107,7 @@ class ModelPage:
     version: str
     authors: str
     facts: Sequence[tuple[str, Sequence[text.Part]]]
+    files: str
     splits: Sequence[SplitView] = field(default_factory=tuple)
 
 
@@ -120,6 +122,7 @@ def model_page(entry: Entry, boards: Boards, labels: Labels, names: Mapping[str,
         version=text.clean(card.version, 20),
         authors=text.clean(", ".join(card.authors), 600),
         facts=_facts(entry),
+        files="" if isinstance(card, OwnCard) else f"submissions/{card.slug}/",
         splits=[split_view(entry, row, labels, split, board.comparison, names) for split, row, board in rows],
     )
 
