@@ -205,7 +205,7 @@ def _standing(own: Submission, others: Sequence[Submission], labels: Labels, spl
     found = comparison.compare_submissions(predictions, labels, split)
     slug = own.card.slug
     names = {rival.card.slug: rival.card.name for rival in rivals}
-    tied = tuple(names[other] for other, own in found.own_differences(slug).items() if not own.told_apart)
+    tied = tuple(names[other] for other, pair in found.own_differences(slug).items() if not pair.told_apart)
     return Standing(score, found.ranks[slug], len(found.slugs), tied, found.detectable)
 
 

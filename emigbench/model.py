@@ -129,7 +129,7 @@ def code_of(spec: str) -> str:
 def packages_of(spec: str) -> list[str]:
     """The distribution that offers a model and those that it requires, but for what only its extras need.
 
-    None for a model of emigbench itself, or of a file or module that no distribution offers.
+    Empty for a model of emigbench itself, or of a file or module that no distribution offers.
     """
     offered = _entry_point_of(spec)
     if offered is None:

@@ -280,7 +280,7 @@ def subsets(labels: Labels, split: str) -> dict[str, tuple[str, ...]]:
 
 @lru_cache(maxsize=32)
 def subset_rows(labels: Labels, split: str) -> dict[str, list[int]]:
-    """The same as positions among the held-out paths in the order of `held_out`."""
+    """The `subsets` as positions among the held-out paths in the order of `held_out`."""
     position = {path_id: k for k, path_id in enumerate(held_out(labels, split))}
     return {name: [position[path_id] for path_id in ids] for name, ids in subsets(labels, split).items()}
 

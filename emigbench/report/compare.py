@@ -65,6 +65,7 @@ class PairedComparison:
     """The whole comparison of two models on one split.
 
     Attributes:
+        dataset: its name, version and content hash.
         split: name of the split.
         metric: name of the metric.
         label: what people call it, with its threshold if it has one.
