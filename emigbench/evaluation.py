@@ -128,18 +128,8 @@ def evaluate(
     if one_by_one and earlier:
         known = _known_paths(model, earlier)
         done = {job.name: known[job.name] for job in jobs if job.name in known} | done
-    failed: dict[str, Exception] = {}
     with unfinished.kept_if_stopped(out):
-        for job, outcome in _outcomes([job for job in jobs if job.name not in done], executor):
-            if isinstance(outcome, UnitResult):
-                write_text(job.file, json.dumps(asdict(outcome)))
-                done[job.name] = outcome
-            elif one_by_one:
-                failed[job.name] = outcome  # not kept: a resumed run tries it again
-            else:
-                raise died(f"The worker of {job.name}") from outcome
-            name = f"{job.name} (failed)" if job.name in failed else job.name
-            progress(name, len(done) + len(failed), len(jobs))
+        failed = _do(jobs, done, executor, progress, one_by_one=one_by_one)
         if one_by_one:
             done = _joined(model, folds, done, failed)
     return _finish(out, model, data, {unit: done[unit.name] for unit in folds}, earlier)
@@ -202,6 +192,28 @@ def _paths(model: str, data: Dataset, folds: Mapping[Unit, Fold], folder: Path) 
         for entry in data
         if entry.id in held_out
     ]
+
+
+def _do(
+    jobs: Sequence[Job], done: dict[str, UnitResult], executor: Executor | None, progress: Progress, *, one_by_one: bool
+) -> dict[str, Exception]:
+    """Do the jobs that are not `done`, and keep each result and add it there; the paths that failed, and why.
+
+    Raises:
+        EmigbenchError: if a fit fails or its worker dies.
+    """
+    failed: dict[str, Exception] = {}
+    for job, outcome in _outcomes([job for job in jobs if job.name not in done], executor):
+        if isinstance(outcome, UnitResult):
+            write_text(job.file, json.dumps(asdict(outcome)))
+            done[job.name] = outcome
+        elif one_by_one:
+            failed[job.name] = outcome  # not kept: a resumed run tries it again
+        else:
+            raise died(f"The worker of {job.name}") from outcome
+        name = f"{job.name} (failed)" if job.name in failed else job.name
+        progress(name, len(done) + len(failed), len(jobs))
+    return failed
 
 
 def _joined(
