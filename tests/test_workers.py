@@ -220,7 +220,8 @@ def test_the_command_line_on_a_cluster(tmp_path, cluster):
     done = run(*arguments, "--json", cwd=TESTS)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["n"] == 11
-    assert done.stderr.startswith(f"Predictions and run record are in {tmp_path / 'out'}.\n")
+    said = [line for line in done.stderr.splitlines() if " done, about " not in line]  # progress of a busy machine
+    assert said[0] == f"Predictions and run record are in {tmp_path / 'out'}."
 
 
 def test_a_scheduler_that_goes_away_in_the_middle(data, tmp_path):
