@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import logging
@@ -189,10 +190,9 @@ def _build(spec: str, known: list[str]) -> object:
     if spec.endswith(".py"):
         raise EmigbenchError(f"{spec} names no class; name the one that is the model, such as {spec}:MyModel.")
     if not names_an_object(spec):
-        raise EmigbenchError(
-            f"There is no model {spec!r}; registered are {', '.join(known)}, "
-            f"or name your own as package.module:Class or file.py:Class."
-        )
+        alike = difflib.get_close_matches(spec, known, n=4)
+        named = f"did you mean {' or '.join(alike)}?" if alike else f"registered are {', '.join(known)}."
+        raise EmigbenchError(f"There is no model {spec!r}; {named} Your own is package.module:Class or file.py:Class.")
     return load_object(spec)()
 
 

@@ -62,6 +62,11 @@ def test_class_or_function_in_a_file(model_file):
         assert type(model).__name__ == "Model"
 
 
+def test_a_misspelt_name():
+    assert "did you mean path-forest" in refused("path-forrest")
+    assert "; registered are " in refused("unheard-of")
+
+
 def test_a_file_without_a_class(model_file):
     message = refused(model_file)
     assert message == f"{model_file} names no class; name the one that is the model, such as {model_file}:MyModel."
