@@ -191,7 +191,9 @@ def crystal(name: str, lattice: Any, species: Sequence[str], frac_coords: Any) -
         raise EmigbenchError(f"{name} has no periodic cell; a hop needs the three cell vectors of a crystal.")
     check_size(name, len(species))
     if unknown := sorted(set(species) - elements()):
-        raise EmigbenchError(f"{name} has an atom of an unknown element, {quoted(unknown[0])}; use element symbols.")
+        meant = unknown[0].capitalize()
+        advice = f"write it as {meant}" if meant in elements() else "use element symbols"
+        raise EmigbenchError(f"{name} has an atom of an unknown element, {quoted(unknown[0])}; {advice}.")
     found = Crystal(name, cell, tuple(species), wrapped(coords))
     first, second, length = near_pairs(found, found, OVERLAP_A)
     for i, j, distance in zip(first, second, length, strict=True):
