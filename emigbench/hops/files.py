@@ -357,6 +357,8 @@ def _unchecked(atoms: Any, name: str) -> Crystal:
 
 
 def _from_atoms(atoms: Any, name: str) -> Crystal:
-    if atoms.cell.rank < 3 or not atoms.pbc.all():
+    if atoms.cell.rank < 3:
         raise EmigbenchError(f"{name} has no periodic cell; a hop needs the three cell vectors of a crystal.")
+    if not atoms.pbc.all():
+        raise EmigbenchError(f"{name} is not periodic along all its cell vectors, as a crystal is; set its pbc.")
     return crystal(name, atoms.cell.array, atoms.get_chemical_symbols(), atoms.get_scaled_positions(wrap=False))

@@ -372,6 +372,14 @@ def test_a_molecule_has_no_cell(tmp_path, text):
     assert "no periodic cell" in refused(written(tmp_path, text, "x.xyz"))
 
 
+def test_atoms_that_ase_was_not_told_to_repeat(tmp_path):
+    """ASE repeats a cell only where it is told to: Atoms(…, cell=…) has a cell, and no pbc."""
+    ase = pytest.importorskip("ase")
+    bare = ase.Atoms("LiO", cell=[5, 5, 5], scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]])
+    bare.write(tmp_path / "x.extxyz")
+    assert "not periodic along all its cell vectors" in refused(tmp_path / "x.extxyz")
+
+
 def test_formats_that_could_do_harm_are_not_read(tmp_path):
     pytest.importorskip("ase")
     for name in ("x.traj", "x.db", "x.py", "x.gpw", "x.unheard-of"):
