@@ -126,7 +126,7 @@ def screen_structure(
     check_ion(ion)
     if not isinstance(max_hop, int | float | np.number) or not SHORTEST_HOP_A <= max_hop <= LONGEST_HOP_A:
         raise EmigbenchError(f"A hop is {SHORTEST_HOP_A:g} to {LONGEST_HOP_A:g} Å long, not {max_hop!r} (max_hop).")
-    name = name or (Path(structure).name if isinstance(structure, str | Path) else "structure")
+    name = name or (Path(structure).absolute().name if isinstance(structure, str | Path) else "structure")
     if isinstance(structure, str | Path) and of_neb(Path(structure)):
         raise EmigbenchError(
             f"{structure} holds the images of a NEB, in which a site of the ion is empty; give one structure with "

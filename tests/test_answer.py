@@ -7,10 +7,13 @@ import pytest
 from helpers import FULL
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from emigbench import Prediction, load
 from emigbench.answer import answer, jump_diffusivity, nearest_known
+from emigbench.hops.hop import Hop
 from emigbench.hops.paths import new_path
+from emigbench.report.answer import show
 
 PATH = load("spinels")[0].path
 
@@ -156,6 +159,19 @@ def test_an_id_is_written_as_it_is():
     path = hop_in({"P": 1, "S": 4}, FULL.by_id["b-Li3PS4_10"].hop_length_a)
     (said,) = answer(path, Prediction(path.id, 0.5)).cautions
     assert " b-Li3PS4_" in said
+
+
+def test_the_mark_of_a_doubted_label_is_explained_where_there_is_one():
+    def told(host, length):
+        path = hop_in(host, length)
+        console = Console(width=200)
+        with console.capture() as said:
+            console.print(show(Hop(path, 0, 0, 0.0, "", ()), answer(path, Prediction(path.id, 0.5)), "m"))
+        return said.get()
+
+    assert "1.19 ?" in (doubted := told({"Al": 1, "P": 1, "O": 4, "F": 1}, 4.93))
+    assert "?: doubted, see emigbench data show PATH" in doubted
+    assert "?" not in told({"Fe": 1, "P": 1, "O": 4}, 3.0)
 
 
 def test_json_is_stable():

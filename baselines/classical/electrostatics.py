@@ -40,7 +40,7 @@ def site_potential(points: FloatArray, lattice: FloatArray, frac_coords: FloatAr
     structure_factor = np.concatenate(
         [
             np.exp(-1j * (reciprocal[start : start + CHUNK] @ (frac_coords @ lattice).T)) @ charges
-            for start in range(0, len(reciprocal), CHUNK)
+            for start in range(0, max(len(reciprocal), 1), CHUNK)  # the smallest cells have none so short
         ]
     )
     waves = np.real(np.exp(1j * points @ reciprocal.T) * structure_factor)

@@ -191,7 +191,9 @@ def crystal(name: str, lattice: Any, species: Sequence[str], frac_coords: Any) -
         raise EmigbenchError(f"{name} has no periodic cell; a hop needs the three cell vectors of a crystal.")
     check_size(name, len(species))
     if unknown := sorted(set(species) - elements()):
-        raise EmigbenchError(f"{name} has an atom of an unknown element, {quoted(unknown[0])}; use element symbols.")
+        meant = unknown[0].capitalize()
+        advice = f"write it as {meant}" if meant in elements() else "use element symbols"
+        raise EmigbenchError(f"{name} has an atom of an unknown element, {quoted(unknown[0])}; {advice}.")
     found = Crystal(name, cell, tuple(species), wrapped(coords))
     first, second, length = near_pairs(found, found, OVERLAP_A)
     for i, j, distance in zip(first, second, length, strict=True):
@@ -355,6 +357,8 @@ def _unchecked(atoms: Any, name: str) -> Crystal:
 
 
 def _from_atoms(atoms: Any, name: str) -> Crystal:
-    if atoms.cell.rank < 3 or not atoms.pbc.all():
+    if atoms.cell.rank < 3:
         raise EmigbenchError(f"{name} has no periodic cell; a hop needs the three cell vectors of a crystal.")
+    if not atoms.pbc.all():
+        raise EmigbenchError(f"{name} is not periodic along all its cell vectors, as a crystal is; set its pbc.")
     return crystal(name, atoms.cell.array, atoms.get_chemical_symbols(), atoms.get_scaled_positions(wrap=False))

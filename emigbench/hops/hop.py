@@ -264,7 +264,7 @@ def _known_group(group: str) -> str:
 
 def _name(*sources: str | Path) -> str:
     """An id from the names of the files, with their folders where the names are equal."""
-    files = [Path(source) for source in sources]
+    files = [Path(source).absolute() for source in sources]  # "." has no name of its own
     names = [file.stem for file in files] or ["hop"]
     if len({file.name for file in files}) < len(files):
         names = [f"{file.parent.name}-{file.stem}".strip("-.") for file in files]

@@ -268,7 +268,8 @@ def _with_moving_ion(a: Crystal, b: Crystal, found: _Assignment, ion: str | None
             f"{_atom(a, movers[0])} hops from {a.name} to {b.name}, not {named}; name the ion that hops."
         )
     if len(movers) > 1:
-        raise EmigbenchError(_several_move(a, b, movers))
+        a_hint_may_help = site is None and bool((found.partner >= 0).all())
+        raise EmigbenchError(_several_move(a, b, movers, a_hint_may_help))
     moving, partner, moved = movers[0], found.partner.copy(), found.moved.copy()
     if partner[moving] < 0:
         (partner[moving],) = set(range(len(b))) - set(partner.tolist())
@@ -313,7 +314,7 @@ def _nothing_moves(a: Crystal, b: Crystal, found: _Assignment, ion: str | None) 
     )
 
 
-def _several_move(a: Crystal, b: Crystal, movers: list[int]) -> str:
+def _several_move(a: Crystal, b: Crystal, movers: list[int], a_hint_may_help: bool) -> str:
     named = ", ".join(_atom(a, i) for i in movers[:4]) + (", …" if len(movers) > 4 else "")
     if len(movers) > max(4, len(a) // 4):
         origin = " and at the same origin (others are not tried in a cell as large as this)" * _is_too_large(a, b)
@@ -321,9 +322,14 @@ def _several_move(a: Crystal, b: Crystal, movers: list[int]) -> str:
             f"The atoms of {a.name} and {b.name} do not fit each other: {len(movers)} of {len(a)} have no partner "
             f"nearby ({named}); describe both in the same cell, with the vectors in the same order{origin}."
         )
+    advice = (
+        f"or where all but one relax, {HINT}"
+        if a_hint_may_help
+        else f"in which every other atom moves by less than {HOST_MOVES_A:g} Å"
+    )
     return (
         f"{len(movers)} ions move from {a.name} to {b.name} ({named}), and a path has one; describe one hop at a time, "
-        f"or where all but one relax, {HINT}."
+        f"{advice}."
     )
 
 

@@ -98,8 +98,11 @@ def vacancy_hops(crystal: Crystal, ion: str, max_hop: float) -> list[VacancyHop]
     lengths = _edges(crystal, ion, max_hop + 2 * SYMPREC_A)
     if min(lengths.values(), default=np.inf) > max_hop + ROUNDING_A:
         farther = _edges(crystal, ion, 3 * max_hop).values()
-        nearest = f"; the nearest are {min(farther):.2f} Å apart, see --max-hop" if farther else ""
-        raise EmigbenchError(f"{crystal.name} has no two sites of {ion} within {max_hop:g} Å of each other{nearest}.")
+        nearest = f" (the nearest are {min(farther):.2f} Å apart), or see --max-hop" if farther else ""
+        raise EmigbenchError(
+            f"{crystal.name} has no two sites of {ion} within {max_hop:g} Å of each other; give a structure with every "
+            f"site occupied{nearest}."
+        )
     _check_room(crystal, ion)
     operations = _operations(crystal, ion)
     distinct: list[VacancyHop] = []

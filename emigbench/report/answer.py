@@ -72,8 +72,9 @@ def _known(answer: Answer) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    legend = "; ?: doubted, see emigbench data show PATH" * any(k.facts.label_flags for k in answer.known)
     table = Table(
-        title="The most similar paths with a known barrier (same ion, like host and hop)",
+        title=f"The most similar paths with a known barrier (same ion, like host and hop{legend})",
         title_justify="left",
         title_style="bold",
         box=None,

@@ -255,6 +255,15 @@ def test_potential_of_simple_cubic_charges():
     assert found[1] < 0
 
 
+def test_potential_in_a_cell_too_small_for_any_reciprocal_vector():
+    """The primitive cell of a salt with a lattice parameter of 4 Å has none that is short enough to count."""
+    primitive, cube = 2.0 * (np.ones((3, 3)) - np.eye(3)), 4.0 * np.eye(3)
+    sites = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+    centre = np.full((1, 3), 2.0)
+    found = site_potential(centre, primitive, sites[:1], np.ones(1))
+    assert found == pytest.approx(site_potential(centre, cube, sites, np.ones(4)), abs=1e-4)
+
+
 @settings(max_examples=10, deadline=None)
 @given(crystals())
 def test_potential_against_pymatgen(path):

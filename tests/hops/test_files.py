@@ -157,7 +157,8 @@ def test_without_ase_the_extra_is_named(tmp_path, monkeypatch):
         (b"PK", "x.vasp.zip", "is compressed; unpack it"),
         (POSCAR, "x.txt", "is of a format that is not read here"),
         (b"\xff\xfe\x00", "x.vasp", "not UTF-8"),
-        (POSCAR.replace("Li O", "X O"), "x.vasp", "unknown element, 'X'"),
+        (POSCAR.replace("Li O", "X O"), "x.vasp", "unknown element, 'X'; use element symbols"),
+        (POSCAR.replace("Li O", "LI O"), "x.vasp", "unknown element, 'LI'; write it as Li"),
         (POSCAR.replace("Li O", "D O"), "x.vasp", "unknown element, 'D'"),
         (json.dumps(NACL.as_dict()).replace('"Na"', '"D"'), "x.json", "unknown element, 'D'"),
         (NACL.to(fmt="cif").replace("Na", "D"), "x.cif", "unknown element, 'D'"),
@@ -369,6 +370,14 @@ def test_partly_occupied_sites(tmp_path):
 def test_a_molecule_has_no_cell(tmp_path, text):
     pytest.importorskip("ase")
     assert "no periodic cell" in refused(written(tmp_path, text, "x.xyz"))
+
+
+def test_atoms_that_ase_was_not_told_to_repeat(tmp_path):
+    """ASE repeats a cell only where it is told to: Atoms(…, cell=…) has a cell, and no pbc."""
+    ase = pytest.importorskip("ase")
+    bare = ase.Atoms("LiO", cell=[5, 5, 5], scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]])
+    bare.write(tmp_path / "x.extxyz")
+    assert "not periodic along all its cell vectors" in refused(tmp_path / "x.extxyz")
 
 
 def test_formats_that_could_do_harm_are_not_read(tmp_path):

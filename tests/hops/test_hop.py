@@ -232,6 +232,16 @@ def test_equal_names_are_told_apart_by_their_folders(ends, tmp_path):
     assert read_path(tmp_path / "ini" / "POSCAR", tmp_path / "fin" / "POSCAR").id == "ini-POSCAR--fin-POSCAR"
 
 
+def test_the_folder_that_one_stands_in_has_a_name(ends, tmp_path, monkeypatch):
+    for structure, image in zip(ends, ("00", "01"), strict=True):
+        (tmp_path / "neb" / image).mkdir(parents=True)
+        structure.to(tmp_path / "neb" / image / "POSCAR", fmt="poscar")
+    monkeypatch.chdir(tmp_path / "neb")
+    assert read_path(".").id == "neb"
+    monkeypatch.chdir("00")
+    assert read_path(".", "../01").id == "00--01"
+
+
 def test_first_and_last_frame_of_one_file(ends, tmp_path):
     pytest.importorskip("ase")
     from ase.io import write

@@ -87,7 +87,8 @@ def test_a_hop_shorter_than_host_atoms_may_move_is_found():
 
 def test_what_is_not_clear_is_asked_for():
     b = moved(0, (1.5, 0, 0), also=[(3, (0, 1.2, 0))])
-    assert "2 ions move" in refused(A, b)
+    assert "2 ions move" in (message := refused(A, b))
+    assert "name the one that hops with --ion or --site" in message
     assert match(A, b, ion="Li").moving == 0
     assert match(A, b, ion="O").moving == 3
     assert match(A, b, site=3).moving == 3
@@ -109,6 +110,7 @@ def test_of_one_kind_two_that_move_far_are_two_whatever_the_hint():
         message = refused(A, b, **hint)
         assert "2 ions move" in message
         assert "Li 1, Li 2" in message
+        assert "--site" not in message
 
 
 def test_identical_endpoints_are_refused():
@@ -193,7 +195,9 @@ def test_other_ions_may_relax_far_if_one_clearly_hops():
     assert match(A, relaxed).moving == 0
     assert "not clear which ion hops" in refused(A, moved(0, (0, 0, 2.5), also=[(2, (1.9, 0, 0))]))
     assert match(A, moved(0, (0, 0, 2.5), also=[(2, (1.9, 0, 0))]), ion="Li").moving == 0
-    assert "name the one that hops with --ion or --site" in refused(A, moved(0, (0, 0, 2.5), also=[(2, (2.2, 0, 0))]))
+    too_far = moved(0, (0, 0, 2.5), also=[(2, (2.2, 0, 0))])
+    for hint in ({}, {"ion": "Li"}, {"site": 0}):
+        assert refused(A, too_far, **hint).endswith("in which every other atom moves by less than 2 Å.")
 
 
 @given(seed=SEEDS)

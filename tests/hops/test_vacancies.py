@@ -180,8 +180,9 @@ def test_near_anions_are_a_molecule_and_no_split_site():
     ("host", "ion", "reach", "says"),
     [
         (CSCL, "Li", 5, "has no Li"),
-        (CSCL, "Cs", 2, "no two sites of Cs within 2 Å of each other; the nearest are 4.00 Å apart, see --max-hop"),
-        (CSCL, "Cs", 1, "no two sites of Cs within 1 Å of each other."),
+        (CSCL, "Cs", 2, "no two sites of Cs within 2 Å of each other; give a structure with every site occupied"),
+        (CSCL, "Cs", 2, "(the nearest are 4.00 Å apart), or see --max-hop."),
+        (CSCL, "Cs", 1, "give a structure with every site occupied."),
         (SPLIT, "Li", 5, "two Li only 1.60 Å apart, sites that cannot both be occupied"),
         (CHAIN, "Cs", 5, "no hop of Cs up to 5 Å: the line between any two sites so near passes through an atom"),
     ],
