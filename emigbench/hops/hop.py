@@ -13,7 +13,7 @@ import numpy as np
 from emigbench.datasets import labels
 from emigbench.errors import EmigbenchError
 from emigbench.hops import images
-from emigbench.hops.files import Crystal, Source, frames, near_pairs
+from emigbench.hops.files import Crystal, Source, frames, near_pairs, of_neb
 from emigbench.hops.matching import ION_MOVES_A, Match, match_by_vectors, strain, stretch
 from emigbench.hops.paths import new_path
 from emigbench.records import FloatArray, MigrationPath
@@ -120,6 +120,8 @@ def read_hop(
     group = _known_group(group)
     if site is not None and not isinstance(site, int | np.integer):
         raise EmigbenchError(f"A site is given by its whole number, counted from 1, not {site!r}.")
+    if final is not None:
+        _check_single(initial, final)
     first = frames(initial, "the initial structure")
     if final is None and len(first) < 2:
         raise EmigbenchError(f"{first[0].name} is one structure; name a second one with the final state.")
@@ -136,6 +138,15 @@ def read_hop(
         note = "Only the first and the last image are read; the band between them is taken as straight."
         hop = replace(hop, notes=(*hop.notes, note))
     return hop
+
+
+def _check_single(*sources: Source) -> None:
+    """Make sure that none of two states is a whole NEB, of which nobody could say which image is meant."""
+    for source in sources:
+        if isinstance(source, str | Path) and (numbered := of_neb(Path(source))):
+            raise EmigbenchError(
+                f"{source} holds all images of a NEB; name it alone, or the folder of one image, such as {numbered[0]}."
+            )
 
 
 def hop_between(

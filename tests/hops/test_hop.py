@@ -238,6 +238,8 @@ def test_the_folder_that_one_stands_in_has_a_name(ends, tmp_path, monkeypatch):
         structure.to(tmp_path / "neb" / image / "POSCAR", fmt="poscar")
     monkeypatch.chdir(tmp_path / "neb")
     assert read_path(".").id == "neb"
+    with pytest.raises(EmigbenchError, match=r"holds all images of a NEB; name it alone, or .*, such as \S*00\.$"):
+        read_path("00", tmp_path / "neb")
     monkeypatch.chdir("00")
     assert read_path(".", "../01").id == "00--01"
 
