@@ -35,6 +35,9 @@ def test_jump_diffusivity_by_hand():
     """a = 3 Å: a² ν = 9e-16 cm² 1e13/s = 9e-3 cm²/s; 0.3 eV at 300 K is 11.6045 k_B T."""
     assert jump_diffusivity(0.3, 3.0, 300) == pytest.approx(9e-3 * math.exp(-11.6045), rel=1e-4)
     assert jump_diffusivity(0.0, 3.0, 300) == jump_diffusivity(-5.0, 3.0, 1) == pytest.approx(9e-3)
+    found, a = about(0.5, low=0.4, high=0.7, temperature=600), PATH.hop_length
+    assert found.diffusivity == jump_diffusivity(0.5, a, 600)
+    assert found.diffusivity_interval == (jump_diffusivity(0.7, a, 600), jump_diffusivity(0.4, a, 600))
 
 
 def test_the_chance_is_that_of_a_normal_error():
@@ -105,6 +108,8 @@ def test_cautions_are_those_of_the_model_and_of_the_geometry():
 def test_a_host_of_other_elements_altogether_differs_by_one():
     bare = replace(PATH, host_species=(PATH.mobile_ion,) * len(PATH.host_species))
     assert {k.host_difference for k in nearest_known(bare)} == {1.0}
+    known = nearest_known(hop_in({"Co": 1, "Xe": 2}, FULL.by_id["LiCoO2_1"].hop_length_a))
+    assert min(k.host_difference for k in known if k.facts.framework == "CoO2") == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize(("element", "atom", "told", "kept"), [("Li", 3, 1.1, 0.9), ("O", 2, 0.6, 0.4)])

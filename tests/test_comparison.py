@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import FULL, SPINELS, one_sentence, write_submission
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from emigbench import EmigbenchError, Prediction, intervals, load_labels, scoring, splits, statistics
@@ -81,6 +81,29 @@ def test_seeds_are_averaged():
     assert paired_difference(MAE, a, b, np.array([[1.0, 1.0], [2.0, 0.0]])).value == pytest.approx(-0.3)
 
 
+def test_a_small_p_is_that_of_whole_clusters_averaged_over_seeds():
+    """Fifteen clusters of two materials of two paths each, and two seeds."""
+    rng = np.random.default_rng(0)
+    cluster = np.arange(60) // 4
+    errors = {"a": rng.normal(0, 0.2, (2, 60)), "b": rng.normal(0, 0.4, (1, 60))}
+    a, b = (
+        Contender(
+            slug,
+            tuple(f"p{k}" for k in range(60)),
+            tuple(Sample(np.zeros(60), error, np.arange(60) // 2, cluster=cluster) for error in of_seeds),
+            np.ones(60, dtype=bool),
+        )
+        for slug, of_seeds in errors.items()
+    )
+    parts = np.abs(errors["a"]).mean(axis=0) - np.abs(errors["b"][0])
+    weights = statistics.bootstrap_weights(cluster, 500, seed=0)
+    drawn, totals = weights @ parts / weights.sum(axis=1), parts.reshape(15, 4).sum(axis=1)
+    found = paired_difference(MAE, a, b, weights)
+    assert found.p < intervals.COUNTED
+    assert found.p == pytest.approx(intervals.two_sided_p(drawn, parts.mean(), 15, totals))
+    assert found.sd == pytest.approx(drawn.std(ddof=1))
+
+
 def test_swapping_the_models_swaps_the_sign():
     a, b = noisy("a", 0.2, 0), noisy("b", 0.5, 1)
     there, back = paired_difference(MAE, a, b), paired_difference(MAE, b, a)
@@ -142,6 +165,7 @@ def test_influence_of_paths_by_hand():
     parts = influence_of_paths(MAE, a, b)
     assert [path_id for path_id, _ in parts] == ["p0", "p1", "p2"]
     assert [part for _, part in parts] == pytest.approx([0.1, -0.05, -0.05])
+    assert influence_of_paths(MAE, b, a)[0] == ("p0", pytest.approx(-0.1))  # the largest, whatever its sign
 
 
 def test_detectable_difference():
@@ -234,6 +258,7 @@ def test_letters_by_hand(n, told_apart, letters):
     assert tie_letters(table_of(n, told_apart)) == letters
 
 
+@example((6, {(0, 4), (1, 3), (2, 5)}))  # the greedy cover makes a group more than are needed
 @given(st.integers(1, 9).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.sampled_from(pairs_of(n))))))
 def test_two_rows_share_a_letter_if_and_only_if_they_are_not_told_apart(case):
     n, told_apart = case
@@ -244,6 +269,9 @@ def test_two_rows_share_a_letter_if_and_only_if_they_are_not_told_apart(case):
     assert {i for group in groups for i in group} == set(range(n))
     for group in groups:  # none can be made larger
         assert all(any(table[i, j] for j in group) for i in set(range(n)) - set(group))
+        others = [other for other in groups if other != group]  # and none can be left out
+        pairs = list(itertools.combinations(group, 2))
+        assert not pairs or any(not any({i, j} <= set(other) for other in others) for i, j in pairs)
 
 
 def test_ranks_by_hand():
@@ -297,6 +325,8 @@ def test_p_values_of_a_board_are_corrected_for_all_its_pairs():
     assert len(found.differences) == 10
     plain = [d.p for d in found.differences.values()]
     assert [d.p_holm for d in found.differences.values()] == holm(plain)
+    told_apart = [d.told_apart for d in found.differences.values()]
+    assert told_apart == [p < 0.05 for p in holm(plain)] != [p < 0.05 for p in plain]
     assert found.detectable == pytest.approx(np.median([d.detectable for d in found.differences.values()]))
 
 
@@ -317,6 +347,8 @@ def test_a_board_of_one():
 def test_a_board_by_a_metric_that_is_better_higher():
     found = compare_all([noisy("bad", 2, 1), noisy("good", 0.1, 0)], ["g"] * 60, BY_NAME["share_below_100_mev"])
     assert found.slugs == ("good", "bad")
+    constant, good = model("constant", np.full(60, 0.5), np.arange(60)), model("good", np.arange(60), np.arange(60))
+    assert compare_all([constant, good], ["g"] * 60, BY_NAME["spearman"]).slugs == ("good", "constant")  # undefined
     with pytest.raises(ValueError, match="target"):
         compare_all([noisy("a", 2, 1)], ["g"] * 60, BY_NAME["bias"])
 
@@ -328,6 +360,8 @@ def test_pairs_with_gaps_are_also_compared_on_what_both_have():
     common = found.difference_on_common("bheemaguli2026-orb-v3", "devi2026-model-3")
     assert (common.n, round(common.value, 3)) == (55, -0.102)
     assert found.difference_on_common("devi2026-model-3", "devi2026-mace-relax").n == 60
+    weights = scoring.resampling(rows[1].samples[0].cluster)[:, rows[1].has_value]
+    assert common == paired_difference(MAE, *on_common_ids(rows[1], rows[0]), weights)
 
 
 def test_two_that_have_no_path_in_common(few_resamples):
@@ -360,6 +394,18 @@ def test_leaving_a_group_out_by_hand():
     group, change = found.largest(0)
     assert (group, change) == ("g", pytest.approx(0.9 - 1.1 / 3))
     assert found.rank_range(0) == (1, 2)
+    better_without_g = group_influence(MAE, [model("c", [0.9, 0.9, 0.3], [0] * 3)], ["g", "g", "h"])
+    assert better_without_g.largest(0) == ("g", pytest.approx(0.3 - 0.7))
+
+
+def test_ranks_without_a_group_are_of_the_best_by_any_metric():
+    """Of what is better higher, 2/3 beats 1/3, and with g left out 0 does not beat 1; what is undefined is last."""
+    a, b = model("a", [0.05, 0.05, 0.5], [0] * 3), model("b", [0.5, 0.5, 0.05], [0] * 3)
+    found = group_influence(BY_NAME["share_below_100_mev"], [a, b], ["g", "g", "h"])
+    assert found.full_ranks.tolist() == [1, 2]
+    assert found.ranks.tolist() == [[2, 1], [1, 2]]
+    constant, poor = model("constant", [0.5] * 3, [1, 2, 3]), model("poor", [3, 2, 1], [1, 2, 3])
+    assert group_influence(BY_NAME["spearman"], [constant, poor], ["g"] * 3).full_ranks.tolist() == [2, 1]
 
 
 def spread_of(one):
@@ -418,7 +464,8 @@ def test_calibration_by_hand():
 
 
 def test_calibration_needs_error_bars():
-    assert calibration([Sample([0.0], [0.1], ["a"])], np.ones((9, 1))) is None
+    without, with_std = Sample([0.0], [0.1], ["a"]), Sample([0.0], [0.1], ["a"], [0.1])
+    assert calibration([without], np.ones((9, 1))) is calibration([with_std, without], np.ones((9, 1))) is None
     certain = calibration([Sample([0.0, 0.0], [0.0, 0.1], ["a", "b"], [0.0, 0.1])], np.ones((9, 2)))
     assert math.isnan(certain.z_sd)
     assert certain.rows[0].observed == 0.5

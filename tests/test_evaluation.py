@@ -136,6 +136,16 @@ def test_a_fit_gets_the_training_side_and_nothing_else(data, monkeypatch, tmp_pa
     assert not {path.path.material_id for path in train} & {path.material_id for path in held_out}
 
 
+def test_what_is_on_neither_side_of_a_fold_is_not_fitted_to(data, tmp_path):
+    """The spinels have no such path on any split; the whole dataset has 53 in leave-group-out."""
+    ids = tuple(entry.id for entry in data)
+    fold = splits.Fold("f", train=ids[:3], held_out=ids[3:5], unused=ids[5:])
+    (job,) = evaluation._fits("spy", data, {units.Unit("leave-group-out", "f", 0): fold}, tmp_path)
+    _, _, train, held_out = job.call.args
+    assert [entry.id for entry in train] == list(ids[:3])
+    assert [path.id for path in held_out] == list(ids[3:5])
+
+
 def test_two_workers_give_the_same_file_as_one(models, data, tmp_path):
     do(f"{models}:Steady", data, tmp_path / "one", seeds=(0, 1))
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:

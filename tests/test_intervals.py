@@ -47,6 +47,7 @@ def test_undefined_resamples_are_left_out_until_they_are_most():
     values = np.array([1.0, 2.0, 3.0, np.nan, np.nan, np.nan])
     assert percentile_interval(values, 10**7) == pytest.approx((1.05, 2.95), abs=1e-4)
     assert bootstrap_error(values, 10**7) == pytest.approx(1)
+    assert bootstrap_error(values, 4) == pytest.approx(math.sqrt(4 / 3))  # resamples of 4 groups vary by 3/4 of it
     most = np.append(values, np.nan)
     assert math.isnan(percentile_interval(most, 100)[0])
     assert math.isnan(bootstrap_error(most, 100))
@@ -95,6 +96,7 @@ def test_the_effective_number_of_trials():
 def test_all_right_is_as_certain_as_there_are_trials():
     ones = np.ones(1000)
     assert bounded_interval(ones, 1.0, (0, 1), 10**7, 12) == pytest.approx(wilson_interval(1, 12), abs=1e-6)
+    assert bounded_interval(ones, 1 + 2**-52, (0, 1), 10**7, 12)[1] == 1  # sums of weights may be off by the last bit
     assert math.isnan(bounded_interval(ones, 1.0, (0, 1), 1, 12)[0])
 
 
@@ -124,10 +126,18 @@ def test_the_error_of_a_ratio_is_that_of_its_linearisation():
     assert error[0] == pytest.approx(math.sqrt((0.04 + 0.16 + 0.04) * 3 / 2) / 4)
 
 
+def test_equal_values_have_no_error_whatever_the_last_bit():
+    for value in (0.1, 0.3, 0.7):
+        _, error = ratio_with_error(*drawn_from(np.full(15, value), np.repeat(np.arange(5), np.arange(1, 6))))
+        assert not error.any()
+
+
 def test_equal_scores_are_their_own_interval_to_the_last_bit():
-    for value in (0.7999999999999995, 0.1, 1e-9, 3.3):
-        scores = np.full(11, value)
-        low, high = studentized_interval(scores, np.full(11, 1e-16), 10, 10, (0, math.inf))
+    """The square of the root of 0.5 is above 0.5, that of 0.2 below 0.2."""
+    assert math.sqrt(0.5) ** 2 > 0.5
+    assert math.sqrt(0.2) ** 2 < 0.2
+    for value in (0.5, 0.2):
+        low, high = studentized_interval(np.full(11, value), np.full(11, 1e-18), 10, 10, (0, math.inf))
         assert low <= value <= high
 
 

@@ -61,8 +61,8 @@ def rows(sample, index):
 
 
 def test_intervals_by_hand():
-    """Inside, on an end, 0.1 eV above, 0.2 eV below; widths 0.4, 0.2, 0.3, 0.1; 20 times what is outside."""
-    sample = sample_of([0.5, 0.6, 0.9, 0.1], [0.5, 0.5, 0.7, 0.3], low=[0.3, 0.4, 0.5, 0.3], high=[0.7, 0.6, 0.8, 0.4])
+    """On the lower end, on the upper, 0.1 eV above, 0.2 below; widths 0.4, 0.2, 0.3, 0.1; 20 times what is outside."""
+    sample = sample_of([0.3, 0.6, 0.9, 0.1], [0.5, 0.5, 0.7, 0.3], low=[0.3, 0.4, 0.5, 0.3], high=[0.7, 0.6, 0.8, 0.4])
     assert score("interval_coverage", sample) == 0.5
     assert score("interval_width", sample) == pytest.approx(0.25)
     assert score("interval_score", sample) == pytest.approx(0.25 + 20 * (0.1 + 0.2) / 4)
@@ -183,6 +183,8 @@ def test_pairs_by_hand():
     assert score("pairs_ranked_right", sample) == pytest.approx(2 / 3)
     assert BY_NAME["pairs_told_apart"].trials(sample) == 4
     assert BY_NAME["pairs_ranked_right"].trials(sample) == 3
+    equal = sample_of([0.1, 0.1, 0.2], [0.3, 0.3, 0.4], ["a", "a", "a"])  # nor where the predictions are equal, too
+    assert score("pairs_ranked_right", equal) == 1
 
 
 def test_a_pair_weighs_what_its_material_weighs():
@@ -404,6 +406,20 @@ def test_the_table_is_in_order():
         assert (metric.target is not None) == (metric.better == "target")
         assert (metric.interval == "wilson") == all(map(math.isfinite, metric.bounds))
         assert (metric.interval == "studentized") == (metric.terms is not None)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=by_name)
+def test_a_perfect_model_is_best_and_on_the_bound(metric):
+    """Of the density alone there is no best, since error bars may be ever shorter."""
+    other, truth = random_sample(8), np.random.default_rng(8).gamma(2, 0.3, 40)
+    poor = sample_of(truth, other.predicted, other.material, other.std, other.low, other.high)
+    perfect = sample_of(truth, truth, other.material, np.full(40, 1e-9), truth, truth)
+    found, best = (float(metric(sample, threshold=THRESHOLD)) for sample in (poor, perfect))
+    low, high = metric.bounds
+    assert low <= found <= high
+    assert {"lower": best < found, "higher": best > found}.get(metric.better, True)
+    if metric.better in ("lower", "higher") and metric.name != "nll":
+        assert best == pytest.approx(low if metric.better == "lower" else high, abs=1e-9)
 
 
 @pytest.mark.parametrize("metric", [m for m in METRICS if m.counts is not None], ids=by_name)

@@ -8,9 +8,9 @@ import pytest
 from helpers import FULL, SPINELS, constant, one_sentence
 
 from emigbench import EmigbenchError, Labels, Prediction, comparison, score, splits
-from emigbench.metrics import METRICS
+from emigbench.metrics import METRICS, Sample
 from emigbench.predictions import grouped, read_predictions, write_predictions
-from emigbench.scoring import COVERED, THRESHOLDS_EV, Figure
+from emigbench.scoring import COVERED, THRESHOLDS_EV, Figure, part_of
 
 TRAIN = {"t1": 0.1, "t2": 0.3, "t3": 1.1}  # median 0.3
 TEST = {"a": 0.2, "b": 0.6, "c": 1.0, "d": 0.8}
@@ -129,7 +129,9 @@ def test_failures_of_one_seed_count_for_that_seed():
     found = score({0: ONE_FAILED, 1: predicted(TEST)}, TOY)
     assert found.coverage == pytest.approx(7 / 8)
     assert found.metrics["mae"].value == pytest.approx((0.15 + 0) / 2)
-    assert found.subsets[COVERED][0] == 3
+    n, figures = found.subsets[COVERED]
+    assert n == 3
+    assert figures["mae"].value == pytest.approx((0.3 / 3 + 0) / 2)
 
 
 def test_what_did_not_converge_is_kept_and_counted():
@@ -326,6 +328,14 @@ def test_a_subset_is_scored_on_its_paths():
     for name, ids in splits.subsets(FULL, "official").items():
         mae = np.mean([abs(values[i] - FULL.by_id[i].e_m_ev) for i in ids])
         assert found.subsets[name][1]["mae"].value == pytest.approx(mae)
+
+
+def test_a_part_of_a_sample_has_all_that_belongs_to_its_paths():
+    columns = {name: np.array([0.1, 0.2, 0.4]) + shift for name, shift in (("e_m", 0), ("predicted", 1), ("std", 2))}
+    columns |= {"low": columns["e_m"] - 1, "high": columns["e_m"] + 3, "material": list("abc"), "cluster": list("xyz")}
+    part = part_of(Sample(**columns), [2, 0])
+    for name, values in columns.items():
+        assert getattr(part, name).tolist() == [values[2], values[0]]
 
 
 @pytest.mark.parametrize(("split", "fact"), [("leave-group-out", "structural_group"), ("leave-ion-out", "mobile_ion")])

@@ -3,6 +3,7 @@ import io
 import re
 from collections import Counter
 from dataclasses import replace
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from emigbench.splits import (
     SCENARIOS,
     SHARED,
     SPLITS,
+    clusters,
     compound,
     csv_text,
     folds,
@@ -74,6 +76,32 @@ def test_the_learning_curve_grows_by_whole_materials():
         assert size <= len(train) < size + 10
         smaller = train
     assert subsets(FULL, "official@100") == {}
+
+
+def test_the_learning_curve_is_pinned():
+    """Submissions were fitted to these paths."""
+    trained_on = {name: " ".join(folds(FULL, name)[0].train) for name in CURVE}
+    assert {name: (ids.count(" ") + 1, sha256(ids.encode()).hexdigest()[:8]) for name, ids in trained_on.items()} == {
+        "official@50": (50, "41c08b3d"),
+        "official@100": (100, "fad85911"),
+        "official@200": (200, "629cffcf"),
+        "official@400": (400, "a62a0280"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("split", "field"),
+    [
+        ("official", "material_id"),
+        ("official@100", "material_id"),
+        (FITTED, "material_id"),
+        ("material-cv", "framework"),
+        ("leave-group-out", "structural_group"),
+        ("leave-ion-out", "mobile_ion"),
+    ],
+)
+def test_intervals_are_over_what_is_new_in_the_test(split, field):
+    assert clusters(FULL, split) == [getattr(FULL.by_id[i], field) for i in held_out(FULL, split)]
 
 
 def test_a_small_dataset_has_no_large_part():

@@ -153,6 +153,15 @@ def test_seeds_are_averaged_under_the_same_resample():
     assert (result.low, result.high) == pytest.approx(expected)
 
 
+def test_intervals_are_over_clusters_whatever_the_materials():
+    [sample], cluster = seeds(1), np.arange(40) // 4
+    weights = bootstrap_weights(cluster, 300, seed=0)
+    apart = Sample(sample.e_m, sample.predicted, range(40), cluster=cluster)
+    as_one = Sample(sample.e_m, sample.predicted, cluster)
+    for metric in (MAE, ACCURACY, BY_NAME["median_abs_error"]):
+        assert estimate(metric, [apart], weights) == estimate(metric, [as_one], weights)
+
+
 def test_equal_seeds_change_nothing():
     [sample] = seeds(1)
     weights = bootstrap_weights(sample.material, 100, seed=0)

@@ -7,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pymatgen.analysis.ewald import EwaldSummation
 from pymatgen.core import Lattice, Structure
+from scipy.special import erfc
 
 from emigbench import MigrationPath, load
 from emigbench.datasets.hashing import geometry_hash
@@ -14,7 +15,7 @@ from emigbench_baselines.classical import channel as channels
 from emigbench_baselines.classical import descriptors
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, STATISTICS, describe, descriptor_table
 from emigbench_baselines.classical.electrostatics import COULOMB, atoms_around, site_potential
-from emigbench_baselines.classical.environment import surroundings
+from emigbench_baselines.classical.environment import PROFILES, profiles, surroundings
 from emigbench_baselines.classical.ions import bond_length, charges, facts
 
 COLUMN = {name: i for i, name in enumerate(DESCRIPTORS)}
@@ -137,6 +138,91 @@ def test_distances_and_clearances_of_a_square_window():
     assert value(path, "hop length") == pytest.approx(3)
 
 
+def test_profiles_are_what_they_are_said_to_be():
+    """With pymatgen's neighbours, and each formula written down once more; charges are Mg 2, S -2, Sc 3, P 5."""
+    path = crystal(7, ("Mg", "S", "Sc"))
+    host = Structure(path.lattice, path.host_species, path.host_frac_coords)
+    start, end = path.band_frac_coords[[0, -1]] @ path.lattice
+    charge = {"Mg": 2, "Sc": 3, "P": 5}
+    rows = []
+    for point in np.linspace(start, end, 9):
+        near = sorted(host.get_sites_in_sphere(point, 7.0), key=lambda site: site.nn_distance)
+        far = {
+            e: np.array([site.nn_distance for site in near if site.specie.symbol == e]) for e in ("Mg", *charge, "S")
+        }
+        anions, cations = far["S"], np.sort(np.concatenate([far["Sc"], far["P"]]))
+        mobile = np.append(far["Mg"][far["Mg"] < 4.5], [4.5, 4.5])
+        clearances = {e: far[e].min(initial=9) - (1.7 if e == "S" else facts(e).cation_radius) for e in far}
+        valences = np.exp((bond_length("Mg", "S") - anions) / 0.37)
+        vectors = [(site.coords - point) / site.nn_distance for site in near if site.specie.symbol == "S"]
+        best = bond_length("Mg", "S") + 0.37 * np.log(3)  # of a bond that carries a sixth of 2
+        stretch = np.exp((best - anions) / 0.37)
+        repulsion = sum(
+            (COULOMB * 2 * charge[e] / far[e] * erfc(far[e] / 0.74 / (facts(e).cation_radius + 0.86))).sum()
+            for e in ("Sc", "P")
+        )
+        rows.append(
+            {
+                **{f"anion {n}": anions[:n].mean() for n in (1, 3, 4, 6)},
+                **{f"cation {n}": cations[:n].mean() for n in (1, 2)},
+                **{f"mobile {n}": mobile[:n].mean() for n in (1, 2)},
+                "clearance": min(clearances.values()),
+                "anion clearance": clearances["S"],
+                "cation clearance": min(clearances["Sc"], clearances["P"]),
+                "bond valence sum": valences.sum(),
+                "bond valence mismatch": abs(valences.sum() - 2),
+                "bond valence vector": np.linalg.norm(valences @ vectors),
+                "coordination": np.exp(1 - (anions / anions[:3].mean()) ** 6).sum(),
+                "cation repulsion": repulsion,
+                "bond energy": (COULOMB * 4 * 0.37**2 / (2 * best) * ((stretch - 1) ** 2 - 1)).sum() + repulsion,
+                "polarisation": (10.2 * (anions**-4.0 - 7.0**-4)).sum(),
+                **{f"anions at {r}": np.exp(-(((anions - r) / 0.4) ** 2)).sum() for r in (2.0, 2.75, 3.5, 4.5)},
+                **{f"cations at {r}": np.exp(-(((cations - r) / 0.4) ** 2)).sum() for r in (2.0, 2.75, 3.5, 4.5)},
+            }
+        )
+    expected = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    expected["bond energy"] -= min(expected["bond energy"][[0, -1]])
+    stays = np.array(path.host_species) != "Mg"
+    of_each = np.array([{**charge, "S": -2}[e] for e in path.host_species])
+    images = path.band_frac_coords @ path.lattice
+    expected["potential"] = 2 * site_potential(images, path.lattice, path.host_frac_coords[stays], of_each[stays])
+    found = profiles(path, surroundings(path))
+    assert set(found) == set(expected) == set(PROFILES)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-3, atol=1e-3, err_msg=name)
+
+
+def test_chemistry_by_hand():
+    """Li2Fe2PO4 in 1000 Å³: 8 - 5 - 2 = 1 e is shared by two Fe, which keep 7.5 of 8 electrons each."""
+    path = replace(
+        line_of_oxygens(*[(1.5, 2.0 + k, 0) for k in range(8)]),
+        host_species=("Fe", "Fe", "P", "O", "O", "O", "O", "Li"),
+    )
+    mass = 2 * 6.941 + 2 * 55.845 + 30.973762 + 4 * 15.9994
+    spheres = 2 * facts("Li").cation_radius ** 3 + 2 * facts("Fe").cation_radius ** 3 + facts("P").cation_radius ** 3
+    expected = {
+        "ion charge": 1,
+        "ionic potential": 1 / facts("Li").cation_radius,
+        "cation mean electronegativity": (2 * 1.83 + 2.19) / 3,
+        "cation highest electronegativity": 2.19,
+        "cation lowest electronegativity": 1.83,
+        "cation mean charge": 2,
+        "transition metal charge": 0.5,
+        "d electrons": 7.5,
+        "transition metals per anion": 0.5,
+        "P per anion": 0.25,
+        "mobile ions per anion": 0.5,
+        "mobile ions per cation": 2 / 3,
+        "cations per anion": 0.75,
+        "volume per anion": 250,
+        "volume per atom": 1000 / 9,
+        "density": mass / 1000,
+        "packing": 4 / 3 * np.pi * (spheres + 4 * 1.26**3) / 1000,
+        "relative hop length": 3 / 250 ** (1 / 3),
+    }
+    assert {name: value(path, name) for name in expected} == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_channel_of_an_open_path_is_the_straight_one():
     path = line_of_oxygens((1.5, 2, 0), (1.5, -2, 0), (1.5, 0, 2), (1.5, 0, -2))
     assert value(path, "channel radius worst") == pytest.approx(-(2 - 1.26), abs=0.05)
@@ -220,6 +306,36 @@ def test_threshold_worked_by_hand():
     assert channels._threshold(walls, (0, 0, 0), (0, 2, 0)) == 3
     assert channels._threshold(walls, (0, 0, 0), (2, 0, 0)) == 1
     assert channels._threshold(walls, (0, 0, 0), (0, 0, 0)) == 0
+
+
+def test_the_best_way_by_hand():
+    """Ends of 1 and 2 at the border of where they are sought, a wall of 6 between, and 5 in the middle."""
+    along = np.linspace(-1.75, 1.75, 15)
+    values = np.full((15, 7, 7), 9.0)
+    values[:, 3, 3] = [1, 4, 4, 4, 4, 4, 4, 5, 4, 6, 2, 4, 4, 4, 4]
+    found = channels._best_way(values, along)
+    assert found == {"worst": 6, "rise": 5, "mean rise": 4.5, "end difference": 1, "middle rise": 3.5}
+
+
+def test_the_grid_has_the_quantities_of_the_host_without_other_mobile_ions(monkeypatch):
+    """In the middle of the path, a point of the grid, which has two O, an Fe and, nearest of all, a Li."""
+    path = line_of_oxygens((1.5, 2, 0), (1.5, -2.3, 0), (1.5, 0, 2.5), (1.5, 0, -1), edge=20)
+    path = replace(path, host_species=("O", "O", "Fe", "Li"), band_frac_coords=path.band_frac_coords / 2)
+    path, grids = replace(path, host_frac_coords=path.host_frac_coords - [[0.0375, 0, 0]]), []
+
+    def seen(values, along):
+        grids.append(values[tuple(n // 2 for n in values.shape)])
+        return dict.fromkeys(channels.CHANNEL_STATISTICS, 0.0)
+
+    monkeypatch.setattr(channels, "_best_way", seen)
+    around = surroundings(path)
+    channels.channel(around)
+    d, middle = around.distances, around.distances[4]
+    mismatch = abs(around.valence(d)[4].sum() - 1)
+    energy = around.morse(d)[4].sum() + around.repulsion(d)[4].sum()
+    assert around.repulsion(d)[4].sum() > 0.01
+    radius = -min(middle[0] - 1.26, middle[2] - facts("Fe").cation_radius)
+    assert grids[:3] == pytest.approx([radius, mismatch, energy])
 
 
 def test_directions_of_one_square_grid_are_taken_together():

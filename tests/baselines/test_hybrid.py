@@ -218,6 +218,43 @@ def test_the_less_the_trees_agree_the_more_the_neb_counts(toy_bands):
     assert weight[0] < 0.4 < weight[2] < 1.1
 
 
+def test_hops_in_doubt_teach_no_line_and_have_intervals_of_their_own(toy_bands, monkeypatch):
+    """Of sixty training paths, twenty in doubt, whose labels are far off; the band of another one did not converge."""
+    odd, lost, asked = {t.id for t in TRAIN[::3]}, TRAIN[1].id, HELD_OUT[0].id
+    toy_bands(SPINELS, **{lost: BandEnergies(lost, "not_converged", (0.0, 9.0, 9.0, 9.0, 0.0))})
+    monkeypatch.setattr(models, "doubts", lambda path, row: {"it is long": 0.5} if path.id in {*odd, asked} else {})
+    fitted = EmigBest(workers=1)
+    fitted.fit([replace(t, e_m=t.e_m * (3 if t.id in odd else 1)) for t in TRAIN], seed=0)
+    assert (fitted.details["n_plain_hops"], fitted.details["n_plain_hops_with_band"]) == (40, 39)
+    assert fitted._stretch[False][0] > 1.5 * fitted._stretch[True][0]
+    fitted._stretch = {True: (1.0, 0.5), False: (0.0, 0.0)}
+    doubtful, plain = fitted.predict([e.path for e in HELD_OUT[:2]])
+    assert doubtful.low == doubtful.high
+    assert plain.low < plain.high
+
+
+def test_lines_that_have_not_seen_a_group_by_hand():
+    """Of two groups, labels of one are higher by 5, so each is answered with the line of the other. Most paths are in
+    doubt, with other labels, and no line knows of these; they have half of it, and those without a band have none.
+    """
+    columns = np.random.default_rng(0).normal(size=(60, 5))
+    truth, is_b = columns @ [0.1, 0.2, 0.3, 0.1, 0.05] + 1, np.arange(60) % 2 == 1
+    shares, without = np.where(np.arange(60) < 34, 0.5, 1.0), np.arange(60) >= 54
+    columns[without] = np.nan
+    labels = truth + 5 * is_b + 50 * (shares == 0.5)
+    groups = np.where(is_b, "b", "a").tolist()
+    found = models.joined_unseen(np.full(60, 2.0), columns, shares, labels, groups, seed=0)
+    of_line = truth + 5 * ~is_b
+    expected = np.where(without, 2.0, (1 - shares) * 2 + shares * of_line)
+    np.testing.assert_allclose(found, expected, atol=0.01)
+
+
+def test_energies_of_a_band_by_hand():
+    """Its highest image is 1 eV above the first, 81 above the lowest and 16 above the last."""
+    found = models._energies(BandEnergies("x", "ok", (0.0, 1.0, -80.0, 0.0, -15.0)))
+    np.testing.assert_allclose(found, [1, 81**0.25])
+
+
 def test_trees_do_not_remember_the_labels_of_a_training_material(toy_bands):
     """The errors on its other paths are all that is known of it: labels that are higher say only that."""
     toy_bands(SPINELS)

@@ -50,6 +50,8 @@ def test_siblings_are_paths_of_one_ion_in_one_host():
     known = kin(("Li", "Mn1 O2", 1.0), ("Li", "Mn1 O2", 1.02), ("Mg", "Fe1 O4 P1", 1.0))
     new = kin(("Li", "Mn1 O2", 1.023), ("Li", "Mn1 O2", 1.01), ("Mg", "Mn1 O2", 1.0), ("Mg", "Fe1 O4 P1", 1.0))
     assert siblings(new, known).tolist() == [1, -1, -1, 2]
+    nearer = kin(("Li", "Mn1 O2", 1.021), ("Li", "Mn1 O2", 1.022), ("Li", "Mn1 O2", 1.02))
+    assert siblings(new, nearer).tolist() == [1, -1, -1, -1]
     assert siblings(Kin.of([]), known).tolist() == []
 
 

@@ -11,7 +11,7 @@ from emigbench import EmigbenchError, LabelledPath, load, load_labels
 from emigbench_baselines.classical import importance, path_forest
 from emigbench_baselines.classical.descriptors import DESCRIPTORS
 from emigbench_baselines.classical.forest import LEAF, Forest, from_arrays, from_sklearn
-from emigbench_baselines.classical.kinship import Effects, Kin, framework
+from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen, framework, hosts
 from emigbench_baselines.classical.path_forest import PathForest, Unseen, conformal
 
 
@@ -68,6 +68,7 @@ def test_a_value_at_the_threshold_goes_left():
         value=np.array([0, 10, 20], dtype="f4"),
     )
     assert stump.answers(np.array([[0.5], [0.6]])).ravel().tolist() == [10, 20]
+    assert path_forest.centre_and_spread(stump, np.array([[0.5]])) == (10, 0.01)  # of one tree, but never 0
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,49 @@ def test_the_conformal_factor_is_an_order_statistic():
     scores = np.arange(1, 20) / 10.0  # 19 scores: the 18th of them covers a 20th with 90 %
     assert conformal(scores, 0.9) == pytest.approx(1.8)
     assert conformal(scores, 1.0) == pytest.approx(1.9)
+    assert conformal(np.arange(1.0, 11), 0.9) == 10  # 0.9 of 11 ranks, the new path's among them
+    assert path_forest.stretches(scores) == (1.8, 1.4)  # 0.6827 of 20 ranks: the 14th
+
+
+def test_an_answer_by_hand():
+    """Of the fourth root: 1, with 0.2 to either end and 0.1 for a standard deviation."""
+    found = path_forest.prediction(load("spinels")[0].path, 1.0, 0.1, (2.0, 1.0), ())
+    assert (found.e_m, found.low, found.high) == pytest.approx((1.0, 0.8**4, 1.2**4))
+    assert found.std == pytest.approx((1.1**4 - 0.9**4) / 2)
+
+
+def test_what_stands_for_an_undefined_descriptor_by_hand():
+    table = np.array([[1.0, np.nan], [2.0, np.nan], [9.0, np.nan], [np.nan, np.nan]])
+    assert path_forest.medians(table).tolist() == [2, 0]
+
+
+def test_distances_to_other_frameworks_by_hand():
+    found = path_forest._to_other_frameworks(np.array([[0.0], [1.0], [3.0]]), np.array(["a", "a", "b"]))
+    assert found.tolist() == [3, 2, 2]
+
+
+def test_errors_are_of_trees_that_have_not_seen_the_host_and_intervals_of_those_without_the_framework(
+    spinels, monkeypatch
+):
+    """Trees that answer 0.8 for all paths alike, with a spread of 0.1."""
+    train, asked = spinels[0], []
+
+    def unseen(table, targets, groups, seed):
+        asked.append(list(groups))
+        return np.full(len(targets), 0.8), np.full(len(targets), 0.1)
+
+    monkeypatch.setattr(path_forest, "N_TREES", 2)
+    monkeypatch.setattr(path_forest, "answers_unseen", unseen)
+    model = PathForest(workers=1)
+    model.fit(train, seed=0)
+    kin, targets = Kin.of([t.path for t in train]), path_forest.roots(train)
+    frameworks = kin.frameworks.tolist()
+    assert asked == [hosts(kin, [t.path.material_id for t in train]), frameworks]
+    np.testing.assert_allclose(model._get().effects.weights, Effects.learned(kin, targets - 0.8).weights)
+    answers = 0.8 + expected_unseen(kin, targets - 0.8, frameworks, seed=0)
+    assert model._get().stretch == pytest.approx(path_forest.stretches(np.abs(answers - targets) / 0.1))
+    mae = np.abs(answers**4 - [t.e_m for t in train]).mean()
+    assert model.details["cv_mae_ev"] == pytest.approx(mae, abs=1e-4)
 
 
 def test_frameworks_do_not_know_the_ion_nor_the_size_of_the_cell(spinels):
@@ -198,6 +242,7 @@ def test_a_value_outside_of_the_range_is_told_with_the_range(fitted, spinels):
     volume = 8 * abs(np.linalg.det(path.lattice)) / n_anions
     assert any(f"volume of the cell per anion ({volume:.2f} Å³)" in caution for caution in said)
     assert any(caution.startswith("the least distance of the straight path from") for caution in said)
+    assert "the path is farther from every path it was fitted to than 99 % of those are from each other" in said
 
 
 def test_what_is_kept_predicts_the_same(fitted, spinels, monkeypatch, tmp_path):

@@ -270,6 +270,8 @@ def test_three_scales_are_those_of_x_y_and_z(tmp_path):
         (found,) = read(written(tmp_path, text))
         assert found.lattice == pytest.approx(np.diag([10.0, 15, 20]))
         assert found.frac_coords[1] == pytest.approx([0.5] * 3)
+    (skewed,) = read(written(tmp_path, direct.replace("5 0 0", "5 1 0")))
+    assert skewed.lattice[0] == pytest.approx([10, 3, 0])
     for scale in ("2.0 3.0", "-2.0 3.0 4.0", "two"):
         assert "scale in line 2" in refused(written(tmp_path, POSCAR.replace("1.0", scale)))
     assert read(written(tmp_path, POSCAR.replace("1.0", "1.0 Å")))[0].lattice == pytest.approx(np.eye(3) * 5)

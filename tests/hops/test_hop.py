@@ -119,12 +119,13 @@ def test_the_reverse_hop_is_the_same_band_backwards(seed):
 def test_the_final_state_keeps_its_own_host_and_cell(seed):
     a, b = random_hop(seed, relaxed=0.3)
     strained = crystal("b", b.lattice * 1.01, b.species, b.frac_coords)
-    path = path_of(a, strained)
-    assert path.final_lattice == pytest.approx(b.lattice * 1.01)
-    end, given_end = path.structure(-1), Structure(strained.lattice, strained.species, strained.frac_coords)
-    assert np.sort(end.distance_matrix, axis=None) == pytest.approx(
-        np.sort(given_end.distance_matrix, axis=None), abs=2e-3
-    )  # the final site lies on the band in the initial cell
+    for final, strain in ((b, 1.0), (strained, 1.01), (rotated(strained, np.random.default_rng(seed)), 1.01)):
+        path = path_of(a, final)
+        assert path.final_lattice == pytest.approx(a.lattice * strain)  # turned as the initial cell is
+        end, given_end = path.structure(-1), Structure(final.lattice, final.species, final.frac_coords)
+        assert np.sort(end.distance_matrix, axis=None) == pytest.approx(
+            np.sort(given_end.distance_matrix, axis=None), abs=2e-3
+        )  # the final site lies on the band in the initial cell
 
 
 def test_equal_cells_and_hosts_are_not_kept_twice():
@@ -158,13 +159,15 @@ def test_space_groups_are_those_of_the_table_of_labels(full, path_id):
     assert found.space_group == labels.read().by_id[path_id].space_group_filled
 
 
-def test_of_equally_near_images_the_open_way_is_taken():
+@pytest.mark.parametrize("end", [0.5, 0.4995])
+def test_of_equally_near_images_the_open_way_is_taken(end):
+    """The other way is shorter by nothing, or by 0.006 Å."""
     lattice = np.diag([6.0, 8.0, 8.0])
     species = ["Li", "O", "P"]
     a = crystal("a", lattice, species, [[0, 0, 0], [0.25, 0.1, 0], [0.5, 0.5, 0.5]])
-    b = crystal("b", lattice, species, [[0.5, 0, 0], [0.25, 0.1, 0], [0.5, 0.5, 0.5]])
+    b = crystal("b", lattice, species, [[end, 0, 0], [0.25, 0.1, 0], [0.5, 0.5, 0.5]])
     hop = hop_between(a, b, path_id="p")
-    assert hop.path.band_frac_coords[-1] == pytest.approx([-0.5, 0, 0])  # away from the O beside x = 1/4
+    assert hop.path.band_frac_coords[-1] == pytest.approx([end - 1, 0, 0])  # away from the O beside x = 1/4
     assert any("equally near" in note for note in hop.notes)
     assert any("leaves the cell" in note for note in hop.notes)
 
@@ -204,6 +207,13 @@ def test_fields_that_a_structure_tells():
     assert content["host_moved_a"] == pytest.approx(hop.host_moved)
     species, number = hop.host_moved_atom.split()
     assert a.species[int(number) - 1] == species
+
+
+def test_the_final_site_is_counted_in_the_final_structure():
+    a, b = random_hop(5)
+    hop = hop_between(a, crystal("b", b.lattice, b.species[::-1], b.frac_coords[::-1]), path_id="p")
+    assert (hop.site, hop.final_site) == (0, len(a) - 1)
+    assert hop.to_json()["final_site"]["number"] == len(a)
 
 
 # --- Files

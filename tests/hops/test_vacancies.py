@@ -32,6 +32,7 @@ def test_simple_cubic_sites():
     hops = vacancy_hops(CSCL, "Cs", max_hop=7.0)
     assert lengths(hops) == [4.0, 5.657]
     assert [len(hop.equivalents) for hop in hops] == [3, 6]
+    assert lengths(vacancy_hops(CSCL, "Cs", max_hop=5.6)) == [4.0]  # what is a little too long is left out
 
 
 def test_no_hop_leads_through_an_image_of_its_own_ends():
@@ -162,6 +163,16 @@ def test_a_small_cell_is_repeated_and_has_one_vacancy():
     cs = path.host_frac_coords[np.array(path.host_species) == "Cs"] @ path.lattice
     gaps = np.linalg.norm((cs[:, None] - ends + 4) % 8 - 4, axis=2)
     assert gaps.min() == pytest.approx(4.0)  # neither end is taken
+
+
+@pytest.mark.parametrize(("beside", "hops"), [(0.45, 0), (0.55, 1)])
+def test_a_line_within_half_an_angstrom_of_an_atom_is_no_hop(beside, hops):
+    chain = crystal("x", np.diag([4.0, 9.0, 9.0]), ["Cs", "Cl"], [[0, 0, 0], [0.5, beside / 9, 0]])
+    if hops:
+        assert lengths(vacancy_hops(chain, "Cs", 5)) == [4.0]
+    else:
+        with pytest.raises(EmigbenchError, match="passes through an atom"):
+            vacancy_hops(chain, "Cs", 5)
 
 
 CHAIN = crystal("chain", np.diag([4.0, 9.0, 9.0]), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0, 0]])
