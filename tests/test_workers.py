@@ -158,13 +158,16 @@ def test_an_ordinary_unit_whose_process_dies_twice_is_an_error(data, tmp_path):
 
 @pytest.fixture(scope="module")
 def cluster(folder):
-    """Two workers in processes of their own, replaced when they die; a task may see one of them die, not two."""
+    """Two workers in processes of their own, replaced when they die; a task may see one of them die, not two.
+
+    A worker that is dead again 15 s after it died would be given up, which is a matter of luck where many are killed.
+    """
     import dask
 
     before = os.environ.get("EMIGBENCH_TOYS")
     os.environ["EMIGBENCH_TOYS"] = str(folder)
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        dask.config.set({"distributed.scheduler.allowed-failures": 1, "distributed.deploy.lost-worker-timeout": "1 h"}),
         distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL") as cluster,
     ):
         yield cluster.scheduler_address
