@@ -129,14 +129,15 @@ def estimate(metric: Metric, samples: Sequence[Sample], weights: FloatArray) -> 
 
 
 def seed_spread(metric: Metric, samples: Sequence[Sample]) -> float:
-    """Sample standard deviation of a metric over seeds, in its unit; NaN for a single seed.
+    """Sample standard deviation of a metric over seeds, in its unit; NaN for a single seed, 0 for seeds that are alike.
 
     Raises:
         ValueError: if there are no samples, or their lengths differ.
     """
     _check(samples, len(samples[0]) if samples else 0)
     values = _by_seed(metric, samples)
-    return float(values.std(ddof=1)) if len(values) > 1 else math.nan
+    from_first = values - values[0]  # the mean of equal numbers may be another one
+    return float(from_first.std(ddof=1)) if len(values) > 1 else math.nan
 
 
 def _by_seed(metric: Metric, samples: Sequence[Sample]) -> FloatArray:

@@ -228,6 +228,12 @@ def test_seed_spread():
     assert math.isnan(seed_spread(MAE, samples[:1]))
 
 
+def test_equal_seeds_have_no_spread_to_the_last_bit():
+    """Of three times 0.1 the mean is another number."""
+    assert np.mean([0.1] * 3) != 0.1
+    assert seed_spread(MAE, [Sample([0.0], [0.1], ["a"])] * 3) == 0
+
+
 def test_samples_and_weights_must_fit():
     samples = seeds(2)
     with pytest.raises(ValueError, match="40 paths, expected 3"):
