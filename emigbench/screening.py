@@ -162,7 +162,8 @@ def _files(folder: Path, out: Path, pattern: str) -> list[str]:
     found = {
         file.relative_to(folder)
         for file in folder.rglob("*")
-        if file.is_file() and not file.resolve().is_relative_to(out.resolve())
+        if (file.is_file() or not file.exists())  # a link that leads nowhere is told of
+        and not file.parent.resolve().is_relative_to(out.resolve())
     }
     results = {file for file in found if file.name in RESULTS and _has_results(file.parent, found)}
     wanted = [file for file in found - results if fnmatchcase(file.name, pattern) and not _is_beside(folder, file)]

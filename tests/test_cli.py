@@ -75,7 +75,7 @@ def refused(result) -> str:
 def test_evaluate_then_score_in_processes_of_their_own(model, tmp_path):
     done = run("evaluate", model, "--dataset", "spinels", "--out", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr
-    content = json.loads(done.stdout)  # nothing but the result is on stdout
+    content = json.loads(done.stdout)["official"]  # nothing but the result is on stdout
     assert content["dataset"]["name"] == "spinels"
     assert str(tmp_path / "out") in done.stderr
     again = run("score", tmp_path / "out", "--json")  # the run record says which dataset it is
@@ -209,7 +209,8 @@ def test_a_smoke_run_keeps_nothing_and_can_be_repeated(call, model, tmp_path, mo
     for _ in range(2):
         code, out, err = call("evaluate", model, "--smoke", "--split", "material-cv", "--seeds", "3", "--json")
         assert code == 0
-        assert (json.loads(out)["split"], json.loads(out)["seeds"]) == ("official", [0])
+        ((name, content),) = json.loads(out).items()
+        assert (name, content["split"], content["seeds"]) == ("official", "official", [0])
         assert err.startswith("--smoke passes over --split, --seeds: it runs spinels, official, one seed.\n")
         assert "nothing was kept" in err
     assert [file.name for file in tmp_path.iterdir() if file.name != "__pycache__"] == ["mine.py"]
@@ -227,9 +228,9 @@ def test_several_splits_and_seeds(call, model, tmp_path):
     options = ["--split", "official", "--split", "material-cv", "--split", "official", "--seeds", "2", "--json"]
     code, out, _ = call("evaluate", model, "--dataset", "spinels", "--out", tmp_path / "out", *options)
     assert code == 0
-    assert [(each["split"], each["seeds"]) for each in json.loads(out)] == [
-        ("official", [0, 1]), ("material-cv", [0, 1]),
-    ]  # fmt: skip
+    assert {name: each["seeds"] for name, each in json.loads(out).items()} == {
+        "official": [0, 1], "material-cv": [0, 1],
+    }  # fmt: skip
 
 
 def test_a_model_that_raises(call, model, tmp_path):
@@ -245,10 +246,10 @@ def test_a_model_that_raises(call, model, tmp_path):
 def test_what_a_model_prints_is_no_result(call, model, tmp_path):
     arguments = ["evaluate", model.replace("Half", "Chatty"), "--dataset", "spinels", "--json", "--out"]
     code, out, err = call(*arguments, tmp_path / "one")
-    assert (code, json.loads(out)["n"]) == (0, 11)
+    assert (code, json.loads(out)["official"]["n"]) == (0, 11)
     assert err.startswith("talk\n")
     done = run(*arguments, tmp_path / "two", "--workers", "2")
-    assert json.loads(done.stdout)["n"] == 11
+    assert json.loads(done.stdout)["official"]["n"] == 11
     assert done.stderr.startswith("talk\n")
 
 
@@ -257,7 +258,7 @@ def test_what_native_code_and_processes_of_a_model_print_is_no_result(model, tmp
     native = model.replace("Half", "Native")
     command = ["evaluate", native, "--dataset", "spinels", "--json", "--out", tmp_path / "out", "--workers", workers]
     done = run(*command)
-    assert json.loads(done.stdout)["n"] == 11
+    assert json.loads(done.stdout)["official"]["n"] == 11
     for told in ("from a process\n", "from C\n"):
         assert told in done.stderr
 
@@ -344,7 +345,7 @@ def test_progress_in_a_terminal_is_a_bar(model, tmp_path):
         pass
     os.close(ours)
     assert process.returncode == 0
-    assert json.loads(out)["n"] == 11
+    assert json.loads(out)["official"]["n"] == 11
     assert "━" in seen.decode()
     assert "1/1" in seen.decode()
     assert "mine.py:Half on spinels" in seen.decode()

@@ -148,6 +148,8 @@ def test_bad_files_are_listed_with_the_reason(folder):
     (folder / "no_ion.cif").write_text(Structure(Lattice.cubic(4), ["Cs", "Cl"], [[0] * 3, [0.5] * 3]).to(fmt="cif"))
     (folder / "far.cif").write_text(Structure(Lattice.cubic(8), ["Li", "Cl"], [[0] * 3, [0.5] * 3]).to(fmt="cif"))
     (folder / "model.cif").write_text(rock_salt("V", 4.2).to(fmt="cif"))
+    (folder / "gone.cif").symlink_to(folder / "moved.cif")
+    (folder / "round.cif").symlink_to("round.cif")
     found = screen(folder, plan_of(folder), folder.parent / "out")
     assert [each.file for each in found][:3] == ["b.cif", "more/c.json", "a.vasp"]
     reasons = {each.file: one_sentence(each.error) for each in found[3:]}
@@ -156,6 +158,8 @@ def test_bad_files_are_listed_with_the_reason(folder):
     assert "within 4 Å" in reasons["far.cif"]
     assert "no vanadium" in reasons["model.cif"]
     assert "notes.txt" in reasons["notes.txt"]
+    assert reasons["gone.cif"] == "There is no file gone.cif."
+    assert "round.cif" in reasons["round.cif"]
     assert str(folder) not in " ".join(reasons.values())
 
 

@@ -222,7 +222,7 @@ def test_the_command_line_on_a_cluster(tmp_path, cluster):
     arguments = ["evaluate", "toys:Toy", "--dataset", "spinels", "--dask", cluster, "--out", tmp_path / "out"]
     done = run(*arguments, "--json", cwd=TESTS)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["n"] == 11
+    assert json.loads(done.stdout)["official"]["n"] == 11
     said = [line for line in done.stderr.splitlines() if " done, about " not in line]  # progress of a busy machine
     assert said[0] == f"Predictions and run record are in {tmp_path / 'out'}."
 

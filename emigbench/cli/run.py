@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,7 +32,10 @@ from emigbench.errors import in_words
 from emigbench.predictions import PredictionSet
 from emigbench.progress import progress_on_stderr
 from emigbench.records import Prediction
-from emigbench.scoring import THRESHOLDS_EV
+from emigbench.scoring import THRESHOLDS_EV, Score
+
+if TYPE_CHECKING:
+    from emigbench.comparison import Difference
 
 app = typer.Typer()
 
@@ -98,6 +101,8 @@ def evaluate(
         emigbench evaluate random-forest --split leave-group-out --out runs/random-forest-full --resume
 
         emigbench evaluate random-forest --seeds 5 --dask tcp://head:8786
+
+    With --json, an object for each split by its name, like the one that `emigbench score --json` prints.
     """
     from emigbench import evaluation
 
@@ -127,7 +132,12 @@ def evaluate(
         remarks = provenance.remarks(folder)
     kept = "This was a smoke run: nothing was kept." if smoke else f"Predictions and run record are in {folder}."
     print(kept, file=sys.stderr)
-    _print_scores({name: predictions[name] for name in names}, data.labels, as_json, remarks)
+    scored = _scored({name: predictions[name] for name in names}, data.labels, remarks)
+    if as_json:
+        print_json({score.split: _contents(score, beside) for score, beside in scored})
+    else:
+        for each in scored:
+            print(_in_words(*each))
     if not smoke:
         board = (
             f"emigbench leaderboard build --dataset {dataset} --add {shlex.quote(str(folder))} --out runs/leaderboard"
@@ -167,7 +177,11 @@ def score(
     splits.folds(of_dataset, split)
     file = path / PREDICTIONS_FILE if path.is_dir() else path
     unfinished.check_finished(file)
-    _print_scores({split: read_split(file, of_dataset, split)}, of_dataset, as_json)
+    (scored,) = _scored({split: read_split(file, of_dataset, split)}, of_dataset)
+    if as_json:
+        print_json(_contents(*scored))
+    else:
+        print(_in_words(*scored))
 
 
 @app.command()
@@ -209,15 +223,12 @@ def compare(
     print(report.in_words(found), end="")
 
 
-def _print_scores(
-    predictions: PredictionSet,
-    of_dataset: labels.Labels,
-    as_json: bool,
-    remarks: Mapping[str, str] = MappingProxyType({}),
-) -> None:
+def _scored(
+    predictions: PredictionSet, of_dataset: labels.Labels, remarks: Mapping[str, str] = MappingProxyType({})
+) -> list[tuple[Score, Difference]]:
+    """The score of each split, and how far its MAE is from that of the training median; doubts are told on stderr."""
     from emigbench import comparison
     from emigbench.doubts import doubts
-    from emigbench.report import terminal
     from emigbench.scoring import score as score_predictions
 
     scores = [score_predictions(seeds, of_dataset, split) for split, seeds in predictions.items()]
@@ -226,20 +237,27 @@ def _print_scores(
         _tell_what_is_missing(split, seeds)
     for sentence in doubts(predictions, of_dataset):
         print(sentence, file=sys.stderr)
-    beside = {
-        split: comparison.paired_difference(
+    beside = [
+        comparison.paired_difference(
             comparison.MAE,
             comparison.contender("model", seeds, of_dataset, split),
             comparison.train_median(of_dataset, split),
         )
         for split, seeds in predictions.items()
-    }
-    if as_json:
-        contents = [{**each.to_json(), "beside_train_median": terminal.plain(beside[each.split])} for each in scores]
-        print_json(contents[0] if len(contents) == 1 else contents)
-        return
-    for each in scores:
-        print(f"{terminal.table(each)}{terminal.beside_the_median(beside[each.split])}")
+    ]
+    return list(zip(scores, beside, strict=True))
+
+
+def _contents(score: Score, beside: Difference) -> dict[str, Any]:
+    from emigbench.report import terminal
+
+    return {**score.to_json(), "beside_train_median": terminal.plain(beside)}
+
+
+def _in_words(score: Score, beside: Difference) -> str:
+    from emigbench.report import terminal
+
+    return f"{terminal.table(score)}{terminal.beside_the_median(beside)}"
 
 
 def _tell_of_failures(split: str, seeds: Mapping[int, Sequence[Prediction]], remarks: Mapping[str, str]) -> None:
