@@ -35,6 +35,8 @@ NOTHING_ALIKE = 0.99
 """Hosts that differ by more have no element in common, or hardly any of it."""
 HOST_RELAXES_A = 0.5
 """Atoms of other elements than the ion hardly ever move farther while a host relaxes: in 6 paths of the dataset."""
+EMPTY_LAYER_A = 6.0
+"""Between the layers of a crystal there is less: in the dataset 4.2 Å at most, from atom to atom."""
 _SD_OF_INTERVAL = NormalDist().inv_cdf(0.95)
 """Half the width of a 90% interval in standard deviations, if errors are normal."""
 
@@ -179,6 +181,7 @@ def cautions(path: MigrationPath, prediction: Prediction) -> tuple[str, ...]:
         said.append("the model itself does not trust this value: its calculation did not converge")
     said += [findings.FLAGS[flag] for flag in path.flags if flag not in OF_THE_CELL]
     said += _about_the_host(path)
+    said += _about_a_vacuum(path)
     ion = path.mobile_ion
     n = _known_paths()[ion]
     if n < FEW and not any(f"moving {ion}" in told for told in said):
@@ -201,6 +204,18 @@ def _about_the_host(path: MigrationPath) -> Iterator[str]:
         yield (
             f"the host's {path.host_species[most]} at ({place}) moves by {moved[most]:.2f} Å as well; this may be a "
             f"concerted hop, and the answer is for one ion in a host that only relaxes"
+        )
+
+
+def _about_a_vacuum(path: MigrationPath) -> Iterator[str]:
+    """Whether a layer of the cell has no atoms, as beside a surface."""
+    atoms = np.sort(np.vstack([path.host_frac_coords, path.band_frac_coords[0]]) % 1.0, axis=0)
+    gaps = np.diff(atoms, axis=0, append=atoms[:1] + 1.0).max(axis=0)
+    widest = float((gaps / np.linalg.norm(np.linalg.inv(path.lattice), axis=0)).max())
+    if widest > EMPTY_LAYER_A:
+        yield (
+            f"a layer of the cell, {widest:.1f} Å thick, has no atoms, as beside a surface; the dataset's paths are in "
+            f"the bulk"
         )
 
 

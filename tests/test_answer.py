@@ -16,14 +16,16 @@ from emigbench.hops.paths import new_path
 from emigbench.report.answer import show
 
 PATH = load("spinels")[0].path
+CELL_A = 5.0
+"""A cell in which no layer without atoms can be as thick as a vacuum."""
 
 
 def hop_in(host, length, ion="Li"):
     """A hop of so many Å along z in a host of these elements, without findings about its geometry."""
     species = tuple(element for element, n in host.items() for _ in range(n))
     coords = [[0.5, 0.5, 0.1 * k] for k in range(len(species))]
-    ends = np.array([[0, 0, 0], [0, 0, length / 20]])
-    path = new_path("asked", ion, 20.0 * np.eye(3), species, np.array(coords), (ends[0], ends[1]))
+    ends = np.array([[0, 0, 0], [0, 0, length / CELL_A]])
+    path = new_path("asked", ion, CELL_A * np.eye(3), species, np.array(coords), (ends[0], ends[1]))
     return replace(path, flags=())
 
 
@@ -114,17 +116,35 @@ def test_a_host_of_other_elements_altogether_differs_by_one():
 
 @pytest.mark.parametrize(("element", "atom", "told", "kept"), [("Li", 3, 1.1, 0.9), ("O", 2, 0.6, 0.4)])
 def test_a_second_atom_that_hops_is_a_caution(element, atom, told, kept):
-    """Atom 2 or 3 of the host moves along y in a cell of 20 Å; another ion may go 1 Å, another atom half as far."""
+    """Atom 2 or 3 of the host moves along y; another ion may go 1 Å, another atom half as far."""
 
     def said(length):
         path = hop_in({"Cr": 2, "O": 1, "Li": 1}, 2.8)
         final = path.host_frac_coords.copy()
-        final[atom] += [0, length / 20, 0]
+        final[atom] += [0, length / CELL_A, 0]
         path = replace(path, final_lattice=path.lattice, final_host_frac_coords=final)
         return " ".join(answer(path, Prediction(path.id, 0.5)).cautions)
 
     assert f"The host's {element} at (0.500, 0.500, 0.{atom}00) moves by {told:.2f} Å as well" in said(told)
     assert "concerted" not in said(kept)
+
+
+def test_a_vacuum_is_a_caution():
+    """A spinel along one vector, left as it is and pulled apart by 7 Å: LiCoO2 beside a vacuum had no caution of it."""
+
+    def said(apart_a):
+        longer = 1 + apart_a / np.linalg.norm(PATH.lattice[2])
+        squeezed = [1, 1, 1 / longer]
+        slab = replace(
+            PATH,
+            lattice=PATH.lattice * [[1], [1], [longer]],
+            host_frac_coords=PATH.host_frac_coords * squeezed,
+            band_frac_coords=PATH.band_frac_coords * squeezed,
+        )
+        return " ".join(answer(slab, Prediction(slab.id, 0.5)).cautions)
+
+    assert "has no atoms, as beside a surface" in said(7)
+    assert "surface" not in said(0)
 
 
 def test_a_path_that_the_dataset_knows_is_a_caution():

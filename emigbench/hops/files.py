@@ -56,7 +56,15 @@ ASE_FORMATS = frozenset(
 
 
 SYMMETRY_OPERATIONS = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
-"""What a CIF that spells out its symmetry has; others give the symbol of a space group, in one of several settings."""
+"""What a CIF that spells out its symmetry has; others name a space group, in one of several settings."""
+SETTING_IS_UNCLEAR = (
+    "it lists no symmetry operations, and the setting of its space group may not have been understood: add the "
+    "operations, or write it as POSCAR."
+)
+SYMBOLS = ("_symmetry_space_group_name_H-M", "_space_group_name_H-M_alt")
+GROUPS = (*SYMBOLS, "_space_group_name_Hall", "_space_group_IT_number", "_symmetry_Int_Tables_number")
+_MONOCLINIC = re.compile(r"([PABCI])(21?(?:/[abcmn])?|[abcmn])")
+"""Short symbols, such as C2/m; pymatgen knows them by their full ones, C 1 2/m 1."""
 
 
 class OverlapError(EmigbenchError):
@@ -288,6 +296,10 @@ def _parse_cif(file: Path, text: str) -> list[Crystal]:
         if "." in occupancies:  # the default, which is 1; pymatgen leaves such an atom out
             block.data["_atom_site_occupancy"] = ["1" if given == "." else given for given in occupancies]
             text = str(cif)
+        for key in SYMBOLS:
+            if short := _MONOCLINIC.fullmatch(re.sub(r"[\s_]", "", block.data.get(key, ""))):
+                block.data[key] = "{} 1 {} 1".format(*short.groups())
+                text = str(cif)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
@@ -296,15 +308,24 @@ def _parse_cif(file: Path, text: str) -> list[Crystal]:
             reasons = [str(each.message) for each in said if str(each.message).startswith("No structure parsed")]
             reason = (reasons or [str(error)])[0].splitlines()[-1]
             raise EmigbenchError(f"{file} cannot be read as a CIF ({reason.rstrip('.')}).") from error
-    try:
+    if not any(_only_names_its_symmetry(block.data) for block in blocks):
         return [from_structure(structure, str(file)) for structure in structures]
+    try:
+        found = [from_structure(structure, str(file)) for structure in structures]
     except OverlapError as error:
-        if any(name in block.data for block in blocks for name in SYMMETRY_OPERATIONS):
-            raise
-        raise EmigbenchError(
-            f"{str(error).removesuffix('.')}; it lists no symmetry operations, and the setting of its space group may "
-            f"not have been understood: add the operations, or write it as POSCAR."
-        ) from error
+        raise EmigbenchError(f"{str(error).removesuffix('.')}; {SETTING_IS_UNCLEAR}") from error
+    messages = " ".join(str(each.message) for each in said)
+    if "Incorrect stoichiometry" in messages:
+        raise EmigbenchError(f"{file} has other atoms than its formula; {SETTING_IS_UNCLEAR}")
+    if "Spacegroup from" not in messages:
+        raise EmigbenchError(f"{file} has no symbol of a space group that is known; {SETTING_IS_UNCLEAR}")
+    return found
+
+
+def _only_names_its_symmetry(block: dict[str, Any]) -> bool:
+    """Whether a data block names another space group than P1 without its operations."""
+    names = {block.get(key, "?").replace(" ", "") for key in GROUPS}
+    return not (names <= {"?", ".", "1", "P1"} or any(key in block for key in SYMMETRY_OPERATIONS))
 
 
 def _parse_json(file: Path, text: str) -> Crystal:

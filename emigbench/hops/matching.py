@@ -26,7 +26,7 @@ CLEARLY_FARTHER = 1.5
 """The moving ion moves this many times as far as any other atom."""
 MOST_STRAIN = 0.1
 """How much longer or shorter the second cell may be in any direction, as a fraction."""
-MOST_DRIFT_A = 0.5
+MOST_DRIFT_A = 0.2
 """Two states drift apart by less than this while they relax; what lies farther apart was given another origin."""
 SAME_FIT_A = 0.03
 """Origins whose mean host displacements differ by less fit equally well."""
@@ -257,8 +257,7 @@ def _with_moving_ion(a: Crystal, b: Crystal, found: _Assignment, ion: str | None
     if not movers:
         raise EmigbenchError(_nothing_moves(a, b, found, ion))
     if len(movers) > 1 and site is not None:
-        unnamed = _movers(a, _assign(a, b, found.shift, None), None, None)
-        movers = movers if unnamed in ([], [site]) else unnamed
+        movers = _movers(a, _assign_at(a, b, found.shift, None), None, None)  # whoever moves, named or not
     elif len(movers) > 1:
         alone = [i for i in movers if found.partner[i] < 0]
         movers = alone if len(alone) == 1 else movers  # the others relax, if it is clear that this one hops

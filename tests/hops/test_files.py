@@ -211,6 +211,37 @@ O1 .2632 .2632 .2632
     assert "of its space group" not in refused(written(tmp_path, listed, "y.cif"))
 
 
+BY_NUMBER = LAYERED.replace("_symmetry_space_group_name_H-M 'R -3 m'\n", "")
+OTHER_SYMBOL = LAYERED.replace("R -3 m'\n_symmetry_Int_Tables_number 166", "R -3 m H'")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (BY_NUMBER, "has no symbol of a space group that is known; it lists no symmetry operations"),
+        (OTHER_SYMBOL, "has no symbol of a space group that is known; it lists no symmetry operations"),
+        (LAYERED + "_chemical_formula_sum 'Li2 Co O2'\n", "has other atoms than its formula; it lists no symmetry"),
+    ],
+)
+def test_the_setting_of_a_cif_without_operations_is_not_guessed(tmp_path, text, says):
+    """Olivine in Pbnm given as number 62 was read with 24 O for 4 Li; where the symbol is unknown, one cell in all."""
+    assert says in refused(written(tmp_path, text, "x.cif"))
+    listed = text.replace("loop_", "loop_\n_space_group_symop_operation_xyz\n'x, y, z'\nloop_")
+    assert len(read(written(tmp_path, listed, "y.cif"))[0]) == 3  # as hand-written, all atoms of P1
+    as_p1 = text.replace("number 166", "number 1").replace("R -3 m H", "P 1").replace("R -3 m", "P 1")
+    assert len(read(written(tmp_path, as_p1, "z.cif"))[0]) == 3
+
+
+@pytest.mark.parametrize(("symbol", "n_o"), [("C 2/m", 8), ("P 21/n", 4), ("P21/c", 4), ("I 2/m", 8), ("C m", 4)])
+def test_short_symbols_of_monoclinic_groups_are_known(tmp_path, symbol, n_o):
+    text = LAYERED[: LAYERED.index("Li1")].replace("R -3 m", symbol).replace("gamma 120", "gamma 90") + (
+        "Li1 Li 0.0 0.0 0.0 1\nO1 O 0.2 0.3 0.1 1\n"
+    )
+    text = text.replace("_length_b 2.816", "_length_b 9").replace("_length_a 2.816", "_length_a 8").replace("166", "?")
+    (found,) = read(written(tmp_path, text, "x.cif"))
+    assert found.species.count("O") == n_o
+
+
 def test_of_a_trajectory_only_the_frames_that_are_used_are_checked(tmp_path):
     """Images of a band as interpolated may run through atoms; an error in one that is used tells which it is."""
     pytest.importorskip("ase")

@@ -82,6 +82,15 @@ def test_the_final_cell_may_be_given_by_other_vectors(seed, relaxed, number):
     assert sum("by other vectors" in note for note in hop.notes) == 1
 
 
+def test_what_is_wrong_beside_other_vectors_is_said():
+    """Not that the cells differ, which the vectors of one lattice do not."""
+    sites = np.array([[0.0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0.5, 0.5, 0.5], [0.25, 0.25, 0.25], [0.8, 0.7, 0.3]])
+    a = crystal("a", np.eye(3) * 8, ["Li", "Li", "O", "O", "P", "P"], sites)
+    b = crystal("b", a.lattice, a.species, np.vstack([[[0.2, 0.7, 0.5], [0.7, 0.2, 0.8]], sites[2:]]))
+    with pytest.raises(EmigbenchError, match="2 ions move from a to b"):
+        path_of(a, by_other_vectors(b, OTHER_VECTORS[4]))
+
+
 @pytest.mark.parametrize("vectors", OTHER_VECTORS)
 def test_other_vectors_of_a_symmetric_lattice_are_no_other_hop(vectors):
     """A cube turned onto itself: the atoms stay where they were in space, and one of them hops."""

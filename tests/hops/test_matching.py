@@ -152,6 +152,13 @@ def test_a_cell_too_large_for_other_origins_is_refused_for_that(monkeypatch):
     assert "at the same origin (others are not tried" in refused(a, elsewhere)
 
 
+def test_a_named_site_is_told_who_hops_in_its_place():
+    """Li 2 is named; Li 1 hops by 4.2 Å, and with Li 2 left out it has a partner nowhere either."""
+    assert "Li 1 hops from a to b, not Li 2;" in refused(A, moved(0, (0, 3, 3)), site=1)
+    both = moved(0, (0, 3, 3), also=[(3, (2.5, 0, 0))])
+    assert "2 ions move from a to b (Li 1, O 4)" in refused(A, both, site=1)
+
+
 def test_hints_that_do_not_fit_are_refused():
     b = moved(0, (0, 0, 3.0))
     assert "no atom of Na" in refused(A, b, ion="Na")
@@ -160,33 +167,65 @@ def test_hints_that_do_not_fit_are_refused():
     assert "which is no hop" in refused(A, moved(0, (0, 0, 1.2)), site=1)
 
 
+HOST = np.array([[x, y, z] for x in (0, 0.5) for y in (0, 0.5) for z in (0, 0.5)])
+IONS = HOST + 0.25
+"""Sites of the ions of a crystal with internal translations: at another origin, a vacancy hop is like another one."""
+
+
+def with_vacancy(sites, noise_a=0.0):
+    """The 8 O and 7 of the 8 Li, at these sites in this order; sites are 4.5 Å apart."""
+    noise = np.random.default_rng(0).normal(scale=noise_a / 9, size=(15, 3))
+    return cell(["O"] * 8 + ["Li"] * 7, np.vstack([HOST, IONS[list(sites)]]) + noise, np.eye(3) * 9.0)
+
+
+VACANCY_AT_0 = with_vacancy([1, 2, 3, 4, 5, 6, 7])
+
+
 def test_several_origins_that_fit_are_told():
-    """A rock-salt-like host with an internal translation: every second vacancy hop is like another at a shift."""
-    host = [[x, y, z] for x in (0, 0.5) for y in (0, 0.5) for z in (0, 0.5)]
-    lattice = np.eye(3) * 9.0
-    species = ["O"] * 8 + ["Li"] * 7
-    ions = np.array(host) + 0.25
-    a = crystal("a", lattice, species, [*host, *ions[1:]])
-    b = crystal("b", lattice, species, [*host, *ions[[0, 2, 3, 4, 5, 6, 7]]])
-    assert not match(a, b).other_origins
-    assert match(a, b).lengths.max() == pytest.approx(4.5)
-    found = match(a, reordered(translated(b, [0.17, 0.31, 0.22]), np.random.default_rng(0)))
+    b = with_vacancy([0, 2, 3, 4, 5, 6, 7])
+    assert not match(VACANCY_AT_0, b).other_origins
+    assert match(VACANCY_AT_0, b).lengths.max() == pytest.approx(4.5)
+    found = match(VACANCY_AT_0, reordered(translated(b, [0.17, 0.31, 0.22]), np.random.default_rng(0)))
     assert found.lengths.max() == pytest.approx(4.5)
     assert found.other_origins
+
+
+@pytest.mark.parametrize("vacancy", [1, 3, 6])
+def test_noise_does_not_choose_among_origins(vacancy):
+    """Hops along an edge, a face and the body fit to 0.005 Å in the mean over the host, one across a face best."""
+    b = with_vacancy([i for i in range(8) if i != vacancy], noise_a=0.05)
+    found = match(VACANCY_AT_0, reordered(translated(b, [0.17, 0.31, 0.22]), np.random.default_rng(0)))
+    assert found.lengths.max() == pytest.approx(4.5, abs=0.2)
+    assert found.other_origins
+
+
+def test_an_origin_beside_an_internal_translation_is_no_drift():
+    """0.3 Å beside an origin at which the hop is another one, which was answered without a word."""
+    b = translated(with_vacancy([0, 1, 2, 3, 4, 5, 6]), [0.5 + 0.3 / 9, 0.5, 0])
+    assert match(VACANCY_AT_0, reordered(b, np.random.default_rng(0))).other_origins
+
+
+def test_the_files_own_order_tells_the_origin_of_a_hop_by_half_a_cell():
+    """Seen from the ion that hops, which is the first, half of a relaxed host went up by half a cell and half down."""
+    sites, species = np.vstack([IONS[1:], HOST]), ["Li"] * 7 + ["O"] * 8
+    a = cell(species, sites, np.eye(3) * 9.0)
+    relaxed = sites + [0.17, 0.31, 0.22] + 0.001 * np.outer((-1.0) ** np.arange(15), [0, 0, 1])
+    relaxed[0] = IONS[0] + [0.17, 0.31, 0.22]
+    found = match(a, cell(species, relaxed, a.lattice))
+    assert (found.moving, found.other_origins) == (0, False)
+    assert (found.partner == np.arange(15)).all()
+    assert found.lengths[0] == pytest.approx(4.5)
 
 
 @pytest.mark.parametrize("shift", [(0, 0, 0), (0.03, 0.04, 0.05), (0.07, 0, 0), (0.17, 0.31, 0.22)])
 def test_the_files_own_order_tells_the_origin(shift):
     """Of the same host: a hop across the face is meant, and at another origin one along the edge would fit as well."""
-    host = [[x, y, z] for x in (0, 0.5) for y in (0, 0.5) for z in (0, 0.5)]
-    ions, species, lattice = np.array(host) + 0.25, ["O"] * 8 + ["Li"] * 7, np.eye(3) * 9.0
-    a = crystal("a", lattice, species, [*host, *ions[1:]])
-    b = crystal("b", lattice, species, [*host, *ions[[1, 2, 0, 4, 5, 6, 7]]])
-    found = match(a, translated(b, shift))
+    b = with_vacancy([1, 2, 0, 4, 5, 6, 7])
+    found = match(VACANCY_AT_0, translated(b, shift))
     assert (found.moving, found.other_origins) == (10, False)
     assert found.lengths[10] == pytest.approx(4.5 * 2**0.5)
     assert np.delete(found.lengths, 10).max() < 1e-9
-    unordered = match(a, reordered(translated(b, shift), np.random.default_rng(0)))
+    unordered = match(VACANCY_AT_0, reordered(translated(b, shift), np.random.default_rng(0)))
     assert unordered.lengths.max() == pytest.approx(4.5 if np.linalg.norm(shift) * 9 > 0.5 else 4.5 * 2**0.5, abs=1e-6)
 
 
