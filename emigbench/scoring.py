@@ -177,20 +177,21 @@ def samples_of(seeds: Seeds, labels: Labels, split: str) -> dict[int, Sample]:
     e_m = np.array([each.e_m_ev for each in facts])
     material = np.array([each.material_id for each in facts])
     cluster = np.array(splits.clusters(labels, split))
-
-    def sample(given: Sequence[Prediction]) -> Sample:
+    samples = {}
+    for seed, given in seeds.items():
         filled = [p if p.e_m is not None else guess(folds[p.id].name) for p in given]
+        predicted = np.array([as_written(p.e_m) for p in filled if p.e_m is not None])
+        std, low, high = (_column(name, given, filled) for name in ("std", "low", "high"))
+        samples[seed] = Sample(e_m, predicted, material, std, cluster, low, high)
+    return samples
 
-        def column(name: str) -> FloatArray | None:
-            told = [as_written(value) for p in filled if (value := getattr(p, name)) is not None]
-            return (
-                np.array(told) if len(told) == len(given) and any(getattr(p, name) is not None for p in given) else None
-            )
 
-        values = np.array([as_written(p.e_m) for p in filled if p.e_m is not None])
-        return Sample(e_m, values, material, column("std"), cluster, column("low"), column("high"))
-
-    return {seed: sample(given) for seed, given in seeds.items()}
+def _column(name: str, given: Sequence[Prediction], filled: Sequence[Prediction]) -> FloatArray | None:
+    """(n,) a field of the predictions with failures filled in; None where the model gives none, or not for all."""
+    told = [as_written(value) for p in filled if (value := getattr(p, name)) is not None]
+    if len(told) < len(filled) or all(getattr(p, name) is None for p in given):
+        return None
+    return np.array(told)
 
 
 def _guess(labels: Labels, ids: Sequence[str]) -> Prediction:
