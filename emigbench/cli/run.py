@@ -109,7 +109,7 @@ def evaluate(
     names = list(dict.fromkeys(split or ["official"]))
     with (
         talk_on_stderr(),
-        _result_folder(out or Path("runs") / _file_name(f"{model}-{dataset}"), smoke) as folder,
+        _scratch_folder() if smoke else nullcontext(out or Path("runs") / _file_name(f"{model}-{dataset}")) as folder,
         nullcontext() if smoke else told_when_stopped(folder),
         executor_of(workers, dask) as executor,
         progress_on_stderr(f"{model.rpartition('/')[2]} on {dataset}") as progress,
@@ -276,9 +276,7 @@ def _file_name(text: str) -> str:
 
 
 @contextmanager
-def _result_folder(folder: Path, temporary: bool) -> Iterator[Path]:
-    if not temporary:
-        yield folder
-        return
+def _scratch_folder() -> Iterator[Path]:
+    """A folder for results that are not kept."""
     with TemporaryDirectory() as scratch:
         yield Path(scratch) / "smoke"
