@@ -14,11 +14,6 @@ from emigbench.errors import EmigbenchError, in_words
 app = typer.Typer(help="Run nudged elastic bands and look at them.", no_args_is_help=True)
 
 
-@app.callback()
-def neb() -> None:
-    """Run nudged elastic bands and look at them."""
-
-
 @app.command("run")
 def run(
     model: Annotated[str, typer.Argument(help="Registry name, package.module:Class or file.py:Class.")],

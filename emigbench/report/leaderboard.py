@@ -78,6 +78,11 @@ class Board(Sequence[Row]):
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
 
+    @property
+    def foreign(self) -> bool:
+        """Whether a row was fitted to another dataset than it is scored on."""
+        return any(row.fitted_to != row.score.dataset["name"] for row in self.rows)
+
 
 Boards = Mapping[str, Board]
 """Split -> board."""
@@ -315,7 +320,6 @@ def main_table(rows: Board) -> str:
     """The scores of a board as a Markdown table."""
     from tabulate import tabulate
 
-    foreign = any(row.fitted_to != row.score.dataset["name"] for row in rows)
     table = []
     for row in rows:
         figures = row.score.metrics
@@ -335,7 +339,7 @@ def main_table(rows: Board) -> str:
         }
         if rows.comparison is None:
             del line["Ranks"], line["Tied"]
-        if foreign:
+        if rows.foreign:
             line["Fitted to"] = row.fitted_to
         table.append(line)
     return tabulate(table, headers="keys", tablefmt="github", disable_numparse=True)
