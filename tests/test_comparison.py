@@ -29,7 +29,7 @@ from emigbench.comparison.ties import possible_ranks, tie_groups, tie_letters
 from emigbench.metrics import BY_NAME, Sample, coverage_of
 from emigbench.predictions import read_split
 from emigbench.report import compare as report
-from emigbench.report import leaderboard, terminal
+from emigbench.report import leaderboard, markdown, terminal
 
 SUBMISSIONS = Path(__file__).parents[1] / "submissions"
 
@@ -499,7 +499,7 @@ def test_results_hold_what_the_board_says(tmp_path, few_resamples):
         ("good", "bad", True),
         ("twin", "bad", True),
     ]
-    page = leaderboard.to_markdown(found, FULL)
+    page = markdown.to_markdown(found, FULL)
     assert "These paths tell 2 of 3 pairs of rows apart" in page
     assert "| Tied" in page
 

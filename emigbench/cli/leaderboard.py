@@ -31,7 +31,7 @@ def build(
     Examples:
         emigbench leaderboard build --add runs/my-model --out runs/leaderboard
     """
-    from emigbench.report import html, leaderboard, site
+    from emigbench.report import html, leaderboard, markdown, site
 
     of_dataset = labels.read(dataset)
     alone = bool(add) and not submissions.is_dir()
@@ -53,7 +53,7 @@ def build(
         return
     site.write(out, files)
     first = next(iter(found))
-    print(leaderboard.main_table(found[first]))
+    print(markdown.main_table(found[first]))
     print(f"The page is {out / html.INDEX}", file=sys.stderr)
 
 
