@@ -27,6 +27,11 @@ def run(
     What is kept is not run again, so a run that was stopped goes on where it was; several runs may share the work if
     they are given other ids. A path on which the potential breaks off is not kept. `emigbench evaluate MODEL` then
     finds all of it done.
+
+    Examples:
+        emigbench neb run chgnet-neb Cr2O4_Mg
+
+        emigbench neb run mattersim-neb-coarse --side train
     """
     data, bands = load_dataset(dataset, source), _band_model(model)
     wanted = [data[path_id] for path_id in ids] if ids else [entry for entry in data if entry.split == side]
@@ -58,6 +63,9 @@ def export(
     """Write the energies of the bands that are kept of a model's paths as a table for models that learn from them.
 
     Nothing is run. The tables in baselines/neb/energies were made so.
+
+    Examples:
+        emigbench neb export mattersim-neb-coarse energies.json
     """
     from emigbench.datasets.hashing import geometry_hash
     from emigbench.storage import write_text
@@ -83,7 +91,8 @@ def show(
 ) -> None:
     """Draw the energy profile and the path of every band that is kept of a path, and print what is known of each.
 
-    Example: emigbench neb show Cr2O4_Mg --out Cr2O4_Mg.svg
+    Examples:
+        emigbench neb show Cr2O4_Mg --out Cr2O4_Mg.svg
     """
     try:
         from emigbench_baselines.neb.picture import draw

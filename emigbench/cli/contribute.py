@@ -20,7 +20,11 @@ app = typer.Typer()
 def validate(
     folder: Annotated[Path, typer.Argument(help="The submission folder.")], dataset: DatasetOption = "full"
 ) -> None:
-    """Check a submission folder: its card, its predictions, its run record."""
+    """Check a submission folder: its card, its predictions, its run record.
+
+    Examples:
+        emigbench validate submissions/my-model
+    """
     from emigbench import submission
     from emigbench.doubts import doubts
 

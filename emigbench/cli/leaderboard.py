@@ -21,7 +21,9 @@ def build(
     submissions: Annotated[Path, typer.Option(help="Folder of the submissions.")] = Path("submissions"),
     out: Annotated[Path, typer.Option(help="Folder for the page and results.json.")] = Path("leaderboard"),
     dataset: DatasetOption = "full",
-    add: Annotated[list[Path] | None, typer.Option(help="A run of yours to show beside them.")] = None,
+    add: Annotated[
+        list[Path] | None, typer.Option(help="A run of yours to show beside them; may be given several times.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file differs.")] = False,
 ) -> None:
     """Score all submissions and write the leaderboard.
@@ -73,7 +75,7 @@ def draw_figures(
 ) -> None:
     """Draw the paper's Figures 2b, 3 and 4 for a set of submissions, as SVG and PDF.
 
-    Example:
+    Examples:
         emigbench leaderboard figures --submission devi2026-model-3 --submission random-forest --out figures
     """
     from emigbench.report import figures, leaderboard

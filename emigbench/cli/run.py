@@ -178,9 +178,7 @@ def compare(
     metric: Annotated[
         str, typer.Option(help="By which metric: mae, rmse, r2, spearman, accuracy, mcc, crps, interval_score, …")
     ] = "mae",
-    threshold: Annotated[float, typer.Option(help="Barrier in eV that a good conductor has at most.")] = THRESHOLDS_EV[
-        0
-    ],
+    threshold: Annotated[float, typer.Option(help="Barrier in eV up to which a conductor is good.")] = THRESHOLDS_EV[0],
     submissions: Annotated[Path, typer.Option(help="Where slugs are looked up.")] = Path("submissions"),
     dataset: Annotated[
         str | None,
