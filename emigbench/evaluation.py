@@ -118,7 +118,7 @@ def _asked_splits(split_names: Sequence[str]) -> list[str]:
         raise EmigbenchError(f"split_names is {split_names!r}; give a list of names, such as ['official'].")
     names = list(split_names)
     if others := [name for name in names if not isinstance(name, str)]:
-        raise EmigbenchError(f"{quoted(others[0])} is no name of a split; there are {', '.join(splits.SPLITS)}.")
+        raise EmigbenchError(f"{quoted(others[0])} is no name of a split; there are {', '.join(splits.NAMES)}.")
     if not names:
         raise EmigbenchError("split_names is empty, so there is nothing to run; give names, such as ['official'].")
     return list(dict.fromkeys(names))
@@ -269,7 +269,7 @@ def _finish(
         LOG.warning("The leaderboard does not know the kind %s of model %r; it knows %s.", quoted(kind), model, known)
     record = provenance.run_record(
         dataset=data.identity,
-        predictions_sha256=predictions_hash(file.read_text(encoding="utf-8").splitlines()),
+        predictions_sha256=predictions_hash(file.read_text(encoding="utf-8")),
         ran_on=provenance.joined(result.hardware for result in results.values()),
         packages=packages_of(model),
         model=model,
