@@ -125,17 +125,7 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
         EmigbenchError: if an id is unknown, given twice or missing, or there is no such split or seed.
     """
     labels = labels_of(data)
-    given: Mapping[Any, Any] = predictions if isinstance(predictions, Mapping) else {0: predictions}
-    if by_split := [name for name, each in given.items() if isinstance(name, str) and isinstance(each, Mapping)]:
-        one = split if split in by_split else by_split[0]
-        raise EmigbenchError(
-            f"These are predictions by split ({', '.join(by_split)}); give those of one, as in "
-            f"score(predictions[{one!r}], data, {one!r})."
-        )
-    lists = {seed: listed(of_seed) for seed, of_seed in given.items()}
-    by_seed = {as_seed(seed): of_seed for seed, of_seed in lists.items()}
-    if empty := [seed for seed, of_seed in by_seed.items() if not of_seed]:
-        raise EmigbenchError(f"There are no predictions for seed {empty[0]}.")
+    by_seed = _by_seed(predictions if isinstance(predictions, Mapping) else {0: predictions}, split)
     rows = ((split, seed, as_scored(p)) for seed, of_seed in by_seed.items() for p in of_seed)
     seeds = grouped(rows, labels, "The predictions")[split]
     samples = list(samples_of(seeds, labels, split).values())
@@ -161,6 +151,25 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
         confusion={threshold: _mean_confusion(samples, threshold) for threshold in THRESHOLDS_EV},
         subsets=_subset_figures(samples, _parts(seeds, labels, split)),
     )
+
+
+def _by_seed(given: Mapping[Any, Any], split: str) -> dict[int, list[Prediction]]:
+    """What a caller gave, after checking that it is predictions of one split by seed, some for each.
+
+    Raises:
+        EmigbenchError: if it is not.
+    """
+    if by_split := [name for name, each in given.items() if isinstance(name, str) and isinstance(each, Mapping)]:
+        one = split if split in by_split else by_split[0]
+        raise EmigbenchError(
+            f"These are predictions by split ({', '.join(by_split)}); give those of one, as in "
+            f"score(predictions[{one!r}], data, {one!r})."
+        )
+    lists = {seed: listed(of_seed) for seed, of_seed in given.items()}
+    by_seed = {as_seed(seed): of_seed for seed, of_seed in lists.items()}
+    if empty := [seed for seed, of_seed in by_seed.items() if not of_seed]:
+        raise EmigbenchError(f"There are no predictions for seed {empty[0]}.")
+    return by_seed
 
 
 def samples_of(seeds: Seeds, labels: Labels, split: str) -> dict[int, Sample]:
