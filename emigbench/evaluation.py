@@ -83,13 +83,7 @@ def evaluate(
     if resume:
         _put_in_place(out)
     earlier = _earlier(out, model, data) if resume else None
-    folds = {
-        Unit(split, fold.name, seed): fold
-        for split in split_names
-        for seed in seeds
-        if earlier is None or seed not in earlier.predictions.get(split, {})
-        for fold in splits.folds(data.labels, split)
-    }
+    folds = _lacking(data, split_names, seeds, earlier)
     if not folds:
         if unfinished.read_plan(out) == plan:  # it was stopped after it had written its results
             unfinished.forget(out)
@@ -134,6 +128,20 @@ def _asked_seeds(seeds: Sequence[int]) -> list[int]:
     if len(numbers) > MOST_SEEDS:
         raise EmigbenchError(f"{len(numbers)} seeds were asked for; at most {MOST_SEEDS} are taken.")
     return numbers
+
+
+def _lacking(
+    data: Dataset, split_names: Sequence[str], seeds: Sequence[int], earlier: _Earlier | None
+) -> dict[Unit, Fold]:
+    """The units that were asked for and that a finished run does not have yet, each with its fold."""
+    before = earlier.predictions if earlier else {}
+    return {
+        Unit(split, fold.name, seed): fold
+        for split in split_names
+        for seed in seeds
+        if seed not in before.get(split, {})
+        for fold in splits.folds(data.labels, split)
+    }
 
 
 def _joined(
@@ -274,24 +282,26 @@ def _finish(
         packages=packages_of(model),
         model=model,
         kind=kind,
-        units=[
-            {
-                **asdict(unit),
-                "n_held_out": len(result.predictions),
-                "fit_seconds": round(result.fit_seconds, 3),
-                "predict_seconds": round(result.predict_seconds, 3),
-                "peak_memory_mb": result.peak_memory_mb,
-                "details": dict(result.details),
-                **({"code": result.code} if result.code else {}),
-            }
-            for unit, result in results.items()
-        ],
+        units=[_recorded(unit, result) for unit, result in results.items()],
     )
     if earlier:
         record = provenance.added(record, earlier.record)
     write_text(out / unfinished.FOLDER / provenance.RUN_FILE, provenance.text_of(record))
     _put_in_place(out)
     return predictions
+
+
+def _recorded(unit: Unit, result: UnitResult) -> dict[str, Any]:
+    """What the run record says of a unit."""
+    return {
+        **asdict(unit),
+        "n_held_out": len(result.predictions),
+        "fit_seconds": round(result.fit_seconds, 3),
+        "predict_seconds": round(result.predict_seconds, 3),
+        "peak_memory_mb": result.peak_memory_mb,
+        "details": dict(result.details),
+        **({"code": result.code} if result.code else {}),
+    }
 
 
 def _put_in_place(out: Path) -> None:
