@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from emigbench.cli.console import DatasetOption, JsonOption, SourceOption, load_dataset, print_json
+from emigbench.cli.console import DatasetOption, JsonOption, ModelArgument, SourceOption, load_dataset, print_json
 from emigbench.errors import EmigbenchError, in_words
 
 app = typer.Typer(help="Run nudged elastic bands and look at them.", no_args_is_help=True)
@@ -16,7 +16,7 @@ app = typer.Typer(help="Run nudged elastic bands and look at them.", no_args_is_
 
 @app.command("run")
 def run(
-    model: Annotated[str, typer.Argument(help="Registry name, package.module:Class or file.py:Class.")],
+    model: ModelArgument,
     ids: Annotated[list[str] | None, typer.Argument(help="Ids of paths; those of --side if not given.")] = None,
     side: Annotated[str, typer.Option(help="test or train: which side of the official split.")] = "test",
     dataset: DatasetOption = "full",
@@ -54,7 +54,7 @@ def run(
 
 @app.command("export")
 def export(
-    model: Annotated[str, typer.Argument(help="Registry name, package.module:Class or file.py:Class.")],
+    model: ModelArgument,
     out: Annotated[Path, typer.Argument(help="JSON to write.")],
     most_atoms: Annotated[int | None, typer.Option(help="Leave larger cells out.")] = None,
     dataset: DatasetOption = "full",

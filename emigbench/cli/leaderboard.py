@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from emigbench.cli.console import DatasetOption
+from emigbench.cli.console import DatasetOption, SubmissionsOption
 from emigbench.datasets import labels
 from emigbench.errors import EmigbenchError
 from emigbench.progress import progress_on_stderr
@@ -18,7 +18,7 @@ app = typer.Typer(help="Build the leaderboard from the submissions.", no_args_is
 
 @app.command("build")
 def build(
-    submissions: Annotated[Path, typer.Option(help="Folder of the submissions.")] = Path("submissions"),
+    submissions: SubmissionsOption = Path("submissions"),
     out: Annotated[Path, typer.Option(help="Folder for the page and results.json.")] = Path("leaderboard"),
     dataset: DatasetOption = "full",
     add: Annotated[
@@ -71,7 +71,7 @@ def draw_figures(
     submission: Annotated[
         list[str] | None, typer.Option(help="Slug of a submission; may be given several times; all if not given.")
     ] = None,
-    submissions: Annotated[Path, typer.Option(help="Folder of the submissions.")] = Path("submissions"),
+    submissions: SubmissionsOption = Path("submissions"),
 ) -> None:
     """Draw the paper's Figures 2b, 3 and 4 for a set of submissions, as SVG and PDF.
 

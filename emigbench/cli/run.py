@@ -19,6 +19,8 @@ from emigbench.cli.console import (
     DaskOption,
     DatasetOption,
     JsonOption,
+    ModelArgument,
+    RunDatasetOption,
     SourceOption,
     check_cluster,
     executor_of,
@@ -71,7 +73,7 @@ def list_models() -> None:
 @app.command()
 def evaluate(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="Registry name, package.module:Class or file.py:Class.")],
+    model: ModelArgument,
     dataset: DatasetOption = "full",
     split: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, counted from 0.")] = 1,
@@ -147,10 +149,7 @@ def _tell_what_is_passed_over(context: typer.Context, taken: Mapping[str, object
 def score(
     path: Annotated[Path, typer.Argument(help="A submission folder or a predictions CSV.")],
     split: Annotated[str, typer.Option(help="Which split to score.")] = "official",
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="full or spinels; if not given, the one that the folder's run.json names, or full."),
-    ] = None,
+    dataset: RunDatasetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score predictions, with a 95% interval for every figure. Needs no structures.
@@ -180,10 +179,7 @@ def compare(
     ] = "mae",
     threshold: Annotated[float, typer.Option(help="Barrier in eV up to which a conductor is good.")] = THRESHOLDS_EV[0],
     submissions: Annotated[Path, typer.Option(help="Where slugs are looked up.")] = Path("submissions"),
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="full or spinels; if not given, the one that a folder's run.json names, or full."),
-    ] = None,
+    dataset: RunDatasetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say whether two models differ, by how much, and what difference these paths can resolve at all.
