@@ -1,1 +1,1 @@
-"""Times that the project watches; `make benchmark` prints them."""
+"""What the project watches: times (`make benchmark`), and how often intervals and p-values hold what they promise."""

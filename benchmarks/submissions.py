@@ -65,7 +65,7 @@ def make(folder: Path, number: int) -> None:
     }
     (target / "submission.yaml").write_text(yaml.safe_dump(card))
     run = {
-        "predictions_sha256": predictions_hash((target / PREDICTIONS_FILE).read_text().splitlines()),
+        "predictions_sha256": predictions_hash((target / PREDICTIONS_FILE).read_text()),
         "dataset": {"name": "full", "sha256": labels.sha256},
     }
     (target / "run.json").write_text(json.dumps(run))

@@ -1,19 +1,15 @@
-"""Run a model on splits, a fold and seed or a path at a time, each kept as soon as it is done."""
+"""Run a model on splits and write what it predicts and how that came about; a run that was stopped can be resumed."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
-from urllib.parse import quote
-from uuid import uuid4
 
-from emigbench import provenance, splits, unfinished, units
+from emigbench import jobs, provenance, splits, unfinished, units
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.store import Dataset
 from emigbench.errors import EmigbenchError, quoted
@@ -28,30 +24,11 @@ from emigbench.predictions import (
     write_predictions,
 )
 from emigbench.progress import Progress
-from emigbench.records import Prediction
 from emigbench.splits import Fold
 from emigbench.storage import write_text
-from emigbench.units import PathError, Unit, UnitResult
-from emigbench.workers import WorkerDiedError, died
+from emigbench.units import Unit, UnitResult
 
 LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker does at a time.
-
-    Attributes:
-        name: for people.
-        file: where its result is kept.
-        held_out: ids that it predicts.
-        call: does it.
-    """
-
-    name: str
-    file: Path
-    held_out: tuple[str, ...]
-    call: partial[UnitResult]
 
 
 def evaluate(
@@ -106,13 +83,7 @@ def evaluate(
     if resume:
         _put_in_place(out)
     earlier = _earlier(out, model, data) if resume else None
-    folds = {
-        Unit(split, fold.name, seed): fold
-        for split in split_names
-        for seed in seeds
-        if earlier is None or seed not in earlier.predictions.get(split, {})
-        for fold in splits.folds(data.labels, split)
-    }
+    folds = _lacking(data, split_names, seeds, earlier)
     if not folds:
         if unfinished.read_plan(out) == plan:  # it was stopped after it had written its results
             unfinished.forget(out)
@@ -122,14 +93,14 @@ def evaluate(
     if resume:
         _check_plan(out, plan)
     unfinished.start(out, plan, "run", resume=resume)
-    jobs = (_paths if one_by_one else _fits)(model, data, folds, out / unfinished.FOLDER)
-    done = {job.name: result for job in jobs if (result := _read_result(job)) is not None}
+    todo = (jobs.paths if one_by_one else jobs.fits)(model, data, folds, out / unfinished.FOLDER)
+    done = {job.name: result for job in todo if (result := jobs.read_result(job)) is not None}
     warn_of_other_code(model, _made_by(done, earlier), out)
     if one_by_one and earlier:
         known = _known_paths(model, earlier)
-        done = {job.name: known[job.name] for job in jobs if job.name in known} | done
+        done = {job.name: known[job.name] for job in todo if job.name in known} | done
     with unfinished.kept_if_stopped(out):
-        failed = _do(jobs, done, executor, progress, one_by_one=one_by_one)
+        failed = jobs.do(todo, done, executor, progress, one_by_one=one_by_one)
         if one_by_one:
             done = _joined(model, folds, done, failed)
     return _finish(out, model, data, {unit: done[unit.name] for unit in folds}, earlier)
@@ -141,7 +112,7 @@ def _asked_splits(split_names: Sequence[str]) -> list[str]:
         raise EmigbenchError(f"split_names is {split_names!r}; give a list of names, such as ['official'].")
     names = list(split_names)
     if others := [name for name in names if not isinstance(name, str)]:
-        raise EmigbenchError(f"{quoted(others[0])} is no name of a split; there are {', '.join(splits.SPLITS)}.")
+        raise EmigbenchError(f"{quoted(others[0])} is no name of a split; there are {', '.join(splits.NAMES)}.")
     if not names:
         raise EmigbenchError("split_names is empty, so there is nothing to run; give names, such as ['official'].")
     return list(dict.fromkeys(names))
@@ -159,61 +130,18 @@ def _asked_seeds(seeds: Sequence[int]) -> list[int]:
     return numbers
 
 
-def _fits(model: str, data: Dataset, folds: Mapping[Unit, Fold], folder: Path) -> list[Job]:
-    """One job for each fold and seed."""
-    return [
-        Job(
-            unit.name,
-            folder / f"{unit.name}.json",
-            fold.held_out,
-            partial(
-                units.run_unit,
-                model,
-                unit,
-                [data.by_id[path_id] for path_id in fold.train],
-                [data.by_id[path_id].path for path_id in fold.held_out],
-            ),
-        )
-        for unit, fold in folds.items()
-    ]
-
-
-def _paths(model: str, data: Dataset, folds: Mapping[Unit, Fold], folder: Path) -> list[Job]:
-    """One job for each path that any fold holds out."""
-    held_out = {path_id for fold in folds.values() for path_id in fold.held_out}
-    run = uuid4().hex
-    return [
-        Job(
-            entry.id,
-            folder / f"path--{quote(entry.id, safe='')}.json",
-            (entry.id,),
-            partial(units.run_path, model, run, entry.path),
-        )
-        for entry in data
-        if entry.id in held_out
-    ]
-
-
-def _do(
-    jobs: Sequence[Job], done: dict[str, UnitResult], executor: Executor | None, progress: Progress, *, one_by_one: bool
-) -> dict[str, Exception]:
-    """Do the jobs that are not `done`, and keep each result and add it there; the paths that failed, and why.
-
-    Raises:
-        EmigbenchError: if a fit fails or its worker dies.
-    """
-    failed: dict[str, Exception] = {}
-    for job, outcome in _outcomes([job for job in jobs if job.name not in done], executor):
-        if isinstance(outcome, UnitResult):
-            write_text(job.file, json.dumps(asdict(outcome)))
-            done[job.name] = outcome
-        elif one_by_one:
-            failed[job.name] = outcome  # not kept: a resumed run tries it again
-        else:
-            raise died(f"The worker of {job.name}") from outcome
-        name = f"{job.name} (failed)" if job.name in failed else job.name
-        progress(name, len(done) + len(failed), len(jobs))
-    return failed
+def _lacking(
+    data: Dataset, split_names: Sequence[str], seeds: Sequence[int], earlier: _Earlier | None
+) -> dict[Unit, Fold]:
+    """The units that were asked for and that a finished run does not have yet, each with its fold."""
+    before = earlier.predictions if earlier else {}
+    return {
+        Unit(split, fold.name, seed): fold
+        for split in split_names
+        for seed in seeds
+        if seed not in before.get(split, {})
+        for fold in splits.folds(data.labels, split)
+    }
 
 
 def _joined(
@@ -233,61 +161,6 @@ def _joined(
     code = code_of(model)
     results = {**done, **{path_id: units.failed(path_id, str(error), code) for path_id, error in failed.items()}}
     return {unit.name: units.joined([results[i] for i in fold.held_out]) for unit, fold in folds.items()}
-
-
-Outcome = UnitResult | PathError | WorkerDiedError
-
-
-def _outcomes(jobs: Sequence[Job], executor: Executor | None) -> Iterator[tuple[Job, Outcome]]:
-    """What came of each job, as soon as it is known."""
-    if executor is None:
-        for job in jobs:
-            try:
-                yield job, job.call()
-            except PathError as error:
-                yield job, error
-        return
-    killed = []
-    for job, outcome in _side_by_side(jobs, executor):
-        if isinstance(outcome, WorkerDiedError):
-            killed.append(job)
-        else:
-            yield job, outcome
-    for job in killed:  # each alone, so that no other can be to blame this time
-        yield from _side_by_side([job], executor)
-
-
-def _side_by_side(jobs: Sequence[Job], executor: Executor) -> Iterator[tuple[Job, Outcome]]:
-    futures = {executor.submit(job.call): job for job in jobs}
-    waiting = set(futures)
-    failure: Exception | None = None
-    try:
-        while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                try:
-                    outcome: Outcome = future.result()
-                except CancelledError:
-                    continue
-                except (PathError, WorkerDiedError) as error:
-                    outcome = error
-                except Exception as error:  # what runs beside it may still finish, and is kept
-                    failure = failure or error
-                    _cancel(waiting)
-                    continue
-                yield futures[future], outcome
-            waiting = {future for future in waiting if not future.cancelled()}  # an executor need not say so
-    finally:
-        _cancel(futures)
-    if isinstance(failure, BrokenExecutor):
-        raise died("A worker process") from failure
-    if failure is not None:
-        raise failure
-
-
-def _cancel(futures: Iterable[Future[UnitResult]]) -> None:
-    for future in futures:
-        future.cancel()
 
 
 def _nothing_to_do(out: Path, kept: Mapping[str, Any] | None) -> EmigbenchError:
@@ -379,18 +252,6 @@ def _known_paths(model: str, earlier: _Earlier) -> dict[str, UnitResult]:
     }
 
 
-def _read_result(job: Job) -> UnitResult | None:
-    """What an earlier run kept, or None where it kept nothing or the file is damaged: then the job runs again."""
-    try:
-        content = json.loads(job.file.read_text(encoding="utf-8"))
-        content["predictions"] = tuple(Prediction(**prediction) for prediction in content["predictions"])
-        result = UnitResult(**content)
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    complete = sorted(p.id for p in result.predictions) == sorted(job.held_out)
-    return result if complete else None
-
-
 def _made_by(kept: Mapping[str, UnitResult], earlier: _Earlier | None) -> dict[str, str]:
     """What code made the results that are there: name of the unit, or of the path -> code."""
     units_before = earlier.record.get("units", ()) if earlier else ()
@@ -416,29 +277,31 @@ def _finish(
         LOG.warning("The leaderboard does not know the kind %s of model %r; it knows %s.", quoted(kind), model, known)
     record = provenance.run_record(
         dataset=data.identity,
-        predictions_sha256=predictions_hash(file.read_text(encoding="utf-8").splitlines()),
+        predictions_sha256=predictions_hash(file.read_text(encoding="utf-8")),
         ran_on=provenance.joined(result.hardware for result in results.values()),
         packages=packages_of(model),
         model=model,
         kind=kind,
-        units=[
-            {
-                **asdict(unit),
-                "n_held_out": len(result.predictions),
-                "fit_seconds": round(result.fit_seconds, 3),
-                "predict_seconds": round(result.predict_seconds, 3),
-                "peak_memory_mb": result.peak_memory_mb,
-                "details": dict(result.details),
-                **({"code": result.code} if result.code else {}),
-            }
-            for unit, result in results.items()
-        ],
+        units=[_recorded(unit, result) for unit, result in results.items()],
     )
     if earlier:
         record = provenance.added(record, earlier.record)
     write_text(out / unfinished.FOLDER / provenance.RUN_FILE, provenance.text_of(record))
     _put_in_place(out)
     return predictions
+
+
+def _recorded(unit: Unit, result: UnitResult) -> dict[str, Any]:
+    """What the run record says of a unit."""
+    return {
+        **asdict(unit),
+        "n_held_out": len(result.predictions),
+        "fit_seconds": round(result.fit_seconds, 3),
+        "predict_seconds": round(result.predict_seconds, 3),
+        "peak_memory_mb": result.peak_memory_mb,
+        "details": dict(result.details),
+        **({"code": result.code} if result.code else {}),
+    }
 
 
 def _put_in_place(out: Path) -> None:

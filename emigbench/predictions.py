@@ -32,7 +32,7 @@ MOST_SEEDS = 20
 """Scoring time grows with the seeds."""
 LARGEST_SEED = 999_999_999
 LONGEST_ID, LONGEST_LINE, MOST_LINES = 200, 2_000, 200_000
-ALL_SPLITS = (*splits.SPLITS, *splits.CURVE, splits.FITTED)
+ALL_SPLITS = (*splits.NAMES, splits.FITTED)
 
 PredictionSet = Mapping[str, Mapping[int, Sequence[Prediction]]]
 """Split -> seed -> one prediction for each held-out path, in the order of the labels."""
@@ -180,8 +180,7 @@ def _rows(
 
 def _check_split(split: str, where: str) -> None:
     if split not in ALL_SPLITS:
-        known = ", ".join([*splits.SPLITS, *splits.CURVE])
-        raise EmigbenchError(f"{where}: there is no split {quoted(split)}; there are {known}.")
+        raise EmigbenchError(f"{where}: there is no split {quoted(split)}; there are {', '.join(splits.NAMES)}.")
 
 
 def _parse_rows(text: str, where: str, default_split: str) -> Iterator[tuple[str, int, Prediction]]:

@@ -84,7 +84,7 @@ def check_whose(run: Mapping[str, Any], predictions: str, file: Path) -> None:
     Raises:
         EmigbenchError: if it belongs to others; it names the file.
     """
-    digest, found = run["predictions_sha256"], predictions_hash(predictions.splitlines())
+    digest, found = run["predictions_sha256"], predictions_hash(predictions)
     if digest != found:
         raise EmigbenchError(
             f"{file} belongs to other predictions (sha256 {quoted(digest[:12])}, {PREDICTIONS_FILE} has "

@@ -125,17 +125,7 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
         EmigbenchError: if an id is unknown, given twice or missing, or there is no such split or seed.
     """
     labels = labels_of(data)
-    given: Mapping[Any, Any] = predictions if isinstance(predictions, Mapping) else {0: predictions}
-    if by_split := [name for name, each in given.items() if isinstance(name, str) and isinstance(each, Mapping)]:
-        one = split if split in by_split else by_split[0]
-        raise EmigbenchError(
-            f"These are predictions by split ({', '.join(by_split)}); give those of one, as in "
-            f"score(predictions[{one!r}], data, {one!r})."
-        )
-    lists = {seed: listed(of_seed) for seed, of_seed in given.items()}
-    by_seed = {as_seed(seed): of_seed for seed, of_seed in lists.items()}
-    if empty := [seed for seed, of_seed in by_seed.items() if not of_seed]:
-        raise EmigbenchError(f"There are no predictions for seed {empty[0]}.")
+    by_seed = _by_seed(predictions if isinstance(predictions, Mapping) else {0: predictions}, split)
     rows = ((split, seed, as_scored(p)) for seed, of_seed in by_seed.items() for p in of_seed)
     seeds = grouped(rows, labels, "The predictions")[split]
     samples = list(samples_of(seeds, labels, split).values())
@@ -163,6 +153,25 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
     )
 
 
+def _by_seed(given: Mapping[Any, Any], split: str) -> dict[int, list[Prediction]]:
+    """What a caller gave, after checking that it is predictions of one split by seed, some for each.
+
+    Raises:
+        EmigbenchError: if it is not.
+    """
+    if by_split := [name for name, each in given.items() if isinstance(name, str) and isinstance(each, Mapping)]:
+        one = split if split in by_split else by_split[0]
+        raise EmigbenchError(
+            f"These are predictions by split ({', '.join(by_split)}); give those of one, as in "
+            f"score(predictions[{one!r}], data, {one!r})."
+        )
+    lists = {seed: listed(of_seed) for seed, of_seed in given.items()}
+    by_seed = {as_seed(seed): of_seed for seed, of_seed in lists.items()}
+    if empty := [seed for seed, of_seed in by_seed.items() if not of_seed]:
+        raise EmigbenchError(f"There are no predictions for seed {empty[0]}.")
+    return by_seed
+
+
 def samples_of(seeds: Seeds, labels: Labels, split: str) -> dict[int, Sample]:
     """Seed -> the held-out paths' barriers beside its predictions, to the digits that a file has of them.
 
@@ -177,20 +186,21 @@ def samples_of(seeds: Seeds, labels: Labels, split: str) -> dict[int, Sample]:
     e_m = np.array([each.e_m_ev for each in facts])
     material = np.array([each.material_id for each in facts])
     cluster = np.array(splits.clusters(labels, split))
-
-    def sample(given: Sequence[Prediction]) -> Sample:
+    samples = {}
+    for seed, given in seeds.items():
         filled = [p if p.e_m is not None else guess(folds[p.id].name) for p in given]
+        predicted = np.array([as_written(p.e_m) for p in filled if p.e_m is not None])
+        std, low, high = (_column(name, given, filled) for name in ("std", "low", "high"))
+        samples[seed] = Sample(e_m, predicted, material, std, cluster, low, high)
+    return samples
 
-        def column(name: str) -> FloatArray | None:
-            told = [as_written(value) for p in filled if (value := getattr(p, name)) is not None]
-            return (
-                np.array(told) if len(told) == len(given) and any(getattr(p, name) is not None for p in given) else None
-            )
 
-        values = np.array([as_written(p.e_m) for p in filled if p.e_m is not None])
-        return Sample(e_m, values, material, column("std"), cluster, column("low"), column("high"))
-
-    return {seed: sample(given) for seed, given in seeds.items()}
+def _column(name: str, given: Sequence[Prediction], filled: Sequence[Prediction]) -> FloatArray | None:
+    """(n,) a field of the predictions with failures filled in; None where the model gives none, or not for all."""
+    told = [as_written(value) for p in filled if (value := getattr(p, name)) is not None]
+    if len(told) < len(filled) or all(getattr(p, name) is None for p in given):
+        return None
+    return np.array(told)
 
 
 def _guess(labels: Labels, ids: Sequence[str]) -> Prediction:

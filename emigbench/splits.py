@@ -112,6 +112,8 @@ FITTED = "official-train"
 """Predictions for the paths that a model was fitted to: published rows may have them, they rank nowhere."""
 CURVE = {f"official@{size}": size for size in (50, 100, 200, 400)}
 """Points of the learning curve: the official test set, after so many training paths; they rank nowhere."""
+NAMES = (*SPLITS, *CURVE)
+"""Of all splits that a model can be run on."""
 
 
 def folds(labels: Labels, split: str) -> list[Fold]:
@@ -138,7 +140,7 @@ def _folds(labels: Labels, split: str) -> tuple[Fold, ...]:
 
 def _named(split: str) -> Split:
     if split not in SPLITS:
-        raise EmigbenchError(f"There is no split {split!r}; there are {', '.join([*SPLITS, *CURVE])}.")
+        raise EmigbenchError(f"There is no split {split!r}; there are {', '.join(NAMES)}.")
     return SPLITS[split]
 
 

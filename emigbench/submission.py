@@ -263,7 +263,7 @@ def write_results(folder: Path, predictions: PredictionSet, labels: Labels, said
         "command": command(),
         "dataset": labels.identity,
         **said,
-        "predictions_sha256": predictions_hash(file.read_text(encoding="utf-8").splitlines()),
+        "predictions_sha256": predictions_hash(file.read_text(encoding="utf-8")),
     }
     write_text(folder / RUN_FILE, json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 

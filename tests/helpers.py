@@ -65,9 +65,10 @@ def write_submission(folder: Path, values=0.5, labels=FULL, card=None, split="of
     value_of = values.get if isinstance(values, dict) else lambda _: values
     rows = [f"{split},0,{i},{value_of(i)}" for i in splits.held_out(labels, split)]
     lines = ["split,seed,id,e_m_ev", *rows]
-    (target / "predictions.csv").write_text("\n".join(lines) + "\n")
+    text = "\n".join(lines) + "\n"
+    (target / "predictions.csv").write_text(text)
     run = (
-        f'{{"predictions_sha256": "{predictions_hash(lines)}", '
+        f'{{"predictions_sha256": "{predictions_hash(text)}", '
         f'"dataset": {{"name": "{labels.name}", "sha256": "{labels.sha256}"}}}}'
     )
     (target / "run.json").write_text(run)

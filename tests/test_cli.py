@@ -9,9 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 from helpers import FULL, SPINELS, constant, csv_lines, one_sentence, program, run, write_submission
+from typer.main import get_command
 
 import emigbench
 from emigbench import progress, scoring, splits
+from emigbench.cli import app
 from emigbench.cli.console import talk_on_stderr
 
 MODEL = """
@@ -165,6 +167,20 @@ def test_without_arguments_there_is_help(call):
     assert "--debug" in out
 
 
+def commands(group, name="emigbench"):
+    """(name as it is typed, command) of every command below a group."""
+    for command in group.commands.values():
+        full_name = f"{name} {command.name}"
+        yield from commands(command, full_name) if hasattr(command, "commands") else [(full_name, command)]
+
+
+def test_every_command_that_takes_something_shows_an_example():
+    found = {name: command.help for name, command in commands(get_command(app)) if command.params}
+    assert len(found) > 15
+    for name, text in found.items():
+        assert re.search(rf"Examples:\n +{name}", text), name
+
+
 def test_usage_errors(call):
     code, out, err = call("score")
     assert (code, out) == (2, "")
@@ -176,6 +192,7 @@ def test_usage_errors(call):
 
 def test_evaluate_writes_where_it_says(call, model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: 0.0))  # a busy machine is no slower
     code, out, err = call("evaluate", "mine.py:Half", "--dataset", "spinels")
     assert code == 0
     assert out.startswith("spinels 1.")

@@ -13,27 +13,23 @@ from hypothesis import strategies as st
 
 from emigbench import EmigbenchError, Prediction, intervals, load_labels, scoring, splits, statistics
 from emigbench.comparison import (
-    CALIBRATION_LEVELS,
     MAE,
     Contender,
-    calibration,
-    compare_all,
     contender,
-    detectable_difference,
-    group_influence,
-    holm,
     influence_of_paths,
     on_common_ids,
     paired_difference,
-    tie_groups,
-    tie_letters,
     train_median,
 )
-from emigbench.comparison.ties import possible_ranks
+from emigbench.comparison.board import compare_all
+from emigbench.comparison.differences import detectable_difference, holm
+from emigbench.comparison.error_bars import CALIBRATION_LEVELS, calibration
+from emigbench.comparison.influence import group_influence
+from emigbench.comparison.ties import possible_ranks, tie_groups, tie_letters
 from emigbench.metrics import BY_NAME, Sample, coverage_of
 from emigbench.predictions import read_split
 from emigbench.report import compare as report
-from emigbench.report import leaderboard, terminal
+from emigbench.report import leaderboard, markdown, terminal
 
 SUBMISSIONS = Path(__file__).parents[1] / "submissions"
 
@@ -503,7 +499,7 @@ def test_results_hold_what_the_board_says(tmp_path, few_resamples):
         ("good", "bad", True),
         ("twin", "bad", True),
     ]
-    page = leaderboard.to_markdown(found, FULL)
+    page = markdown.to_markdown(found, FULL)
     assert "These paths tell 2 of 3 pairs of rows apart" in page
     assert "| Tied" in page
 

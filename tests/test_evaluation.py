@@ -9,7 +9,7 @@ import pytest
 from fitted import do, fits, refused, units_kept
 from helpers import SPINELS, one_sentence, run
 
-from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction, evaluation, splits, units
+from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction, evaluation, jobs, splits, units
 from emigbench.predictions import read_predictions
 from emigbench.submission import read_run
 
@@ -140,7 +140,7 @@ def test_what_is_on_neither_side_of_a_fold_is_not_fitted_to(data, tmp_path):
     """The spinels have no such path on any split; the whole dataset has 53 in leave-group-out."""
     ids = tuple(entry.id for entry in data)
     fold = splits.Fold("f", train=ids[:3], held_out=ids[3:5], unused=ids[5:])
-    (job,) = evaluation._fits("spy", data, {units.Unit("leave-group-out", "f", 0): fold}, tmp_path)
+    (job,) = jobs.fits("spy", data, {units.Unit("leave-group-out", "f", 0): fold}, tmp_path)
     _, _, train, held_out = job.call.args
     assert [entry.id for entry in train] == list(ids[:3])
     assert [path.id for path in held_out] == list(ids[3:5])

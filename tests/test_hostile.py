@@ -43,8 +43,9 @@ def with_run(folder, **changes):
 
 def with_table(folder, lines):
     """Write another table, and a run record that belongs to it."""
-    (folder / PREDICTIONS_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return with_run(folder, predictions_sha256=predictions_hash(lines))
+    text = "\n".join(lines) + "\n"
+    (folder / PREDICTIONS_FILE).write_text(text, encoding="utf-8")
+    return with_run(folder, predictions_sha256=predictions_hash(text))
 
 
 def rows(value="0.5", of=IDS):

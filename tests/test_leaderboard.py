@@ -8,7 +8,7 @@ from helpers import CARD, FULL, SPINELS, one_sentence, write_submission
 from markdown_it import MarkdownIt
 
 from emigbench import EmigbenchError, evaluation, load, scoring, splits, submission
-from emigbench.report import leaderboard, site
+from emigbench.report import leaderboard, markdown, site
 
 TRUTH = {i: FULL.by_id[i].e_m_ev for i in splits.held_out(FULL, "official")}
 
@@ -38,7 +38,7 @@ def built(folder, labels=FULL):
     if labels is not FULL:
         entries = [leaderboard.restricted(entry, labels) for entry in entries]
     found = leaderboard.boards(entries, labels)
-    return leaderboard.to_markdown(found, labels), leaderboard.to_json(found, labels)
+    return markdown.to_markdown(found, labels), leaderboard.to_json(found, labels)
 
 
 def test_the_same_submissions_give_the_same_bytes(folder, tmp_path, monkeypatch):
@@ -224,7 +224,7 @@ def test_a_run_of_ones_own_stands_beside_the_submissions(folder, tmp_path, kind,
     found = leaderboard.boards([*others, own], SPINELS)
     row = next(row for row in found["official"] if row.card.slug == "your-run")
     assert (row.card.kind, row.fitted_to) == (shown_kind, "spinels")
-    line = next(line for line in leaderboard.to_markdown(found, SPINELS).splitlines() if "(your run)" in line)
+    line = next(line for line in markdown.to_markdown(found, SPINELS).splitlines() if "(your run)" in line)
     assert f"| {shown_kind} " in line
     assert json.loads(leaderboard.to_json(found, SPINELS))
 

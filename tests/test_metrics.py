@@ -16,8 +16,9 @@ from emigbench.metrics import BY_NAME, METRICS, Confusion, Sample, confusion
 from emigbench.metrics.weighted import product
 
 THRESHOLD = 0.65
-OVER_PATHS = [metric for metric in METRICS if metric.needs != "paths"]
-OVER_PAIRS = [metric for metric in METRICS if metric.needs == "paths"]
+AT_THRESHOLD = [metric.at(THRESHOLD) for metric in METRICS]
+OVER_PATHS = [metric for metric in AT_THRESHOLD if metric.needs != "paths"]
+OVER_PAIRS = [metric for metric in AT_THRESHOLD if metric.needs == "paths"]
 
 
 def by_name(metric):
@@ -25,7 +26,7 @@ def by_name(metric):
 
 
 def score(name, sample, weights=None, threshold=THRESHOLD):
-    return BY_NAME[name](sample, weights, threshold)
+    return BY_NAME[name].at(threshold)(sample, weights)
 
 
 def sample_of(e_m, predicted, material=None, std=None, low=None, high=None):
@@ -273,8 +274,8 @@ def test_counts_equal_the_expanded_sample(metric, data):
     sample = data.draw(samples())
     counts = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(sample), max_size=len(sample))))
     expanded = rows(sample, np.repeat(np.arange(len(sample)), counts))
-    expected = metric(expanded, threshold=THRESHOLD)
-    assert metric(sample, counts, THRESHOLD) == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    expected = metric(expanded)
+    assert metric(sample, counts) == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
 @pytest.mark.parametrize("metric", OVER_PAIRS, ids=by_name)
@@ -291,55 +292,55 @@ def test_counts_of_materials_equal_materials_under_new_names(metric, data):
     assert metric(sample, weights) == pytest.approx(float(metric(expanded)), nan_ok=True)
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=by_name)
+@pytest.mark.parametrize("metric", AT_THRESHOLD, ids=by_name)
 def test_a_block_of_weights_equals_its_rows_one_by_one(metric):
     sample = random_sample(3)
     block = np.random.default_rng(0).integers(0, 4, (2, 3, len(sample))).astype(float)
-    values = metric(sample, block, THRESHOLD)
+    values = metric(sample, block)
     assert values.shape == (2, 3)
-    one_by_one = [[metric(sample, weights, THRESHOLD) for weights in row] for row in block]
+    one_by_one = [[metric(sample, weights) for weights in row] for row in block]
     np.testing.assert_allclose(values, one_by_one, rtol=1e-12)
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=by_name)
+@pytest.mark.parametrize("metric", AT_THRESHOLD, ids=by_name)
 def test_ones_are_the_default_and_scale_does_not_matter(metric):
     sample = random_sample(4)
-    value = metric(sample, threshold=THRESHOLD)
+    value = metric(sample)
     assert value.shape == ()
     assert np.isfinite(value)
-    assert metric(sample, np.ones(len(sample)), THRESHOLD) == value
-    assert metric(sample, np.full(len(sample), 0.3), THRESHOLD) == pytest.approx(float(value))
+    assert metric(sample, np.ones(len(sample))) == value
+    assert metric(sample, np.full(len(sample), 0.3)) == pytest.approx(float(value))
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=by_name)
+@pytest.mark.parametrize("metric", AT_THRESHOLD, ids=by_name)
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_order_of_rows_does_not_matter(metric, data):
     sample = data.draw(samples())
     order = np.array(data.draw(st.permutations(range(len(sample)))))
-    expected = float(metric(sample, threshold=THRESHOLD))
+    expected = float(metric(sample))
     shuffled = rows(sample, order)
-    assert metric(shuffled, threshold=THRESHOLD) == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    assert metric(shuffled) == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=by_name)
+@pytest.mark.parametrize("metric", AT_THRESHOLD, ids=by_name)
 def test_inputs_are_unchanged(metric):
     sample = random_sample(5)
     before = [np.copy(getattr(sample, f.name)) for f in dataclasses.fields(sample)]
     weights = np.random.default_rng(0).integers(0, 3, (4, len(sample))).astype(float)
     weights_before = weights.copy()
-    metric(sample, weights, THRESHOLD)
+    metric(sample, weights)
     np.testing.assert_array_equal(weights, weights_before)
     for f, values in zip(dataclasses.fields(sample), before, strict=True):
         np.testing.assert_array_equal(getattr(sample, f.name), values)
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=by_name)
+@pytest.mark.parametrize("metric", AT_THRESHOLD, ids=by_name)
 def test_no_path_is_undefined(metric):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert np.isnan(metric(sample_of([], [], std=[]), threshold=THRESHOLD))
-        nothing = metric(random_sample(6), np.zeros((2, 40)), THRESHOLD)
+        assert np.isnan(metric(sample_of([], [], std=[])))
+        nothing = metric(random_sample(6), np.zeros((2, 40)))
     assert np.isnan(nothing).all()
 
 
@@ -408,13 +409,13 @@ def test_the_table_is_in_order():
         assert (metric.interval == "studentized") == (metric.terms is not None)
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=by_name)
+@pytest.mark.parametrize("metric", AT_THRESHOLD, ids=by_name)
 def test_a_perfect_model_is_best_and_on_the_bound(metric):
     """Of the density alone there is no best, since error bars may be ever shorter."""
     other, truth = random_sample(8), np.random.default_rng(8).gamma(2, 0.3, 40)
     poor = sample_of(truth, other.predicted, other.material, other.std, other.low, other.high)
     perfect = sample_of(truth, truth, other.material, np.full(40, 1e-9), truth, truth)
-    found, best = (float(metric(sample, threshold=THRESHOLD)) for sample in (poor, perfect))
+    found, best = (float(metric(sample)) for sample in (poor, perfect))
     low, high = metric.bounds
     assert low <= found <= high
     assert {"lower": best < found, "higher": best > found}.get(metric.better, True)
@@ -422,10 +423,10 @@ def test_a_perfect_model_is_best_and_on_the_bound(metric):
         assert best == pytest.approx(low if metric.better == "lower" else high, abs=1e-9)
 
 
-@pytest.mark.parametrize("metric", [m for m in METRICS if m.counts is not None], ids=by_name)
+@pytest.mark.parametrize("metric", [m for m in AT_THRESHOLD if m.counts is not None], ids=by_name)
 def test_trials_are_the_denominator(metric):
     sample = random_sample(7)
-    hits = metric(sample, threshold=THRESHOLD) * metric.trials(sample, THRESHOLD)
+    hits = metric(sample) * metric.trials(sample)
     assert hits == pytest.approx(round(float(hits)))
     assert metric.unit == ""
 
@@ -433,7 +434,7 @@ def test_trials_are_the_denominator(metric):
 def test_trials_of_each_class():
     """HAND has tp 2, fp 1, fn 1, tn 1."""
     names = ("accuracy", "precision_good", "precision_bad", "recall_good", "recall_bad")
-    assert [BY_NAME[name].trials(HAND, THRESHOLD) for name in names] == [5, 3, 2, 3, 2]
+    assert [BY_NAME[name].at(THRESHOLD).trials(HAND) for name in names] == [5, 3, 2, 3, 2]
 
 
 def test_only_a_proportion_has_trials():
@@ -442,8 +443,10 @@ def test_only_a_proportion_has_trials():
 
 
 def test_a_threshold_metric_needs_its_threshold():
-    with pytest.raises(ValueError, match="accuracy needs a threshold"):
+    with pytest.raises(TypeError, match="threshold"):
         BY_NAME["accuracy"](HAND)
+    with pytest.raises(TypeError, match="threshold"):
+        BY_NAME["accuracy"].trials(HAND)
 
 
 def test_sample_copies_and_freezes_its_arrays():

@@ -16,7 +16,7 @@ import pytest
 import toys
 from helpers import SPINELS, one_sentence, program, run
 
-from emigbench import EmigbenchError, Prediction, evaluation, splits, units
+from emigbench import EmigbenchError, Prediction, jobs, splits, units
 from emigbench.evaluation import evaluate
 from emigbench.predictions import read_predictions
 from emigbench.submission import read_run
@@ -166,10 +166,10 @@ def test_two_workers_give_the_same_as_none(data, tmp_path):
 
 def test_a_worker_is_given_a_path_and_no_training_side(data, tmp_path):
     fold = splits.folds(SPINELS, "official")[0]
-    jobs = evaluation._paths("toys:Toy", data, {units.Unit("official", "test", 0): fold}, tmp_path)
-    assert len(jobs) == 11
+    to_do = jobs.paths("toys:Toy", data, {units.Unit("official", "test", 0): fold}, tmp_path)
+    assert len(to_do) == 11
     path = max((data.by_id[path_id].path for path_id in fold.held_out), key=lambda path: path.n_atoms)
-    assert max(len(pickle.dumps(job.call)) for job in jobs) < len(pickle.dumps(path)) + 1000
+    assert max(len(pickle.dumps(job.call)) for job in to_do) < len(pickle.dumps(path)) + 1000
 
 
 def test_what_is_told_of_single_paths_is_joined_key_by_key():

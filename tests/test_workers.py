@@ -128,7 +128,8 @@ def test_what_a_worker_has_started_ends_with_a_program_that_is_killed(tmp_path):
     ]
     script, file = tmp_path / "main.py", tmp_path / "pid"
     script.write_text("\n".join(program))
-    with subprocess.Popen([sys.executable, script], env=os.environ | {"PYTHONPATH": str(TESTS)}) as main:
+    path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with subprocess.Popen([sys.executable, script], env=os.environ | {"PYTHONPATH": path}) as main:
         wait_for(lambda: file.is_file() and file.read_text())
         main.kill()
     wait_for(lambda: not is_alive(int(file.read_text())))

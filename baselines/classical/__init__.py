@@ -1,1 +1,1 @@
-"""Random forest and gradient boosting on matminer and path features."""
+"""Ensembles of trees: on matminer's features of a path, and the path forest on physical descriptors of it."""

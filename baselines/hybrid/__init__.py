@@ -1,1 +1,1 @@
-"""Models that learn from a potential and from labels: corrected NEB barriers, and the stack of all that we have."""
+"""Models that learn from a potential and from labels: a corrected NEB barrier, and the path forest with a NEB."""

@@ -8,20 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from emigbench.cli.console import DatasetOption, JsonOption, SourceOption, load_dataset, print_json
+from emigbench.cli.console import DatasetOption, JsonOption, ModelArgument, SourceOption, load_dataset, print_json
 from emigbench.errors import EmigbenchError, in_words
 
 app = typer.Typer(help="Run nudged elastic bands and look at them.", no_args_is_help=True)
 
 
-@app.callback()
-def neb() -> None:
-    """Run nudged elastic bands and look at them."""
-
-
 @app.command("run")
 def run(
-    model: Annotated[str, typer.Argument(help="Registry name, package.module:Class or file.py:Class.")],
+    model: ModelArgument,
     ids: Annotated[list[str] | None, typer.Argument(help="Ids of paths; those of --side if not given.")] = None,
     side: Annotated[str, typer.Option(help="test or train: which side of the official split.")] = "test",
     dataset: DatasetOption = "full",
@@ -32,6 +27,11 @@ def run(
     What is kept is not run again, so a run that was stopped goes on where it was; several runs may share the work if
     they are given other ids. A path on which the potential breaks off is not kept. `emigbench evaluate MODEL` then
     finds all of it done.
+
+    Examples:
+        emigbench neb run chgnet-neb Cr2O4_Mg
+
+        emigbench neb run mattersim-neb-coarse --side train
     """
     data, bands = load_dataset(dataset, source), _band_model(model)
     wanted = [data[path_id] for path_id in ids] if ids else [entry for entry in data if entry.split == side]
@@ -54,7 +54,7 @@ def run(
 
 @app.command("export")
 def export(
-    model: Annotated[str, typer.Argument(help="Registry name, package.module:Class or file.py:Class.")],
+    model: ModelArgument,
     out: Annotated[Path, typer.Argument(help="JSON to write.")],
     most_atoms: Annotated[int | None, typer.Option(help="Leave larger cells out.")] = None,
     dataset: DatasetOption = "full",
@@ -63,6 +63,9 @@ def export(
     """Write the energies of the bands that are kept of a model's paths as a table for models that learn from them.
 
     Nothing is run. The tables in baselines/neb/energies were made so.
+
+    Examples:
+        emigbench neb export mattersim-neb-coarse energies.json
     """
     from emigbench.datasets.hashing import geometry_hash
     from emigbench.storage import write_text
@@ -88,7 +91,8 @@ def show(
 ) -> None:
     """Draw the energy profile and the path of every band that is kept of a path, and print what is known of each.
 
-    Example: emigbench neb show Cr2O4_Mg --out Cr2O4_Mg.svg
+    Examples:
+        emigbench neb show Cr2O4_Mg --out Cr2O4_Mg.svg
     """
     try:
         from emigbench_baselines.neb.picture import draw

@@ -13,7 +13,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from emigbench import EmigbenchError
-from emigbench.errors import in_words
+from emigbench.errors import told
 from emigbench.model import load_object, names_an_object
 from emigbench.storage import sha256_of
 
@@ -70,13 +70,9 @@ def from_factory(spec: str) -> Potential:
         raise EmigbenchError(
             f"{spec!r} does not say where the calculator is made; write neb:package.module:NAME or neb:file.py:NAME."
         )
-    try:
+    with told(f"{spec} makes no ASE calculator"):
         make = load_object(spec)
         calculator = make()
-    except EmigbenchError:
-        raise
-    except Exception as error:
-        raise EmigbenchError(f"{spec} makes no ASE calculator ({in_words(error)}).") from error
     if not (hasattr(calculator, "get_potential_energy") and hasattr(calculator, "get_forces")):
         raise EmigbenchError(f"{spec} makes a {type(calculator).__name__}, not an ASE calculator.")
     try:

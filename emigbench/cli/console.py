@@ -16,7 +16,13 @@ import typer
 
 from emigbench.errors import EmigbenchError, StoppedError
 
+ModelArgument = Annotated[str, typer.Argument(help="Registry name, package.module:Class or file.py:Class.")]
 DatasetOption = Annotated[str, typer.Option("--dataset", help="full (619 paths) or spinels (82, in the package).")]
+RunDatasetOption = Annotated[
+    str | None,
+    typer.Option("--dataset", help="full or spinels; if not given, the one that a folder's run.json names, or full."),
+]
+SubmissionsOption = Annotated[Path, typer.Option("--submissions", help="Folder of the submissions.")]
 SourceOption = Annotated[
     Path | None,
     typer.Option("--source", help="Folder with the source files, curated on the spot (or EMIGBENCH_SOURCE)."),

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from emigbench import splits
-from emigbench.cli.console import DatasetOption, JsonOption, print_json
+from emigbench.cli.console import DatasetOption, JsonOption, SubmissionsOption, print_json
 from emigbench.datasets import labels
 from emigbench.errors import EmigbenchError, on_one_line
 
@@ -20,7 +20,11 @@ app = typer.Typer()
 def validate(
     folder: Annotated[Path, typer.Argument(help="The submission folder.")], dataset: DatasetOption = "full"
 ) -> None:
-    """Check a submission folder: its card, its predictions, its run record."""
+    """Check a submission folder: its card, its predictions, its run record.
+
+    Examples:
+        emigbench validate submissions/my-model
+    """
     from emigbench import submission
     from emigbench.doubts import doubts
 
@@ -46,7 +50,7 @@ def init_submission(
     name: Annotated[str | None, typer.Option(help="Name on the leaderboard.")] = None,
     author: Annotated[list[str] | None, typer.Option(help="May be given several times; git's user if not.")] = None,
     code: Annotated[str | None, typer.Option(help="Where the code or the figures are.")] = None,
-    submissions: Annotated[Path, typer.Option(help="Folder of the submissions.")] = Path("submissions"),
+    submissions: SubmissionsOption = Path("submissions"),
     dataset: DatasetOption = "full",
 ) -> None:
     """Start a submission: submissions/SLUG with a commented submission.yaml, and your predictions if you have some.

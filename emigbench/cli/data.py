@@ -24,7 +24,11 @@ app = typer.Typer(help="Get, check and build the datasets.", no_args_is_help=Tru
 
 @app.command("get")
 def get(name: Annotated[str, typer.Argument(help="full or spinels.")] = "full") -> None:
-    """Download, check and cache a dataset (once): from the Hub, or from the authors' files."""
+    """Download, check and cache a dataset (once): from the Hub, or from the authors' files.
+
+    Examples:
+        emigbench data get full
+    """
     from emigbench.datasets import store
 
     data = store.load(name)
@@ -39,7 +43,13 @@ def verify(
     source: SourceOption = None,
     dataset: DatasetOption = "full",
 ) -> None:
-    """Prove that a copy of a dataset has the pinned content."""
+    """Prove that a copy of a dataset has the pinned content.
+
+    Examples:
+        emigbench data verify
+
+        emigbench data verify /shared/emigbench-full
+    """
     from emigbench.datasets import store
 
     if folder and str(folder) in catalogue.CATALOGUE and not folder.exists():
@@ -53,7 +63,11 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder for the built dataset.")],
     source: SourceOption = None,
 ) -> None:
-    """Curate the source files into a folder that EMIGBENCH_DATA can name."""
+    """Curate the source files into a folder that EMIGBENCH_DATA can name.
+
+    Examples:
+        emigbench data build --source upstream --out /shared/emigbench-full
+    """
     from emigbench.datasets import store
 
     folder = source or (Path(os.environ["EMIGBENCH_SOURCE"]) if "EMIGBENCH_SOURCE" in os.environ else None)
@@ -68,7 +82,11 @@ def write_splits(
     out: Annotated[Path, typer.Option(help="Folder for a CSV file a split.")],
     dataset: DatasetOption = "full",
 ) -> None:
-    """Write the splits as CSV files: split, fold, id, side (train, held_out or unused); not the learning curve's."""
+    """Write the splits as CSV files: split, fold, id, side (train, held_out or unused); not the learning curve's.
+
+    Examples:
+        emigbench data splits --out splits
+    """
     from emigbench.storage import write_text
 
     of_dataset = labels.read(dataset)
@@ -172,7 +190,11 @@ def publish(
     ] = False,
     source: SourceOption = None,
 ) -> None:
-    """Publish the full dataset on the Hub: Parquet tables, splits, card, metadata, in one commit with a tag."""
+    """Publish the full dataset on the Hub: Parquet tables, splits, card, metadata, in one commit with a tag.
+
+    Examples:
+        emigbench data publish --repo group/name --dry-run dataset
+    """
     from emigbench.datasets import product
     from emigbench.datasets import publish as hub
     from emigbench.transport import check_name

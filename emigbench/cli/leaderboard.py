@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from emigbench.cli.console import DatasetOption
+from emigbench.cli.console import DatasetOption, SubmissionsOption
 from emigbench.datasets import labels
 from emigbench.errors import EmigbenchError
 from emigbench.progress import progress_on_stderr
@@ -18,10 +18,12 @@ app = typer.Typer(help="Build the leaderboard from the submissions.", no_args_is
 
 @app.command("build")
 def build(
-    submissions: Annotated[Path, typer.Option(help="Folder of the submissions.")] = Path("submissions"),
+    submissions: SubmissionsOption = Path("submissions"),
     out: Annotated[Path, typer.Option(help="Folder for the page and results.json.")] = Path("leaderboard"),
     dataset: DatasetOption = "full",
-    add: Annotated[list[Path] | None, typer.Option(help="A run of yours to show beside them.")] = None,
+    add: Annotated[
+        list[Path] | None, typer.Option(help="A run of yours to show beside them; may be given several times.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file differs.")] = False,
 ) -> None:
     """Score all submissions and write the leaderboard.
@@ -31,7 +33,7 @@ def build(
     Examples:
         emigbench leaderboard build --add runs/my-model --out runs/leaderboard
     """
-    from emigbench.report import html, leaderboard, site
+    from emigbench.report import html, leaderboard, markdown, site
 
     of_dataset = labels.read(dataset)
     alone = bool(add) and not submissions.is_dir()
@@ -53,7 +55,7 @@ def build(
         return
     site.write(out, files)
     first = next(iter(found))
-    print(leaderboard.main_table(found[first]))
+    print(markdown.main_table(found[first]))
     print(f"The page is {out / html.INDEX}", file=sys.stderr)
 
 
@@ -69,11 +71,11 @@ def draw_figures(
     submission: Annotated[
         list[str] | None, typer.Option(help="Slug of a submission; may be given several times; all if not given.")
     ] = None,
-    submissions: Annotated[Path, typer.Option(help="Folder of the submissions.")] = Path("submissions"),
+    submissions: SubmissionsOption = Path("submissions"),
 ) -> None:
     """Draw the paper's Figures 2b, 3 and 4 for a set of submissions, as SVG and PDF.
 
-    Example:
+    Examples:
         emigbench leaderboard figures --submission devi2026-model-3 --submission random-forest --out figures
     """
     from emigbench.report import figures, leaderboard

@@ -12,6 +12,7 @@ from emigbench.cli.console import (
     DaskOption,
     DatasetOption,
     JsonOption,
+    ModelArgument,
     check_cluster,
     executor_of,
     print_json,
@@ -26,7 +27,7 @@ app = typer.Typer()
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="Registry name, package.module:Class or file.py:Class.")],
+    model: ModelArgument,
     initial: Annotated[Path, typer.Argument(help="Initial state: POSCAR, CIF, extended XYZ, …, or a folder of VASP.")],
     final: Annotated[
         Path | None, typer.Argument(help="Final state; else first and last frame of INITIAL, or a NEB's 00, 01, ….")

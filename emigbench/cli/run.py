@@ -19,6 +19,8 @@ from emigbench.cli.console import (
     DaskOption,
     DatasetOption,
     JsonOption,
+    ModelArgument,
+    RunDatasetOption,
     SourceOption,
     check_cluster,
     executor_of,
@@ -74,7 +76,7 @@ def list_models() -> None:
 @app.command()
 def evaluate(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="Registry name, package.module:Class or file.py:Class.")],
+    model: ModelArgument,
     dataset: DatasetOption = "full",
     split: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, counted from 0.")] = 1,
@@ -114,7 +116,7 @@ def evaluate(
     names = list(dict.fromkeys(split or ["official"]))
     with (
         talk_on_stderr(),
-        _result_folder(out or Path("runs") / _file_name(f"{model}-{dataset}"), smoke) as folder,
+        _scratch_folder() if smoke else nullcontext(out or Path("runs") / _file_name(f"{model}-{dataset}")) as folder,
         nullcontext() if smoke else told_when_stopped(folder),
         executor_of(workers, dask) as executor,
         progress_on_stderr(f"{model.rpartition('/')[2]} on {dataset}") as progress,
@@ -157,10 +159,7 @@ def _tell_what_is_passed_over(context: typer.Context, taken: Mapping[str, object
 def score(
     path: Annotated[Path, typer.Argument(help="A submission folder or a predictions CSV.")],
     split: Annotated[str, typer.Option(help="Which split to score.")] = "official",
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="full or spinels; if not given, the one that the folder's run.json names, or full."),
-    ] = None,
+    dataset: RunDatasetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score predictions, with a 95% interval for every figure. Needs no structures.
@@ -192,14 +191,9 @@ def compare(
     metric: Annotated[
         str, typer.Option(help="By which metric: mae, rmse, r2, spearman, accuracy, mcc, crps, interval_score, …")
     ] = "mae",
-    threshold: Annotated[float, typer.Option(help="Barrier in eV that a good conductor has at most.")] = THRESHOLDS_EV[
-        0
-    ],
+    threshold: Annotated[float, typer.Option(help="Barrier in eV up to which a conductor is good.")] = THRESHOLDS_EV[0],
     submissions: Annotated[Path, typer.Option(help="Where slugs are looked up.")] = Path("submissions"),
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="full or spinels; if not given, the one that a folder's run.json names, or full."),
-    ] = None,
+    dataset: RunDatasetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say whether two models differ, by how much, and what difference these paths can resolve at all.
@@ -294,9 +288,7 @@ def _file_name(text: str) -> str:
 
 
 @contextmanager
-def _result_folder(folder: Path, temporary: bool) -> Iterator[Path]:
-    if not temporary:
-        yield folder
-        return
+def _scratch_folder() -> Iterator[Path]:
+    """A folder for results that are not kept."""
     with TemporaryDirectory() as scratch:
         yield Path(scratch) / "smoke"

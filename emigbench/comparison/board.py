@@ -125,12 +125,10 @@ def compare_all(models: Sequence[Contender], groups: Sequence[str], metric: Metr
     )
 
 
-def compare_submissions(
-    predictions: Mapping[str, scoring.Seeds], labels: Labels, split: str, metric: Metric = MAE
-) -> Comparison:
-    """Everything about the board of a split, from each submission's predictions on it by slug; see `compare_all`."""
+def compare_submissions(predictions: Mapping[str, scoring.Seeds], labels: Labels, split: str) -> Comparison:
+    """The board of a split by MAE, from each submission's predictions on it by slug; see `compare_all`."""
     models = [contender(slug, seeds, labels, split) for slug, seeds in predictions.items()]
-    return compare_all(models, [labels.by_id[path_id].structural_group for path_id in models[0].ids], metric)
+    return compare_all(models, [labels.by_id[path_id].structural_group for path_id in models[0].ids])
 
 
 def _told_apart(slugs: Sequence[str], differences: Mapping[tuple[str, str], Difference]) -> NDArray[np.bool_]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from emigbench import statistics
 from emigbench.comparison.contenders import Contender, check_same_ids, value_of
-from emigbench.metrics import IntArray, Metric
-from emigbench.records import FloatArray
+from emigbench.metrics import Metric
+from emigbench.records import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)

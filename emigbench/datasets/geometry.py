@@ -1,4 +1,4 @@
-"""Periodic geometry in numpy: minimum images, distances, fingerprints.
+"""Periodic geometry: minimum images, distances, surroundings.
 
 All coordinates are fractional, all lengths are in Å, lattices have their vectors as rows.
 """

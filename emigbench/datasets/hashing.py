@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,9 +34,9 @@ def dataset_hash(entries: Sequence[LabelledPath]) -> str:
     return hashlib.sha256("\n".join(sorted(map(_entry_hash, entries))).encode()).hexdigest()
 
 
-def predictions_hash(lines: Iterable[str]) -> str:
-    """Hash of the lines of a predictions file, independent of how its lines end."""
-    return hashlib.sha256("".join(line.rstrip("\r\n") + "\n" for line in lines).encode()).hexdigest()
+def predictions_hash(text: str) -> str:
+    """Hash of the text of a predictions file, independent of how its lines end."""
+    return hashlib.sha256("".join(f"{line}\n" for line in text.splitlines()).encode()).hexdigest()
 
 
 def _entry_hash(entry: LabelledPath) -> str:

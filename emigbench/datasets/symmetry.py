@@ -16,6 +16,7 @@ from emigbench.datasets.findings import framework_formula
 from emigbench.records import FloatArray, MigrationPath
 
 if TYPE_CHECKING:
+    from pymatgen.analysis.structure_matcher import StructureMatcher
     from pymatgen.core.structure import Structure
 
 SpglibCell = tuple[list[list[float]], list[list[float]], list[int]]
@@ -46,24 +47,29 @@ def framework_clusters(paths: Sequence[MigrationPath]) -> dict[str, str]:
     matcher = StructureMatcher(
         ltol=0.4, stol=0.6, angle_tol=15, primitive_cell=False, scale=True, attempt_supercell=False
     )
-    clusters: dict[str, str] = {}
     by_formula: dict[str, list[MigrationPath]] = {}
     for path in paths:
         by_formula.setdefault(framework_formula(path), []).append(path)
+    clusters: dict[str, str] = {}
     for members in by_formula.values():
-        materials: dict[str, str] = {}
-        leaders: list[tuple[str, Structure]] = []
-        for path in members:
-            leader = materials.get(path.material_id)
-            if leader is None:
-                framework = _primitive_framework(path)
-                leader = next((name for name, other in leaders if matcher.fit(other, framework)), None)
-                if leader is None:
-                    leader = path.id
-                    leaders.append((leader, framework))
-                materials[path.material_id] = leader
-            clusters[path.id] = leader
+        clusters |= _of_one_formula(members, matcher)
     return clusters
+
+
+def _of_one_formula(paths: Sequence[MigrationPath], matcher: StructureMatcher) -> dict[str, str]:
+    """Id -> id of the first path with the same topology, of paths whose frameworks have one formula."""
+    leader_of: dict[str, str] = {}
+    leaders: list[tuple[str, Structure]] = []
+    for path in paths:
+        if path.material_id in leader_of:
+            continue
+        framework = _primitive_framework(path)
+        leader = next((name for name, other in leaders if matcher.fit(other, framework)), None)
+        if leader is None:
+            leader = path.id
+            leaders.append((leader, framework))
+        leader_of[path.material_id] = leader
+    return {path.id: leader_of[path.material_id] for path in paths}
 
 
 def _primitive_framework(path: MigrationPath) -> Structure:

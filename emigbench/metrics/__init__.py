@@ -12,16 +12,13 @@ exception, never a warning, never a number that stands for one.
 
 from emigbench.metrics.classification import Confusion, confusion
 from emigbench.metrics.sample import BoolArray, Sample
-from emigbench.metrics.table import BY_NAME, METRICS, Better, Metric, coverage_of
-from emigbench.records import IntArray
+from emigbench.metrics.table import BY_NAME, METRICS, Metric, coverage_of
 
 __all__ = [
     "BY_NAME",
     "METRICS",
-    "Better",
     "BoolArray",
     "Confusion",
-    "IntArray",
     "Metric",
     "Sample",
     "confusion",

@@ -61,32 +61,27 @@ class Metric:
     power: float = 1.0
     summand: Callable[[Sample], FloatArray] | None = None
 
-    def __call__(self, sample: Sample, weights: FloatArray | None = None, threshold: float | None = None) -> FloatArray:
-        """The metric of a sample, in `unit`.
+    def __call__(self, sample: Sample, weights: FloatArray | None = None) -> FloatArray:
+        """The metric of a sample, in `unit`; of one that needs a threshold, take it at one first (`at`).
 
         Args:
             sample: n paths.
             weights: (..., n) how often each path counts; every path once if not given.
-            threshold: eV; needed where `needs` is "threshold", of no effect elsewhere.
 
         Returns:
             Array of shape `weights.shape[:-1]`, NaN where undefined.
-
-        Raises:
-            ValueError: if the metric needs a threshold and none is given.
         """
-        weights = sample.ones if weights is None else weights
-        return np.asarray(self.function(sample, weights, *self._threshold(threshold)))
+        return np.asarray(self.function(sample, sample.ones if weights is None else weights))
 
-    def trials(self, sample: Sample, threshold: float | None = None) -> float:
+    def trials(self, sample: Sample) -> float:
         """The denominator of a proportion: how many paths (or pairs of paths) it is a share of.
 
         Raises:
-            ValueError: if the metric is no proportion, or needs a threshold and none is given.
+            ValueError: if the metric is no proportion.
         """
         if self.counts is None:
             raise ValueError(f"{self.name} is not a proportion, so it has no trials.")
-        return float(self.counts(sample, sample.ones, *self._threshold(threshold))[1])
+        return float(self.counts(sample, sample.ones)[1])
 
     def at(self, threshold: float) -> Metric:
         """A metric that needs a threshold, at one of them (eV); any other metric as it is."""
@@ -100,13 +95,6 @@ class Metric:
             needs="value",
             counts=None if counts is None else lambda sample, weights: counts(sample, weights, threshold),
         )
-
-    def _threshold(self, threshold: float | None) -> tuple[float, ...]:
-        if self.needs != "threshold":
-            return ()
-        if threshold is None:
-            raise ValueError(f"{self.name} needs a threshold in eV.")
-        return (threshold,)
 
 
 def _mean(

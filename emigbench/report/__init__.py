@@ -1,1 +1,1 @@
-"""Scores for people: the terminal and the leaderboard."""
+"""What people read: scores, paths and predictions as text for a terminal, Markdown, HTML pages and figures."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from emigbench.answer import ATTEMPT_FREQUENCY_HZ, Answer
 from emigbench.errors import on_one_line
 from emigbench.hops.hop import Hop
+from emigbench.records import FloatArray
 
 LEAST = 1e-300
 """Smaller numbers are soon no numbers for a computer."""
@@ -101,8 +102,8 @@ def _grid(rows: list[tuple[str, str]]) -> Table:
     return table
 
 
-def _place(coords: object) -> str:
-    return "(" + ", ".join(f"{0.0 if abs(x) < 5e-4 else x:.3f}" for x in coords) + ")"  # type: ignore[attr-defined]
+def _place(coords: FloatArray) -> str:
+    return "(" + ", ".join(f"{0.0 if abs(x) < 5e-4 else x:.3f}" for x in coords) + ")"
 
 
 def _percent(chance: float) -> str:

@@ -94,6 +94,7 @@ def _environment() -> Environment:
     }
     environment.globals |= {
         "subset_labels": names.SUBSET_LABELS,
+        "mark": Markup(MARK),
         "metrics": BY_NAME,
         "strip_end": plots.STRIP_END,
     }

@@ -161,7 +161,7 @@ def board(split: str, rows: leaderboard.Board, entries: Mapping[str, Entry], lab
         n_pairs=len(pairs),
         n_told_apart=sum(pair.told_apart for pair in pairs),
         heat_map=heat_map(shown, comparison) if comparison and len(shown) > 1 else None,
-        foreign=any(row.fitted_to != row.score.dataset["name"] for row in rows),
+        foreign=rows.foreign,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from emigbench.datasets.labels import Labels
-from emigbench.report import html, leaderboard
+from emigbench.report import html, leaderboard, markdown
 from emigbench.report.leaderboard import Boards, Entry
 from emigbench.storage import write_text
 
@@ -17,7 +17,7 @@ Files = Mapping[str, str]
 def files(entries: Sequence[Entry], found: Boards, labels: Labels) -> dict[str, str]:
     """Everything that `leaderboard build` writes, the same for the same submissions."""
     return {
-        leaderboard.PAGE: leaderboard.to_markdown(found, labels),
+        markdown.PAGE: markdown.to_markdown(found, labels),
         leaderboard.RESULTS: leaderboard.to_json(found, labels),
         **html.files(entries, found, labels),
     }
