@@ -12,7 +12,8 @@ training paths it gives a lower MAE than E_m itself, and a higher R2 than its lo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -64,6 +65,43 @@ class CorrelationSelector(TransformerMixin, BaseEstimator):
         return X[:, self.kept_]
 
 
+def features_alone(paths: Sequence[MigrationPath], workers: int) -> pd.DataFrame:
+    """The matminer features."""
+    return feature_table(paths, workers=workers)
+
+
+def both_tables(paths: Sequence[MigrationPath], workers: int) -> pd.DataFrame:
+    """The matminer features and the path forest's descriptors side by side."""
+    return pd.concat([feature_table(paths, workers=workers), descriptor_table(paths, workers=workers)], axis=1)
+
+
+def one_alone(regressor: RegressorMixin, seed: int) -> RegressorMixin:
+    """The regressor itself."""
+    return regressor
+
+
+def ten(regressor: RegressorMixin, seed: int) -> RegressorMixin:
+    """The mean of ten, which draw other paths and features each."""
+    return BaggingRegressor(regressor, n_estimators=10, bootstrap=False, random_state=seed)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model of this kind is made.
+
+    Attributes:
+        grid: hyperparameters of the regressor, each with the values that are tried.
+        regressor: seed -> the regressor of sqrt(E_m), with what the grid does not vary.
+        table: (paths, workers) -> what is read of each path, a row a path.
+        final: (regressor with the hyperparameters that were chosen, seed) -> what is fitted to all training paths.
+    """
+
+    grid: Mapping[str, Sequence[Any]]
+    regressor: Callable[[int], RegressorMixin]
+    table: Callable[[Sequence[MigrationPath], int], pd.DataFrame] = features_alone
+    final: Callable[[RegressorMixin, int], RegressorMixin] = one_alone
+
+
 class _Classical:
     """Impute, select, regress on sqrt(E_m); the hyperparameters with the lowest MAE over grouped folds.
 
@@ -78,7 +116,7 @@ class _Classical:
     """
 
     kind = "classical"
-    grid: ClassVar[Mapping[str, Sequence[Any]]]
+    recipe: ClassVar[Recipe]
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = available_cores() if workers is None else workers
@@ -87,18 +125,6 @@ class _Classical:
         self.cv_mae = float("nan")
         self._model: Pipeline | None = None
 
-    def table(self, paths: Sequence[MigrationPath]) -> pd.DataFrame:
-        """What the model reads of each path, a row a path."""
-        return feature_table(paths, workers=self.workers)
-
-    def regressor(self, seed: int) -> RegressorMixin:
-        """The regressor of sqrt(E_m), with what the grid does not vary."""
-        raise NotImplementedError
-
-    def final(self, regressor: RegressorMixin, seed: int) -> RegressorMixin:
-        """What is fitted to all training paths: the regressor, with the hyperparameters that the search chose."""
-        return regressor
-
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
         """Search the grid and fit the best model to all training paths.
 
@@ -106,13 +132,13 @@ class _Classical:
             EmigbenchError: if the paths are of fewer than two materials, or no feature correlates with E_m.
         """
         paths = [t.path for t in train]
-        table = self.table(paths)
+        table = self.recipe.table(paths, self.workers)
         barriers = np.array([t.e_m for t in train])
         folds = grouped_folds(hosts(Kin.of(paths), [path.material_id for path in paths]), seed=seed)
-        regressor = self.regressor(seed)
+        regressor = self.recipe.regressor(seed)
         search = GridSearchCV(
             pipeline(regressor),
-            {f"regress__regressor__{name}": list(values) for name, values in self.grid.items()},
+            {f"regress__regressor__{name}": list(values) for name, values in self.recipe.grid.items()},
             scoring="neg_mean_absolute_error",
             cv=folds,
             n_jobs=self.workers,
@@ -122,7 +148,7 @@ class _Classical:
         search.fit(table.to_numpy(), barriers)
         self.cv_mae = -float(search.best_score_)
         self.best_params = {key.rpartition("__")[2]: value for key, value in search.best_params_.items()}
-        self._model = pipeline(self.final(regressor.set_params(**self.best_params), seed))
+        self._model = pipeline(self.recipe.final(regressor.set_params(**self.best_params), seed))
         self._model.fit(table.to_numpy(), barriers)
         self.selected_features = list(table.columns[self._model["select"].kept_])
 
@@ -141,51 +167,45 @@ class _Classical:
             raise EmigbenchError(f"{type(self).__name__} has to be fitted before it predicts.")
         if not paths:
             return []
-        barriers = self._model.predict(self.table(paths).to_numpy())
+        barriers = self._model.predict(self.recipe.table(paths, self.workers).to_numpy())
         return [Prediction(path.id, float(e_m)) for path, e_m in zip(paths, barriers, strict=True)]
+
+
+def forest(seed: int) -> RegressorMixin:
+    """200 trees without a depth limit."""
+    return RandomForestRegressor(n_estimators=200, n_jobs=1, random_state=seed)
+
+
+def boosted_trees(seed: int) -> RegressorMixin:
+    """Stochastic boosting: a tree sees 70 % of the paths, a node 20 % of the features."""
+    return GradientBoostingRegressor(
+        n_estimators=300, learning_rate=0.05, subsample=0.7, max_features=0.2, random_state=seed
+    )
 
 
 class RandomForest(_Classical):
     """Random forest regression, the paper's RFR."""
 
-    grid: ClassVar[Mapping[str, Sequence[Any]]] = {
-        "max_features": (0.1, 0.2, 0.4),
-        "min_samples_leaf": (1, 2),
-    }
-
-    def regressor(self, seed: int) -> RegressorMixin:
-        """200 trees without a depth limit."""
-        return RandomForestRegressor(n_estimators=200, n_jobs=1, random_state=seed)
+    recipe = Recipe({"max_features": (0.1, 0.2, 0.4), "min_samples_leaf": (1, 2)}, forest)
 
 
 class GradientBoosting(_Classical):
     """Gradient-boosted regression trees, the paper's GBR."""
 
-    grid: ClassVar[Mapping[str, Sequence[Any]]] = {
-        "max_depth": (3, 4, 5),
-        "loss": ("squared_error", "huber"),
-    }
-
-    def regressor(self, seed: int) -> RegressorMixin:
-        """Stochastic boosting: a tree sees 70 % of the paths, a node 20 % of the features."""
-        return GradientBoostingRegressor(
-            n_estimators=300, learning_rate=0.05, subsample=0.7, max_features=0.2, random_state=seed
-        )
+    recipe = Recipe({"max_depth": (3, 4, 5), "loss": ("squared_error", "huber")}, boosted_trees)
 
 
-class BaggedBoosting(GradientBoosting):
+class BaggedBoosting(_Classical):
     """The mean of ten gradient-boosted ensembles, with the hyperparameters that were chosen for one.
 
     In five folds by host of the 559 training paths, twice drawn, one is 0.294 eV off (R2 0.46), the mean of five 0.290,
     of ten 0.289 (0.47).
     """
 
-    def final(self, regressor: RegressorMixin, seed: int) -> RegressorMixin:
-        """Ten, which draw other paths and features each."""
-        return BaggingRegressor(regressor, n_estimators=10, bootstrap=False, random_state=seed)
+    recipe = replace(GradientBoosting.recipe, final=ten)
 
 
-class DescriptorBoosting(BaggedBoosting):
+class DescriptorBoosting(_Classical):
     """The mean of ten gradient-boosted ensembles on the path forest's descriptors and the matminer features.
 
     In five folds by host of the 559 training paths, twice drawn, the mean of four is 0.276 eV off (R2 0.49), without
@@ -193,11 +213,7 @@ class DescriptorBoosting(BaggedBoosting):
     without the descriptors chose most often.
     """
 
-    grid: ClassVar[Mapping[str, Sequence[Any]]] = {"max_depth": (5,), "loss": ("huber",)}
-
-    def table(self, paths: Sequence[MigrationPath]) -> pd.DataFrame:
-        """Both tables side by side."""
-        return pd.concat([super().table(paths), descriptor_table(paths, workers=self.workers)], axis=1)
+    recipe = replace(BaggedBoosting.recipe, grid={"max_depth": (5,), "loss": ("huber",)}, table=both_tables)
 
 
 def pipeline(regressor: RegressorMixin) -> Pipeline:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,30 +24,35 @@ from emigbench_baselines.classical.models import (
 )
 
 
+def few_trees(seed):
+    return RandomForestRegressor(n_estimators=10, random_state=seed)
+
+
+def few_boosted_trees(seed):
+    return GradientBoostingRegressor(n_estimators=10, subsample=0.7, random_state=seed)
+
+
+def quick(recipe):
+    """The same with few trees and two points of the grid."""
+    return replace(recipe, grid={"max_depth": (2, 3)}, regressor=few_boosted_trees)
+
+
 class SmallForest(RandomForest):
-    """Quick to fit: the same code with few trees and two points of the grid."""
-
-    grid = {"max_features": (0.3,), "min_samples_leaf": (1, 2)}  # noqa: RUF012
-
-    def regressor(self, seed):
-        return RandomForestRegressor(n_estimators=10, random_state=seed)
+    recipe = replace(
+        RandomForest.recipe, grid={"max_features": (0.3,), "min_samples_leaf": (1, 2)}, regressor=few_trees
+    )
 
 
 class SmallBoosting(GradientBoosting):
-    """Quick to fit, see SmallForest."""
-
-    grid = {"max_depth": (2, 3)}  # noqa: RUF012
-
-    def regressor(self, seed):
-        return GradientBoostingRegressor(n_estimators=10, subsample=0.7, random_state=seed)
+    recipe = quick(GradientBoosting.recipe)
 
 
-class SmallBagged(BaggedBoosting, SmallBoosting):
-    """Quick to fit, see SmallForest."""
+class SmallBagged(BaggedBoosting):
+    recipe = quick(BaggedBoosting.recipe)
 
 
-class SmallDescriptors(DescriptorBoosting, SmallBoosting):
-    """Quick to fit, see SmallForest."""
+class SmallDescriptors(DescriptorBoosting):
+    recipe = quick(DescriptorBoosting.recipe)
 
 
 SMALL = (SmallForest, SmallBoosting, SmallBagged, SmallDescriptors)
@@ -225,7 +232,7 @@ def test_features_are_selected_on_the_training_rows_of_each_fold_alone_and_folds
 
 def test_descriptor_boosting_reads_both_tables(train):
     paths = [t.path for t in train]
-    table = SmallDescriptors(workers=1).table(paths)
+    table = DescriptorBoosting.recipe.table(paths, 1)
     assert list(table.columns) == [*FEATURES, *DESCRIPTORS]
     assert list(table.index) == [path.id for path in paths]
     np.testing.assert_array_equal(table[list(DESCRIPTORS)], descriptor_table(paths))
