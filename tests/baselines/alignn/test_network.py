@@ -565,6 +565,17 @@ def test_model_2_sees_the_final_cell_through_the_short_stack_alone():
     torch.testing.assert_close(predict(network, initial, final), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_model_4_reads_band_and_surroundings_each_by_its_own_attention():
+    """models.md 2: attention for the band, attention1 for the sub-graph, joined in this order."""
+    network, cells = seeded("model-4").eval(), graphs_for("model-4", 1, 2)
+    with torch.no_grad():
+        of_band, of_subgraph = (network.atom_features(packed) for packed in map(GraphBatch.of, cells))
+        n_band, n_subgraph = (torch.tensor([graph.n_atoms for graph in graphs]) for graphs in cells)
+        read = [network.attention(of_band, n_band), network.attention1(of_subgraph, n_subgraph)]
+        expected = network.heads(network.fc(torch.cat(read, 1))).squeeze(1)
+    torch.testing.assert_close(predict(network, *cells), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_the_head_begins_with_an_activation():
     network, x = build("model-3"), torch.randn(3, 256)
     first = F.silu(network.conv_to_fc[0](F.silu(x)))
@@ -590,6 +601,15 @@ def test_attention_drops_weights_in_training_alone():
     torch.manual_seed(0)
     assert not torch.equal(attention.train()(x, sizes), attention.train()(x, sizes))
     assert torch.equal(attention.eval()(x, sizes), attention.eval()(x, sizes))
+
+
+def test_attention_drops_a_fifth_of_the_weights():
+    """models.md 2. Without queries all of 1500 atoms weigh alike; what is left of them is scaled up by 1 / 0.8."""
+    torch.manual_seed(0)
+    nothing = torch.zeros(1500, 1)
+    weights = Attention(1).train()._of_one(nothing, nothing, torch.eye(1500))
+    assert (weights == 0).double().mean() == pytest.approx(0.2, abs=0.04)
+    torch.testing.assert_close(weights.max(), torch.tensor(1.25 / 1500))
 
 
 @pytest.mark.parametrize("name", ["model-3", "model-4"])
