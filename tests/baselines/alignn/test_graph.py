@@ -171,7 +171,8 @@ def test_where_a_shell_ends(beyond, original, n_seen):
 
 def test_the_search_goes_on_where_it_has_reached_half_a_shell(monkeypatch):
     monkeypatch.setattr("emigbench_baselines.alignn.neighbours._first_radius", lambda *_: 1 + 4e-6)
-    found = nearest(16 * np.eye(3), [1, 2, 3], np.array([[0, 0, 0], [1, 0, 0], [-1 - 8e-6, 0, 0]]) / 16, k=1)
+    in_a_row = np.array([[0, 0, 0], [1, 0, 0], [-1 - 8e-6, 0, 0], [-1.5, 0, 0]]) / 16
+    found = nearest(16 * np.eye(3), [1, 2, 3, 4], in_a_row, k=1)
     assert (found.centre == 0).sum() == 2
 
 
@@ -395,6 +396,7 @@ def test_graphs_of_all_paths(full):
         ([[8, 0, 0], [8, 5e-5, 0], [0, 0, 8]], [8], [[0, 0, 0]], "too flat, its lattice planes are 5e-05 Å apart"),
         (np.diag([0.09, 8, 8]), [8], [[0, 0, 0]], "too flat, its lattice planes are 0.09 Å apart"),
         (0.4 * np.eye(3), [8], [[0, 0, 0]], r"0\.06 Å³ for each atom, .*; give its vectors in Å\.$"),
+        (0.9 * np.eye(3), [8, 8], [[0, 0, 0], [0.5, 0.5, 0.5]], r"0\.4 Å³ for each atom, "),
         (CUBE, [8, 8], [[0, 0, 0]], "as many sites"),
         (CUBE, [], np.zeros((0, 3)), "as many sites"),
     ],
@@ -438,12 +440,17 @@ def test_features_of_some_elements():
 
 @pytest.mark.parametrize("kind", ["band", "endpoints", "subgraph"])
 def test_cache_gives_the_same_lists_again(kind, spinel, monkeypatch):
+    expected = {
+        "band": lambda: (band_neighbours(spinel),),
+        "endpoints": lambda: endpoint_neighbours(spinel),
+        "subgraph": lambda: (subgraph_neighbours(spinel),),
+    }[kind]()
     made = graph_store.path_neighbours(spinel, kind)
     monkeypatch.setattr(graph_store, "_make", None)
     again = graph_store.path_neighbours(spinel, kind)
-    assert len(made) == len(again) == (2 if kind == "endpoints" else 1)
-    for one, other in zip(made, again, strict=True):
-        assert_same(one, other)
+    for found in (made, again):
+        for one, other in zip(found, expected, strict=True):
+            assert_same(one, other)
 
 
 def assert_same(one, other):
