@@ -318,6 +318,15 @@ def test_merged_rows_stand_for_all_the_rows(seed):
     assert merged.bonds.count.sum() == graph.n_edges
     assert merged.angles.count.sum() == whole.angles.count.sum()
     assert len(merged.angles.row) < len(whole.angles.row)
+    assert len(merged.angles.row) == prepare(graph).n_rows
+    assert len(whole.angles.row) == prepare(graph, merge=False).n_rows
+
+
+def test_copies_of_a_bond_are_one_and_bonds_that_differ_are_not():
+    """Of four from one atom to the other, two lie 0.00002 Å apart."""
+    ready = prepare(sorted_graph([3, 8], [0] * 4, [1] * 4, [[1, 0, 0], [1, 2e-5, 0], [1, 1e-3, 0], [1, 0, 0.4]]))
+    ends = ready.displacement[:, 1:].astype(float).round(3).tolist()
+    assert sorted(zip(ends, ready.multiplicity.tolist(), strict=True)) == [([0, 0], 2), ([0, 0.4], 1), ([0.001, 0], 1)]
 
 
 @given(st.integers(0, 10_000), st.integers(1, 200))
@@ -348,14 +357,15 @@ def test_chunks_cover_every_row_once_and_hold_all_of_their_sums(seed, size):
         ({"atomic_numbers": np.full(7, 101, np.uint8)}, "atomic number 101 has no features"),
         ({"atomic_numbers": np.zeros(0, np.uint8)}, "a graph of 0 atoms"),
         ({"atomic_numbers": np.ones(2, np.uint8)}, "sorted by destination and lie between its atoms"),
-        ({"displacement": None}, "edge without length"),
+        ({"displacement": 0}, "edge without length"),
+        ({"displacement": np.nan}, "or with one that is not a number"),
         ({"destination": None}, "sorted by destination"),
     ],
 )
 def test_unusable_graphs_are_refused(change, message):
     graph = random_graph(0)
     if "displacement" in change:
-        change = {"displacement": np.zeros_like(graph.displacement)}
+        change = {"displacement": np.full_like(graph.displacement, change["displacement"])}
     if "destination" in change:
         change = {"destination": graph.destination[::-1]}
     with pytest.raises(EmigbenchError, match=message):
