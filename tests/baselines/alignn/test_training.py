@@ -72,7 +72,9 @@ def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path, monkeypatch, 
 
     with pytest.raises(KeyboardInterrupt):
         fitted(tmp_path, log=stop)
-    resumed, resumed_epochs = fitted(tmp_path)
+    trained = []
+    resumed, resumed_epochs = fitted(tmp_path, log=lambda epoch, total: trained.append(epoch.number))
+    assert trained == [*range(stop_after + 1, 5)]
     assert same(whole, resumed)
     without_time = [[dataclasses.replace(e, seconds=0.0) for e in run] for run in (epochs, resumed_epochs)]
     assert without_time[0] == without_time[1]
@@ -240,7 +242,9 @@ def test_a_run_that_was_stopped_behind_its_best_epoch_still_ends_with_that(tmp_p
     assert len(errors) == 1 + 3
     with pytest.raises(KeyboardInterrupt):
         away_from_the_best(tmp_path, stop)
-    resumed, resumed_errors = away_from_the_best(tmp_path)
+    trained = []
+    resumed, resumed_errors = away_from_the_best(tmp_path, lambda epoch, total: trained.append(epoch.number))
+    assert trained == [4]
     assert resumed_errors == errors
     assert same(resumed, whole)
     assert float((resumed.answer - 0.5).abs().mean().detach()) == pytest.approx(errors[0], abs=1e-6)
