@@ -197,6 +197,14 @@ def test_the_learning_rate_rises_for_three_tenths_of_all_steps_and_falls_for_the
     assert rates.index(max(rates)) == 0.3 * 20 - 1
 
 
+def test_every_epoch_trains_in_training_mode_and_validates_in_eval_mode():
+    network, modes = Constant(), []
+    network.register_forward_hook(lambda module, given, answer: modes.append(module.training))
+    samples = labelled(*[([0, 0], [1, 1])] * 3)
+    train(network, samples, samples, dataclasses.replace(RECIPE, epochs=2), seed=0, device="cpu")
+    assert modes == [True, False] * 2
+
+
 class Dropping(Constant):
     """Answers 0 or 1 at random."""
 
