@@ -137,12 +137,16 @@ def test_nine_tenths_are_fitted_to_and_the_others_validate(handed_over, weights,
     assert targets(handed_over["held"]) == []
 
 
-def test_the_graphs_of_a_sample_are_those_of_its_path(handed_over):
-    model = quick("model-3-scratch", grouped_validation=False)
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_graphs_and_barrier_of_a_sample_are_those_of_its_path(handed_over, weights, is_frozen):
+    """Behind frozen layers, too, whose answers take some of the time of a fit."""
+    model = quick("model-3", grouped_validation=False, frozen_alignn_layers=is_frozen)
     model.fit(TRAIN, seed=0)
+    assert targets(handed_over["fitted"]) == pytest.approx(np.linspace(-1, 1, 6)[:5])
     for labelled, sample in zip(TRAIN, handed_over["fitted"], strict=False):
         (expected,), (found,) = model._graphs(labelled.path), sample.graphs
-        assert np.array_equal(found.displacement, expected.displacement)
+        assert np.array_equal((found.graph if is_frozen else found).displacement, expected.displacement)
+    assert model.fit_seconds > (1e-3 if is_frozen else 0)  # without an epoch
 
 
 def test_barriers_that_are_all_the_same_are_predicted(handed_over):
