@@ -121,6 +121,12 @@ def _saved(content):
     return buffer.getvalue()
 
 
+def _one_number(offsets: str) -> bytes:
+    """Safetensors of a number whose bytes are said to lie there, of eight."""
+    header = f'{{"w":{{"dtype":"F32","shape":[1],"data_offsets":{offsets}}}}}'.encode()
+    return len(header).to_bytes(8, "little") + header + bytes(8)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -134,6 +140,8 @@ def _saved(content):
         ("cut.safetensors", b"\x40", "not a whole safetensors"),
         ("long.safetensors", (1 << 62).to_bytes(8, "little") + b"{}", "not a whole safetensors"),
         ("list.safetensors", (2).to_bytes(8, "little") + b"[]", "not a whole safetensors"),
+        ("before.safetensors", _one_number("[-4,8]"), "has the bytes -4 to 8 of 8"),
+        ("behind.safetensors", _one_number("[4,12]"), "has the bytes 4 to 12 of 8"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, name, content, message):
