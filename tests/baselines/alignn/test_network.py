@@ -16,7 +16,13 @@ from hypothesis import strategies as st  # noqa: E402
 from emigbench import EmigbenchError  # noqa: E402
 from emigbench_baselines.alignn import batch as batches  # noqa: E402
 from emigbench_baselines.alignn import elements  # noqa: E402
-from emigbench_baselines.alignn.batch import GraphBatch, PreparedGraph, prepare  # noqa: E402
+from emigbench_baselines.alignn.batch import (  # noqa: E402
+    GraphBatch,
+    HalfwayBatch,
+    HalfwayGraph,
+    PreparedGraph,
+    prepare,
+)
 from emigbench_baselines.alignn.graph import CrystalGraph, crystal_graph  # noqa: E402
 from emigbench_baselines.alignn.layers import Attention, EdgeGatedConvolution  # noqa: E402
 from emigbench_baselines.alignn.neighbours import nearest  # noqa: E402
@@ -297,6 +303,23 @@ def test_two_batches_together_are_the_batch_of_all_their_graphs(seed, n_first, n
                 np.testing.assert_array_equal(a, b)
 
 
+def test_graphs_behind_the_alignn_layers_are_packed_in_order_and_in_full_precision():
+    """Edges are kept in half precision; their number, not that of the atoms or angles, is what memory goes by."""
+    graphs = [prepare(random_graph(seed, n)) for seed, n in ((1, 3), (2, 5))]
+    halves = [
+        HalfwayGraph(graph, torch.full((n, 2), n / 3), torch.full((len(graph.source), 2), n + 0.5).half())
+        for graph, n in zip(graphs, (3, 5), strict=True)
+    ]
+    assert [half.n_rows for half in halves] == [len(graph.source) for graph in graphs]
+    packed = HalfwayBatch.of(halves)
+    assert (packed.atoms.dtype, packed.edges.dtype) == (torch.float32, torch.float32)
+    assert packed.n_atoms.tolist() == [3, 5]
+    torch.testing.assert_close(packed.atoms[:, 1], torch.tensor([3 / 3] * 3 + [5 / 3] * 5))
+    of_each = [[n + 0.5] * half.n_rows for n, half in zip((3, 5), halves, strict=True)]
+    torch.testing.assert_close(packed.edges[:, 0], torch.tensor(of_each[0] + of_each[1]))
+    assert torch.equal(packed.bonds.source, GraphBatch.of(graphs).bonds.source)
+
+
 def test_both_of_model_4_predict_alike_and_train_apart():
     """Running statistics serve both; the batch's own are those of all graphs in one, of each input in the other."""
     together, apart = seeded("model-4"), seeded("model-4-apart")
@@ -356,7 +379,7 @@ def test_chunks_cover_every_row_once_and_hold_all_of_their_sums(seed, size):
     [
         ({"atomic_numbers": np.full(7, 101, np.uint8)}, "atomic number 101 has no features"),
         ({"atomic_numbers": np.zeros(0, np.uint8)}, "a graph of 0 atoms"),
-        ({"atomic_numbers": np.ones(2, np.uint8)}, "sorted by destination and lie between its atoms"),
+        ({"atomic_numbers": np.ones(6, np.uint8)}, "sorted by destination and lie between its atoms"),
         ({"displacement": 0}, "edge without length"),
         ({"displacement": np.nan}, "or with one that is not a number"),
         ({"destination": None}, "sorted by destination"),
