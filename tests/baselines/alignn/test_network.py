@@ -609,6 +609,21 @@ def test_model_4_reads_band_and_surroundings_each_by_its_own_attention():
     torch.testing.assert_close(predict(network, *cells), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["model-1-sub", "model-2", "model-3", "model-4"])
+def test_what_frozen_networks_read_gives_the_answers_of_the_whole(name):
+    """Without the rounding to half precision."""
+    network, cells = seeded(name).eval(), graphs_for(name, 1)
+
+    def behind(graph):
+        half = network.halfway(GraphBatch.of([graph]))
+        return HalfwayGraph(graph, half.atoms, half.edges)
+
+    with torch.no_grad():
+        read = network.frozen_inputs([prepare(graphs[0]) for graphs in cells], behind)
+        found = network(*((HalfwayBatch if isinstance(one, HalfwayGraph) else GraphBatch).of([one]) for one in read))
+    torch.testing.assert_close(found, predict(network, *cells), rtol=1e-5, atol=1e-5)
+
+
 def test_the_head_begins_with_an_activation():
     network, x = build("model-3"), torch.randn(3, 256)
     first = F.silu(network.conv_to_fc[0](F.silu(x)))
