@@ -81,6 +81,13 @@ def test_zip_bomb_is_refused(tmp_path, monkeypatch):
         checkpoints.load(path)
 
 
+def test_safetensors_that_are_too_large_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "LARGEST", 1000)
+    checkpoints.save(torch.nn.Linear(1, 500), tmp_path / "large.safetensors")
+    with pytest.raises(EmigbenchError, match=r"large\.safetensors: more than 1000 bytes"):
+        checkpoints.load(tmp_path / "large.safetensors")
+
+
 class Evil:
     def __reduce__(self):
         return os.mkdir, ("/tmp/emigbench-was-here",)
@@ -114,6 +121,12 @@ def _saved(content):
     return buffer.getvalue()
 
 
+def _one_number(offsets: str) -> bytes:
+    """Safetensors of a number whose bytes are said to lie there, of eight."""
+    header = f'{{"w":{{"dtype":"F32","shape":[1],"data_offsets":{offsets}}}}}'.encode()
+    return len(header).to_bytes(8, "little") + header + bytes(8)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -127,6 +140,8 @@ def _saved(content):
         ("cut.safetensors", b"\x40", "not a whole safetensors"),
         ("long.safetensors", (1 << 62).to_bytes(8, "little") + b"{}", "not a whole safetensors"),
         ("list.safetensors", (2).to_bytes(8, "little") + b"[]", "not a whole safetensors"),
+        ("before.safetensors", _one_number("[-4,8]"), "has the bytes -4 to 8 of 8"),
+        ("behind.safetensors", _one_number("[4,12]"), "has the bytes 4 to 12 of 8"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, name, content, message):
@@ -152,6 +167,13 @@ def test_half_precision_round_trip(mpt, tmp_path):
             assert torch.equal(read[name], tensor)
     checkpoints.save(mpt, tmp_path / "again.safetensors")
     assert path.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+
+
+def test_safetensors_without_their_last_bytes_are_refused(tmp_path):
+    checkpoints.save(torch.nn.Linear(3, 3), tmp_path / "whole.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "whole.safetensors").read_bytes()[:-4])
+    with pytest.raises(EmigbenchError, match=r"cut\.safetensors: not a whole safetensors file"):
+        checkpoints.load(tmp_path / "cut.safetensors")
 
 
 def test_the_safetensors_library_reads_the_same(mpt, tmp_path):

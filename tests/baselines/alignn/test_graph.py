@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import subprocess
@@ -92,8 +93,9 @@ def fingerprint(graph):
 # by hand
 
 
-@pytest.mark.parametrize(("k", "n_entries"), [(6, 6), (12, 18), (18, 18), (19, 26)])
-def test_simple_cubic_has_shells_of_6_12_and_8(k, n_entries):
+@pytest.mark.parametrize(("k", "n_entries"), [(6, 6), (12, 18), (18, 18), (19, 26), (33, 56)])
+def test_simple_cubic_has_shells_of_6_12_8_6_and_24(k, n_entries):
+    """The last is more than is asked for at first."""
     assert len(nearest(CUBE, [84], [[0, 0, 0]], k=k)) == n_entries
 
 
@@ -155,6 +157,35 @@ def test_many_overlapping_sites_still_have_neighbours():
 def test_rounding_splits_no_shell():
     noisy = np.array(FCC) + np.random.default_rng(0).normal(0, 1e-8, (4, 3))
     assert len(nearest(CUBE, [29] * 4, noisy, k=3)) == 48
+
+
+@pytest.mark.parametrize(
+    ("beyond", "original", "n_seen"), [(9e-6, False, 2), (2e-5, False, 1), (1e-8, True, 1), (0, True, 2)]
+)
+def test_where_a_shell_ends(beyond, original, n_seen):
+    """One site 1 Å away, another a little farther on the other side."""
+    in_a_row = np.array([[0, 0, 0], [1, 0, 0], [-1 - beyond, 0, 0]]) / 16
+    found = nearest(16 * np.eye(3), [1, 2, 3], in_a_row, k=1, original=original)
+    assert (found.centre == 0).sum() == n_seen
+
+
+def test_the_search_goes_on_where_it_has_reached_half_a_shell(monkeypatch):
+    monkeypatch.setattr("emigbench_baselines.alignn.neighbours._first_radius", lambda *_: 1 + 4e-6)
+    in_a_row = np.array([[0, 0, 0], [1, 0, 0], [-1 - 8e-6, 0, 0], [-1.5, 0, 0]]) / 16
+    found = nearest(16 * np.eye(3), [1, 2, 3, 4], in_a_row, k=1)
+    assert (found.centre == 0).sum() == 2
+
+
+def test_the_originals_roundings():
+    """Sites stand in a cell of five decimals, images are moved by vectors of all (models.md 1.1).
+
+    Each atom's own images are 4.000014 Å away, not 4.00001; its other neighbour is 4.000012 Å away, so the nearest.
+    """
+    cell, sites = np.diag([4.000014, 16, 16]), [[0, 0, 0], [0, 4.000012 / 16, 0]]
+    found = nearest(cell, [1, 2], sites, k=1, original=True)
+    assert as_set(found) == {(0, 1, (0, 0, 0)), (1, 0, (0, 0, 0))}
+    assert found.lattice.diagonal().tolist() == [4.00001, 16, 16]
+    assert np.array_equal(nearest(cell, [1, 2], sites, k=1).lattice, cell)
 
 
 # in general
@@ -267,6 +298,36 @@ def test_endpoints_take_the_final_cell_where_there_is_one(spinel):
     assert np.allclose(np.sort(lengths(final)), 1.01 * np.sort(lengths(approximated)), rtol=1e-5)
 
 
+def test_endpoints_are_the_two_ends_of_the_band_in_their_own_hosts(spinel):
+    moved = {"final_lattice": 1.01 * spinel.lattice, "final_host_frac_coords": spinel.host_frac_coords + 0.01}
+    for own, lattice, host in (
+        ({}, spinel.lattice, spinel.host_frac_coords),
+        (moved, moved["final_lattice"], moved["final_host_frac_coords"]),
+    ):
+        initial, final = endpoint_neighbours(dataclasses.replace(spinel, **own))
+        assert np.array_equal(initial.lattice, spinel.lattice)
+        assert np.array_equal(initial.frac_coords, [spinel.band_frac_coords[0], *spinel.host_frac_coords])
+        assert np.array_equal(final.lattice, lattice)
+        assert np.array_equal(final.frac_coords, [spinel.band_frac_coords[-1], *host])
+
+
+@pytest.mark.parametrize("original", [False, True])
+def test_twelve_neighbours_an_atom_but_six_in_the_subgraph_by_the_rule_that_was_asked_for(
+    spinel, monkeypatch, original
+):
+    """models.md 1.1 and 2."""
+    asked = []
+
+    def noted(*cell, k, original, name):
+        asked.append((k, original))
+        return nearest(*cell, k=k, original=original, name=name)
+
+    monkeypatch.setattr("emigbench_baselines.alignn.graph.nearest", noted)
+    for kind in ("band", "endpoints", "subgraph"):
+        graph_store.path_neighbours(spinel, kind, original=original)
+    assert asked == [(12, original), (12, original), (12, original), (6, original)]
+
+
 def test_final_state_from_the_band_is_told(full):
     known = [entry for entry in full if has_final_state(entry.path)]
     assert {entry.split for entry in known} == {"test"}
@@ -279,8 +340,36 @@ def test_subgraph_is_what_touches_the_images(spinel):
     assert set(graph.atomic_numbers[:5]) == {elements.atomic_number(spinel.mobile_ion)}
     assert (in_degree(graph) > 0).all()
     assert 5 < graph.n_atoms < 40
-    whole = band_neighbours(spinel, k=6)
-    assert len(whole.touching(5)) == ((whole.centre < 5) | (whole.neighbour < 5)).sum()
+
+
+def test_subgraph_is_that_part_of_the_bands_neighbours(spinel):
+    """Around a corner of the cell, so that neighbours are taken from other cells."""
+    corner = spinel.band_frac_coords[2]
+    path = dataclasses.replace(
+        spinel,
+        band_frac_coords=spinel.band_frac_coords - corner,
+        host_frac_coords=(spinel.host_frac_coords - corner) % 1,
+    )
+    whole, part = band_neighbours(path, k=6), subgraph_neighbours(path)
+    kept = (whole.centre < 5) | (whole.neighbour < 5)
+    assert whole.image[kept].any()
+    expected = [entry for entry, touches in zip(kinds_and_vectors(whole), kept, strict=True) if touches]
+    assert kinds_and_vectors(part) == expected
+    assert np.array_equal(part.frac_coords[:5], path.band_frac_coords)
+
+
+def kinds_and_vectors(neighbours):
+    """Of every entry the two elements, the displacement and where the centre stands."""
+    z, place = neighbours.atomic_numbers, neighbours.frac_coords[neighbours.centre]
+    return list(
+        zip(
+            z[neighbours.centre].tolist(),
+            z[neighbours.neighbour].tolist(),
+            neighbours.displacement.tolist(),
+            place.tolist(),
+            strict=True,
+        )
+    )
 
 
 def test_graphs_of_all_paths(full):
@@ -307,6 +396,7 @@ def test_graphs_of_all_paths(full):
         ([[8, 0, 0], [8, 5e-5, 0], [0, 0, 8]], [8], [[0, 0, 0]], "too flat, its lattice planes are 5e-05 Å apart"),
         (np.diag([0.09, 8, 8]), [8], [[0, 0, 0]], "too flat, its lattice planes are 0.09 Å apart"),
         (0.4 * np.eye(3), [8], [[0, 0, 0]], r"0\.06 Å³ for each atom, .*; give its vectors in Å\.$"),
+        (0.9 * np.eye(3), [8, 8], [[0, 0, 0], [0.5, 0.5, 0.5]], r"0\.4 Å³ for each atom, "),
         (CUBE, [8, 8], [[0, 0, 0]], "as many sites"),
         (CUBE, [], np.zeros((0, 3)), "as many sites"),
     ],
@@ -350,12 +440,17 @@ def test_features_of_some_elements():
 
 @pytest.mark.parametrize("kind", ["band", "endpoints", "subgraph"])
 def test_cache_gives_the_same_lists_again(kind, spinel, monkeypatch):
+    expected = {
+        "band": lambda: (band_neighbours(spinel),),
+        "endpoints": lambda: endpoint_neighbours(spinel),
+        "subgraph": lambda: (subgraph_neighbours(spinel),),
+    }[kind]()
     made = graph_store.path_neighbours(spinel, kind)
     monkeypatch.setattr(graph_store, "_make", None)
     again = graph_store.path_neighbours(spinel, kind)
-    assert len(made) == len(again) == (2 if kind == "endpoints" else 1)
-    for one, other in zip(made, again, strict=True):
-        assert_same(one, other)
+    for found in (made, again):
+        for one, other in zip(found, expected, strict=True):
+            assert_same(one, other)
 
 
 def assert_same(one, other):
@@ -385,6 +480,25 @@ def test_cache_key_tells_geometry_kind_and_rule_apart(spinel):
         for original in (False, True)
     }
     assert len(keys) == 12
+
+
+def test_lists_of_another_version_are_not_read(spinel, tmp_path, monkeypatch):
+    graph_store.pack(tmp_path / "old.npz", [band_neighbours(spinel)])
+    old_key = graph_store.cache_key(spinel, "band", original=False)
+    monkeypatch.setattr(graph_store, "STORE_VERSION", graph_store.STORE_VERSION + 1)
+    with pytest.raises(EmigbenchError, match=r"old\.npz is damaged or of another version \(version 1, expected 2\)"):
+        graph_store.unpack(tmp_path / "old.npz")
+    assert graph_store.cache_key(spinel, "band", original=False) != old_key
+
+
+@pytest.mark.parametrize("name", ["n_atoms", "n_neighbours", "neighbour", "lattice"])
+def test_an_archive_that_has_lost_a_row_is_refused(name, spinel, tmp_path):
+    graph_store.pack(tmp_path / "whole.npz", [band_neighbours(spinel)] * 2)
+    with np.load(tmp_path / "whole.npz") as archive:
+        arrays = dict(archive)
+    np.savez(tmp_path / "cut.npz", **arrays | {name: arrays[name][:-1]})
+    with pytest.raises(EmigbenchError, match=r"cut\.npz is damaged"):
+        graph_store.unpack(tmp_path / "cut.npz")
 
 
 def test_archive_round_trip(tmp_path):

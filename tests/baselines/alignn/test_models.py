@@ -20,6 +20,7 @@ from emigbench_baselines.alignn.models import (  # noqa: E402
 )
 from emigbench_baselines.alignn.network import build  # noqa: E402
 from emigbench_baselines.alignn.recipes import RECIPES  # noqa: E402
+from emigbench_baselines.alignn.training import Epoch  # noqa: E402
 
 
 def small(number: int) -> LabelledPath:
@@ -103,6 +104,100 @@ def test_the_difference_of_two_like_cells_starts_at_the_mean_barrier_of_what_it_
     assert [answer.e_m for answer in answers] == pytest.approx([mean, mean], abs=1e-4)
 
 
+@pytest.fixture
+def handed_over(monkeypatch):
+    """What `training.train` is called with, which trains nothing here, beside predictions of 0."""
+    given = {}
+
+    def train(network, fitted, held, recipe, **options):
+        given.update(options, fitted=fitted, held=held, recipe=recipe)
+        return []
+
+    monkeypatch.setattr(models.training, "train", train)
+    monkeypatch.setattr(models.training, "predict", lambda _, samples, device: np.zeros((len(samples), 1)))
+    return given
+
+
+def targets(samples) -> list[float]:
+    return [float(sample.target[0]) for sample in samples]
+
+
+@pytest.mark.parametrize("name", ["model-3-scratch", "model-3"])
+def test_nine_tenths_are_fitted_to_and_the_others_validate(handed_over, weights, name):
+    """Barriers of 0.3 to 1.05 eV in equal steps are -1 to 1 in equal steps; published, none of 6 paths validates."""
+    rows, held = validation_rows([labelled.path.material_id for labelled in TRAIN], 4)
+    scaled = np.linspace(-1, 1, 6)
+    model = quick(name)
+    model.fit(TRAIN, seed=4)
+    assert targets(handed_over["fitted"]) == pytest.approx(scaled[rows])
+    assert targets(handed_over["held"]) == pytest.approx(scaled[held])
+    assert (handed_over["seed"], handed_over["device"], handed_over["recipe"]) == (4, "cpu", model.recipe)
+    quick(name, grouped_validation=False).fit(TRAIN, seed=4)
+    assert targets(handed_over["fitted"]) == pytest.approx(scaled[:5])
+    assert targets(handed_over["held"]) == []
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_graphs_and_barrier_of_a_sample_are_those_of_its_path(handed_over, weights, is_frozen):
+    """Behind frozen layers, too, whose answers take some of the time of a fit."""
+    model = quick("model-3", grouped_validation=False, frozen_alignn_layers=is_frozen)
+    model.fit(TRAIN, seed=0)
+    assert targets(handed_over["fitted"]) == pytest.approx(np.linspace(-1, 1, 6)[:5])
+    for labelled, sample in zip(TRAIN, handed_over["fitted"], strict=False):
+        (expected,), (found,) = model._graphs(labelled.path), sample.graphs
+        assert np.array_equal((found.graph if is_frozen else found).displacement, expected.displacement)
+    assert model.fit_seconds > (1e-3 if is_frozen else 0)  # without an epoch
+
+
+def test_barriers_that_are_all_the_same_are_predicted(handed_over):
+    same = [dataclasses.replace(labelled, e_m=0.4) for labelled in TRAIN]
+    model = quick("model-3-scratch")
+    model.fit(same, seed=0)
+    assert set(targets(handed_over["fitted"])) == {-1.0}
+    assert model._scale[0] == 0.4
+    assert np.isfinite(model.predict(HELD_OUT)[0].e_m)
+
+
+@pytest.mark.parametrize(("name", "bonds"), [("scratch-add", 1), ("model-1-add", 2)])
+def test_scratch_models_read_canonical_graphs_and_the_others_do_not(name, bonds):
+    """Of a mutual pair: once or twice in each direction."""
+    for graph in quick(name)._graphs(TRAIN[0].path):
+        pairs = set(zip(graph.source.tolist(), graph.destination.tolist(), strict=True))
+        mutual = [m for m, s, d in zip(graph.multiplicity, graph.source, graph.destination, strict=True) if s != d]
+        assert (max(mutual), len(pairs) > 0) == (bonds, True)
+
+
+def test_another_seed_starts_from_other_weights():
+    model = quick("scratch-add")
+    first, again, other = (model._initial_network(seed).fc.weight for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_details_are_those_of_the_epoch_that_is_kept():
+    """A width of 4 eV is 2 in scaled units."""
+    model = quick("model-1-add", pretrained=False)
+    model.epochs = [Epoch(n, 0.5, mae, seconds=n) for n, mae in enumerate((0.3, 0.1, 0.2), start=1)]
+    model._scale, model._approximated = (0.5, 4.0), 2
+    found = model.details
+    assert (found["best_epoch"], found["validation_mae_ev"], found["seconds_an_epoch"]) == (2, 0.2, 2.0)
+    assert found["final_states_from_band"] == 2
+    model.recipe = dataclasses.replace(model.recipe, keep="last", inputs="band")
+    found = model.details
+    assert (found["best_epoch"], found["validation_mae_ev"], found["final_states_from_band"]) == (3, 0.4, None)
+    model.epochs = [Epoch(1, 0.5, np.nan, seconds=1)]  # nothing validates
+    assert model.details["best_epoch"] == 1
+
+
+def test_final_states_that_are_the_bands_are_counted(handed_over):
+    model = quick("model-1-add", pretrained=False)
+    flagged = [
+        dataclasses.replace(one, path=dataclasses.replace(one.path, flags=("final_from_band",))) for one in TRAIN[:2]
+    ]
+    model.fit([*flagged, *TRAIN[2:]], seed=0)
+    assert model._approximated == 2
+
+
 def test_training_time_counts_from_the_first_epoch_of_a_run_that_was_stopped(monkeypatch):
     monkeypatch.setattr(models.training, "SAVE_SECONDS", 0.0)
     stopped, resumed = quick("model-3-scratch"), quick("model-3-scratch")
@@ -153,6 +248,39 @@ def test_a_checkpoint_is_that_of_its_materials():
     model = quick("model-3-scratch")
     assert model._key(TRAIN, 0) == model._key(list(TRAIN), 0)
     assert model._key(TRAIN, 0) != model._key(renamed, 0)
+
+
+def test_a_checkpoint_is_that_of_all_that_the_weights_depend_on(monkeypatch, weights, tmp_path):
+    """Of the recipe, every setting; the seed, the device, torch, the pre-trained weights, the barriers, the cells."""
+    model = quick("model-3")
+    keys = [model._key(TRAIN, 0), model._key(TRAIN, 1), model._key(TRAIN[1:], 0), model._key(TRAIN[::-1], 0)]
+    first = TRAIN[0]
+    keys.append(model._key([dataclasses.replace(first, e_m=first.e_m + 0.001), *TRAIN[1:]], 0))
+    for name, value in {
+        "lattice": 1.001 * first.path.lattice,
+        "band_frac_coords": first.path.band_frac_coords + 0.01,
+        "final_lattice": 1.001 * first.path.lattice,
+        "mobile_ion": "K",
+    }.items():
+        own = {"final_host_frac_coords": first.path.host_frac_coords} if name == "final_lattice" else {}
+        moved = dataclasses.replace(first, path=dataclasses.replace(first.path, **{name: value}, **own))
+        keys.append(model._key([moved, *TRAIN[1:]], 0))
+    for name, value in dataclasses.asdict(model.recipe).items():
+        other = {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: 2 * v, str: lambda v: v + "x"}
+        model.recipe = dataclasses.replace(quick("model-3").recipe, **{name: other[type(value)](value)})
+        keys.append(model._key(TRAIN, 0))
+    model = quick("model-3")
+    model.device = "cuda"
+    keys.append(model._key(TRAIN, 0))
+    model.device = "cpu"
+    assert model._key(TRAIN, 0) == keys[0]
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "__version__", "0.1")
+        keys.append(model._key(TRAIN, 0))
+    with (tmp_path / "mpt.safetensors").open("ab") as file:
+        file.write(b" ")
+    keys.append(model._key(TRAIN, 0))
+    assert len(set(keys)) == len(keys)
 
 
 def test_no_paths_to_train_on():
@@ -233,6 +361,39 @@ def test_other_recipes_of_a_model_by_prefix():
     assert published.recipe.original_graphs
     with pytest.raises(EmigbenchError, match=r"There is no graph model 'model-5'; there are scratch-add, .*\.$"):
         models.shortened("model-5")
+
+
+PUBLISHED = {
+    "scratch-add": ("scratch-add", "endpoints", True, False, "mse", 16, 1e-4, 1e-5),
+    "scratch-sub": ("scratch-sub", "endpoints", True, False, "mse", 16, 1e-4, 1e-5),
+    "scratch-cc": ("scratch-cc", "endpoints", True, False, "mse", 16, 1e-4, 1e-5),
+    "model-1-add": ("model-1-add", "endpoints", False, True, "l1", 16, 1e-3, 0.01),
+    "model-1-sub": ("model-1-sub", "endpoints", False, True, "l1", 16, 1e-3, 0.01),
+    "model-1-cc": ("model-1-cc", "endpoints", False, True, "l1", 16, 1e-3, 0.01),
+    "model-1-cc-single-path": ("model-1-cc", "endpoints", False, True, "l1", 16, 1e-3, 0.01),
+    "model-2": ("model-2", "endpoints", False, True, "l1", 16, 1e-3, 0.01),
+    "model-3": ("model-3", "band", False, True, "l1", 128, 1e-3, 0.01),
+    "model-4": ("model-4-apart", "band-and-subgraph", False, True, "l1", 64, 1e-3, 0.01),
+    "model-3-scratch": ("model-3", "band", False, False, "l1", 128, 1e-3, 0.01),
+}
+"""models.md 2 and 3: network, cells, canonical, pre-trained, loss, batch, learning rate, weight decay."""
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_published_recipes_are_those_of_the_paper(name):
+    recipe = models.published(name).recipe
+    names = "network inputs canonical pretrained loss batch_size max_learning_rate weight_decay".split()
+    assert tuple(getattr(recipe, field) for field in names) == PUBLISHED[name]
+    is_scratch = name.startswith("scratch")
+    assert (recipe.epochs, recipe.patience, recipe.shuffle, recipe.smallest_batch) == (
+        500,
+        None,
+        is_scratch,
+        16 if is_scratch else 1,
+    )
+    assert recipe.decay_by_name
+    assert not any((recipe.grouped_validation, recipe.mixed_precision, recipe.average_over_all))
+    assert recipe.single_path == (name == "model-1-cc-single-path")
 
 
 def test_the_shipped_weights_fit_the_network_and_have_learnt():
@@ -360,17 +521,15 @@ def test_the_same_path_told_otherwise_gets_the_same_prediction():
     assert backwards.e_m == pytest.approx(plain.e_m, abs=1e-5)
 
 
-def test_the_single_path_variant_learns_from_paths_of_no_number_or_number_1(monkeypatch):
+def test_the_single_path_variant_learns_from_paths_of_no_number_or_number_1(handed_over):
     names = ["Aa", "Bb_1", "Bb_2", "Bb_10", "Cc2_1", "Dd_100"]
     train = [
         dataclasses.replace(t, path=dataclasses.replace(t.path, id=name)) for t, name in zip(TRAIN, names, strict=True)
     ]
-    given = []
-    monkeypatch.setattr(models.training, "train", lambda _, fitted, held, *a, **k: given.extend((*fitted, *held)) or [])
-    monkeypatch.setattr(models.training, "predict", lambda _, samples, device: np.zeros((len(samples), 1)))
-    model = quick("model-1-cc-single-path", pretrained=False)
-    model.fit(train, seed=0)
-    assert len(given) == 3
+    quick("model-1-cc-single-path", pretrained=False).fit(train, seed=0)
+    barriers = np.array([train[i].e_m for i in (0, 1, 4)])
+    scaled = 2 * (barriers - barriers[0]) / (barriers[2] - barriers[0]) - 1
+    assert sorted(targets([*handed_over["fitted"], *handed_over["held"]])) == pytest.approx(scaled)
 
 
 def test_structures_told_apart_by_hand():
@@ -396,6 +555,15 @@ def test_validation_shares_no_material():
     assert not {materials[i] for i in fitted} & {materials[i] for i in held}
     assert 6 <= len(held) <= 9
     assert validation_rows(materials, seed=1) == (fitted, held)
+    assert validation_rows(materials, seed=2) != (fitted, held)
+
+
+@pytest.mark.parametrize(("materials", "n_fitted"), [(["m"] * 3, 3), (["a", *["b"] * 30], None), (["a", "b"], 1)])
+def test_validation_leaves_a_material_to_fit_to(materials, n_fitted):
+    for seed in range(5):
+        fitted, held = validation_rows(materials, seed)
+        assert sorted(fitted + held) == list(range(len(materials)))
+        assert fitted if n_fitted is None else len(fitted) == n_fitted
 
 
 def test_the_originals_rows():

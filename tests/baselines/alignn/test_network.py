@@ -16,7 +16,13 @@ from hypothesis import strategies as st  # noqa: E402
 from emigbench import EmigbenchError  # noqa: E402
 from emigbench_baselines.alignn import batch as batches  # noqa: E402
 from emigbench_baselines.alignn import elements  # noqa: E402
-from emigbench_baselines.alignn.batch import GraphBatch, PreparedGraph, prepare  # noqa: E402
+from emigbench_baselines.alignn.batch import (  # noqa: E402
+    GraphBatch,
+    HalfwayBatch,
+    HalfwayGraph,
+    PreparedGraph,
+    prepare,
+)
 from emigbench_baselines.alignn.graph import CrystalGraph, crystal_graph  # noqa: E402
 from emigbench_baselines.alignn.layers import Attention, EdgeGatedConvolution  # noqa: E402
 from emigbench_baselines.alignn.neighbours import nearest  # noqa: E402
@@ -297,6 +303,23 @@ def test_two_batches_together_are_the_batch_of_all_their_graphs(seed, n_first, n
                 np.testing.assert_array_equal(a, b)
 
 
+def test_graphs_behind_the_alignn_layers_are_packed_in_order_and_in_full_precision():
+    """Edges are kept in half precision; their number, not that of the atoms or angles, is what memory goes by."""
+    graphs = [prepare(random_graph(seed, n)) for seed, n in ((1, 3), (2, 5))]
+    halves = [
+        HalfwayGraph(graph, torch.full((n, 2), n / 3), torch.full((len(graph.source), 2), n + 0.5).half())
+        for graph, n in zip(graphs, (3, 5), strict=True)
+    ]
+    assert [half.n_rows for half in halves] == [len(graph.source) for graph in graphs]
+    packed = HalfwayBatch.of(halves)
+    assert (packed.atoms.dtype, packed.edges.dtype) == (torch.float32, torch.float32)
+    assert packed.n_atoms.tolist() == [3, 5]
+    torch.testing.assert_close(packed.atoms[:, 1], torch.tensor([3 / 3] * 3 + [5 / 3] * 5))
+    of_each = [[n + 0.5] * half.n_rows for n, half in zip((3, 5), halves, strict=True)]
+    torch.testing.assert_close(packed.edges[:, 0], torch.tensor(of_each[0] + of_each[1]))
+    assert torch.equal(packed.bonds.source, GraphBatch.of(graphs).bonds.source)
+
+
 def test_both_of_model_4_predict_alike_and_train_apart():
     """Running statistics serve both; the batch's own are those of all graphs in one, of each input in the other."""
     together, apart = seeded("model-4"), seeded("model-4-apart")
@@ -318,6 +341,15 @@ def test_merged_rows_stand_for_all_the_rows(seed):
     assert merged.bonds.count.sum() == graph.n_edges
     assert merged.angles.count.sum() == whole.angles.count.sum()
     assert len(merged.angles.row) < len(whole.angles.row)
+    assert len(merged.angles.row) == prepare(graph).n_rows
+    assert len(whole.angles.row) == prepare(graph, merge=False).n_rows
+
+
+def test_copies_of_a_bond_are_one_and_bonds_that_differ_are_not():
+    """Of four from one atom to the other, two lie 0.00002 Å apart."""
+    ready = prepare(sorted_graph([3, 8], [0] * 4, [1] * 4, [[1, 0, 0], [1, 2e-5, 0], [1, 1e-3, 0], [1, 0, 0.4]]))
+    ends = ready.displacement[:, 1:].astype(float).round(3).tolist()
+    assert sorted(zip(ends, ready.multiplicity.tolist(), strict=True)) == [([0, 0], 2), ([0, 0.4], 1), ([0.001, 0], 1)]
 
 
 @given(st.integers(0, 10_000), st.integers(1, 200))
@@ -347,15 +379,16 @@ def test_chunks_cover_every_row_once_and_hold_all_of_their_sums(seed, size):
     [
         ({"atomic_numbers": np.full(7, 101, np.uint8)}, "atomic number 101 has no features"),
         ({"atomic_numbers": np.zeros(0, np.uint8)}, "a graph of 0 atoms"),
-        ({"atomic_numbers": np.ones(2, np.uint8)}, "sorted by destination and lie between its atoms"),
-        ({"displacement": None}, "edge without length"),
+        ({"atomic_numbers": np.ones(6, np.uint8)}, "sorted by destination and lie between its atoms"),
+        ({"displacement": 0}, "edge without length"),
+        ({"displacement": np.nan}, "or with one that is not a number"),
         ({"destination": None}, "sorted by destination"),
     ],
 )
 def test_unusable_graphs_are_refused(change, message):
     graph = random_graph(0)
     if "displacement" in change:
-        change = {"displacement": np.zeros_like(graph.displacement)}
+        change = {"displacement": np.full_like(graph.displacement, change["displacement"])}
     if "destination" in change:
         change = {"destination": graph.destination[::-1]}
     with pytest.raises(EmigbenchError, match=message):
@@ -565,6 +598,32 @@ def test_model_2_sees_the_final_cell_through_the_short_stack_alone():
     torch.testing.assert_close(predict(network, initial, final), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_model_4_reads_band_and_surroundings_each_by_its_own_attention():
+    """models.md 2: attention for the band, attention1 for the sub-graph, joined in this order."""
+    network, cells = seeded("model-4").eval(), graphs_for("model-4", 1, 2)
+    with torch.no_grad():
+        of_band, of_subgraph = (network.atom_features(packed) for packed in map(GraphBatch.of, cells))
+        n_band, n_subgraph = (torch.tensor([graph.n_atoms for graph in graphs]) for graphs in cells)
+        read = [network.attention(of_band, n_band), network.attention1(of_subgraph, n_subgraph)]
+        expected = network.heads(network.fc(torch.cat(read, 1))).squeeze(1)
+    torch.testing.assert_close(predict(network, *cells), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["model-1-sub", "model-2", "model-3", "model-4"])
+def test_what_frozen_networks_read_gives_the_answers_of_the_whole(name):
+    """Without the rounding to half precision."""
+    network, cells = seeded(name).eval(), graphs_for(name, 1)
+
+    def behind(graph):
+        half = network.halfway(GraphBatch.of([graph]))
+        return HalfwayGraph(graph, half.atoms, half.edges)
+
+    with torch.no_grad():
+        read = network.frozen_inputs([prepare(graphs[0]) for graphs in cells], behind)
+        found = network(*((HalfwayBatch if isinstance(one, HalfwayGraph) else GraphBatch).of([one]) for one in read))
+    torch.testing.assert_close(found, predict(network, *cells), rtol=1e-5, atol=1e-5)
+
+
 def test_the_head_begins_with_an_activation():
     network, x = build("model-3"), torch.randn(3, 256)
     first = F.silu(network.conv_to_fc[0](F.silu(x)))
@@ -590,6 +649,15 @@ def test_attention_drops_weights_in_training_alone():
     torch.manual_seed(0)
     assert not torch.equal(attention.train()(x, sizes), attention.train()(x, sizes))
     assert torch.equal(attention.eval()(x, sizes), attention.eval()(x, sizes))
+
+
+def test_attention_drops_a_fifth_of_the_weights():
+    """models.md 2. Without queries all of 1500 atoms weigh alike; what is left of them is scaled up by 1 / 0.8."""
+    torch.manual_seed(0)
+    nothing = torch.zeros(1500, 1)
+    weights = Attention(1).train()._of_one(nothing, nothing, torch.eye(1500))
+    assert (weights == 0).double().mean() == pytest.approx(0.2, abs=0.04)
+    torch.testing.assert_close(weights.max(), torch.tensor(1.25 / 1500))
 
 
 @pytest.mark.parametrize("name", ["model-3", "model-4"])

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="the graph models need the extra ali
 from emigbench_baselines.alignn import pretraining, training  # noqa: E402
 from emigbench_baselines.alignn.checkpoints import fill, load  # noqa: E402
 from emigbench_baselines.alignn.graph_store import unpack  # noqa: E402
+from emigbench_baselines.alignn.neighbours import nearest  # noqa: E402
 from emigbench_baselines.alignn.network import build  # noqa: E402
 from emigbench_baselines.alignn.training import Sample  # noqa: E402
 
@@ -60,12 +61,78 @@ def test_a_test_label_of_any_property_holds_the_structure_out(archive):
     assert held_out[0].mask.sum() == 2  # its band gap too is never trained on
 
 
+def test_the_cells_in_the_archive_are_those_of_the_table(tmp_path):
+    lattice = np.array([[4, 0, 0], [1, 5, 0], [0.5, 0.7, 6]])
+    one = {"structure_key": "s", "elements": ["Na", "Cl", "O"], "lattice": lattice.ravel(), "property": "GV"}
+    coords = np.array([[0, 0, 0.1], [0.5, 0.2, 0.3], [0.4, 0.6, 0.8]])
+    rows = [{**one, "frac_coords": coords.ravel(), "subset": "pool", "target_scaled": 0.0}]
+    pd.DataFrame(rows).to_parquet(tmp_path / "table.parquet")
+    pretraining.prepare(tmp_path / "table.parquet", tmp_path / "a.npz", 1)
+    (found,), _ = unpack(tmp_path / "a.npz")
+    expected = nearest(lattice, [11, 17, 8], coords, k=12)
+    for name in ("lattice", "atomic_numbers", "frac_coords", "centre", "neighbour", "image"):
+        assert np.array_equal(getattr(found, name), getattr(expected, name)), name
+
+
+def test_a_tenth_of_what_has_only_formation_energy_or_band_gap_is_held_out(tmp_path, monkeypatch):
+    """They have no test rows. What has another label in the pool is trained on."""
+    cell = {"elements": ["Na"], "lattice": 4 * np.eye(3).ravel(), "frac_coords": np.zeros(3), "subset": "pool"}
+    names = ["FE", "BG", "EBG", "GV"] * 50
+    rows = [{**cell, "structure_key": f"s{i}", "property": name, "target_scaled": 0.0} for i, name in enumerate(names)]
+    rows += [{**rows[i], "property": "BG"} for i in range(2, 200, 4)]  # all of EBG have both
+    pd.DataFrame(rows).to_parquet(tmp_path / "table.parquet")
+    one = nearest(4 * np.eye(3), [11], np.zeros((1, 3)), k=12)
+    monkeypatch.setattr(pretraining, "_neighbour_lists", lambda cells, total, workers: [one] * total)
+    pretraining.prepare(tmp_path / "table.parquet", tmp_path / "a.npz", 1)
+    held_out = unpack(tmp_path / "a.npz")[1]["held_out"]
+    counts = {name: int(held_out[[n == name for n in names]].sum()) for name in ("FE", "BG", "EBG", "GV")}
+    assert (counts["EBG"], counts["GV"]) == (0, 0)
+    assert min(counts["FE"], counts["BG"]) > 0
+    assert 4 <= counts["FE"] + counts["BG"] <= 18
+
+
+def test_what_is_handed_over_to_training(archive, tmp_path, monkeypatch):
+    """Validation is drawn by the seed, and no two settings share a checkpoint."""
+    calls = []
+
+    def train(network, fitted, held, recipe, *, seed, checkpoint, weights, **_):
+        calls.append((fitted, held, seed, checkpoint.name, weights))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", train)
+    for options in (
+        [],
+        ["--seed", "1"],
+        ["--balance", "1"],
+        ["--limit", "23"],
+        ["--largest", "1e9"],
+        ["--batch-size", "64"],
+        ["--epochs", "3"],
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            pretraining.main(["train", str(archive), str(tmp_path / "out"), "--device", "cpu", *options])
+    names = [name for *_, name, _ in calls]
+    assert len(set(names)) == len(names) == 7
+    structures = []
+    for fitted, held, seed, _, _ in calls[:2]:
+        assert seed == len(structures)
+        labels = [[tuple(sample.target) for sample in side] for side in (fitted, held)]
+        assert [len(side) for side in labels] == [21, 2]
+        assert len({*labels[0], *labels[1]}) == 23
+        structures.append(set(labels[1]))
+    assert structures[0] != structures[1]
+    assert [weights is None for *_, weights in calls] == [True, True, False, True, True, True, True]
+    np.testing.assert_allclose(calls[2][-1], pretraining.sampling_weights(calls[2][0], 1.0))
+
+
 def test_it_trains_scores_and_keeps_the_weights(archive, tmp_path):
     out = tmp_path / "out"
     pretraining.main(["train", str(archive), str(out), "--epochs", "2", "--device", "cpu", "--balance", "0.5"])
     report = json.loads((out / "pretraining.json").read_text())
     assert report["n"] == {"train": 21, "validation": 2, "held_out": 1}
     assert report["held_out"]["GV"]["n"] == 1
+    assert report["validation"]["GV"]["n"] == 2
+    assert report["recipe"]["average_over_all"]
     assert report["held_out"]["PZ"] == {"n": 0, "mae": None, "r2": None}
     assert len(report["epochs"]) == 2
     weights = out / "mpt.safetensors"

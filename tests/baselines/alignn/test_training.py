@@ -7,6 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the graph models need the extra alignn (torch)")
 
+from torch.optim.optimizer import register_optimizer_step_pre_hook  # noqa: E402
+
 from emigbench import EmigbenchError  # noqa: E402
 from emigbench_baselines.alignn import device, training  # noqa: E402
 from emigbench_baselines.alignn.batch import GraphBatch, prepare  # noqa: E402
@@ -70,7 +72,9 @@ def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path, monkeypatch, 
 
     with pytest.raises(KeyboardInterrupt):
         fitted(tmp_path, log=stop)
-    resumed, resumed_epochs = fitted(tmp_path)
+    trained = []
+    resumed, resumed_epochs = fitted(tmp_path, log=lambda epoch, total: trained.append(epoch.number))
+    assert trained == [*range(stop_after + 1, 5)]
     assert same(whole, resumed)
     without_time = [[dataclasses.replace(e, seconds=0.0) for e in run] for run in (epochs, resumed_epochs)]
     assert without_time[0] == without_time[1]
@@ -159,6 +163,105 @@ def test_the_loss_of_an_epoch_by_hand(monkeypatch, rows, loss, over_all, expecte
     recipe = dataclasses.replace(RECIPE, epochs=1, loss=loss, average_over_all=over_all)
     (epoch,) = train(Constant(), samples, [], recipe, seed=0, device="cpu")
     assert epoch.train_loss == pytest.approx(expected)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_of_its_batches():
+    """Batches of one: errors of 0.5; of 0.5 and 1.5; of 0."""
+    samples = labelled(([1, 9], [1, 0]), ([0, -1], [1, 1]), ([9, 0.5], [0, 1]))
+    recipe = dataclasses.replace(RECIPE, epochs=1, batch_size=1, smallest_batch=1, max_learning_rate=1e-9)
+    (epoch,) = train(Constant(), samples, [], recipe, seed=0, device="cpu")
+    assert epoch.train_loss == pytest.approx((0.5 + 1 + 0) / 3)
+
+
+def test_the_validation_error_is_that_of_known_targets():
+    """0.5; 0.5 and 1.5."""
+    validation = labelled(([1, 9], [1, 0]), ([0, -1], [1, 1]))
+    assert training.mean_absolute_error(Constant(), validation, "cpu") == pytest.approx(2.5 / 3)
+
+
+def test_the_learning_rate_rises_for_three_tenths_of_all_steps_and_falls_for_the_rest():
+    """models.md 3: from a 25th of the largest, which the recipe names, to a ten thousandth of that."""
+    rates = []
+
+    def note(optimizer, *_):
+        rates.append(optimizer.param_groups[0]["lr"])
+
+    recipe = dataclasses.replace(RECIPE, epochs=10, batch_size=2, max_learning_rate=0.02)
+    hook = register_optimizer_step_pre_hook(note)
+    try:
+        train(Constant(), labelled(*[([0, 0], [1, 1])] * 4), [], recipe, seed=0, device="cpu")
+    finally:
+        hook.remove()
+    assert len(rates) == 20
+    assert (rates[0], max(rates), rates[-1]) == pytest.approx((0.02 / 25, 0.02, 0.02 / 25e4))
+    assert rates.index(max(rates)) == 0.3 * 20 - 1
+
+
+def test_every_epoch_trains_in_training_mode_and_validates_in_eval_mode():
+    network, modes = Constant(), []
+    network.register_forward_hook(lambda module, given, answer: modes.append(module.training))
+    samples = labelled(*[([0, 0], [1, 1])] * 3)
+    train(network, samples, samples, dataclasses.replace(RECIPE, epochs=2), seed=0, device="cpu")
+    assert modes == [True, False] * 2
+
+
+class Dropping(Constant):
+    """Answers 0 or 1 at random."""
+
+    def forward(self, batch):
+        return torch.nn.functional.dropout(super().forward(batch), 0.5, self.training)
+
+
+def test_dropout_is_another_for_another_seed():
+    samples = labelled(*[([0, 0], [1, 1])] * 5)
+    recipe = dataclasses.replace(RECIPE, epochs=3, batch_size=5, shuffle=False, max_learning_rate=1e-9)
+    losses = []
+    for seed in (0, 0, 1):
+        epochs = train(Dropping(), samples, [], recipe, seed=seed, device="cpu")
+        losses.append([epoch.train_loss for epoch in epochs])
+    assert losses[0] == losses[1] != losses[2]
+
+
+def away_from_the_best(tmp_path, log=lambda epoch, total: None):
+    """Steps that only lead away from what is best on the validation: its first epoch."""
+    recipe = dataclasses.replace(RECIPE, epochs=9, patience=3, max_learning_rate=0.1)
+    network = Constant()
+    epochs = train(
+        network,
+        labelled(*[([9, 9], [1, 1])] * 3),
+        labelled(([0.5, 0.5], [1, 1])),
+        recipe,
+        seed=0,
+        device="cpu",
+        checkpoint=tmp_path / "run.pt",
+        log=log,
+    )
+    return network, [epoch.validation_mae for epoch in epochs]
+
+
+def test_a_run_that_was_stopped_behind_its_best_epoch_still_ends_with_that(tmp_path, monkeypatch):
+    def stop(epoch, total):
+        if epoch.number == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
+    whole, errors = away_from_the_best(tmp_path / "whole")
+    assert errors == sorted(errors)
+    assert len(errors) == 1 + 3
+    with pytest.raises(KeyboardInterrupt):
+        away_from_the_best(tmp_path, stop)
+    trained = []
+    resumed, resumed_errors = away_from_the_best(tmp_path, lambda epoch, total: trained.append(epoch.number))
+    assert trained == [4]
+    assert resumed_errors == errors
+    assert same(resumed, whole)
+    assert float((resumed.answer - 0.5).abs().mean().detach()) == pytest.approx(errors[0], abs=1e-6)
+
+
+def test_of_epochs_that_are_equally_good_the_first_is_the_best():
+    recipe = dataclasses.replace(RECIPE, epochs=9, patience=2, max_learning_rate=1e-30)
+    samples = labelled(*[([0, 0], [1, 1])] * 3)
+    assert len(train(Constant(), samples, samples, recipe, seed=0, device="cpu")) == 1 + 2
 
 
 def test_half_precision_changes_training_little_and_predictions_not_at_all():
@@ -280,6 +383,14 @@ def test_batches_hold_every_row_once_and_change_from_epoch_to_epoch():
     assert not all((a == b).all() for a, b in zip(first, second, strict=True))
     again = epoch_batches(7, RECIPE, 0, 1)
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    other_seed = epoch_batches(7, RECIPE, 1, 1)
+    assert not all((a == b).all() for a, b in zip(first, other_seed, strict=True))
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(8, [3, 3, 2]), (7, [3, 3]), (6, [3, 3]), (1, [1])])
+def test_a_last_batch_is_left_out_only_if_it_is_too_small_and_not_the_only_one(n, sizes):
+    assert RECIPE.smallest_batch == 2
+    assert [len(batch) for batch in epoch_batches(n, RECIPE, 0, 1)] == sizes
 
 
 def test_the_original_recipe_goes_through_the_file_in_order():
@@ -302,7 +413,9 @@ def test_weight_decay_spares_biases_and_norms(by_name):
     """By name, as the original does it, the norms inside the embeddings are decayed: models.md 3."""
     network = build("model-3")
     recipe = dataclasses.replace(RECIPE, decay_by_name=by_name)
-    decayed, free = (group["params"] for group in training._parameter_groups(network, recipe))
+    groups = training._parameter_groups(network, recipe)
+    assert [group["weight_decay"] for group in groups] == [0.01, 0.0]
+    decayed, free = (group["params"] for group in groups)
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     assert len(decayed) + len(free) == len(names)
     embedded = names_of = {names[id(p)] for p in decayed}
