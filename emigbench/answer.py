@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from emigbench.datasets import findings, labels
+from emigbench.datasets.geometry import plane_spacings
 from emigbench.datasets.labels import Facts
 from emigbench.hops.matching import ION_MOVES_A
 from emigbench.records import MigrationPath, Prediction
@@ -211,7 +212,7 @@ def _about_a_vacuum(path: MigrationPath) -> Iterator[str]:
     """Whether a layer of the cell has no atoms, as beside a surface."""
     atoms = np.sort(np.vstack([path.host_frac_coords, path.band_frac_coords[0]]) % 1.0, axis=0)
     gaps = np.diff(atoms, axis=0, append=atoms[:1] + 1.0).max(axis=0)
-    widest = float((gaps / np.linalg.norm(np.linalg.inv(path.lattice), axis=0)).max())
+    widest = float((gaps * plane_spacings(path.lattice)).max())
     if widest > EMPTY_LAYER_A:
         yield (
             f"a layer of the cell, {widest:.1f} Å thick, has no atoms, as beside a surface; the dataset's paths are in "

@@ -62,6 +62,12 @@ def close_pairs(coords: FloatArray, lattice: FloatArray, cutoff: float) -> list[
     return [(int(i), int(j)) for i, j in near]
 
 
+def plane_spacings(lattice: FloatArray) -> FloatArray:
+    """(3,) distances in Å between the planes that a lattice's vectors step between: a cell's thickness along each."""
+    spacings: FloatArray = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
+    return spacings
+
+
 def surroundings(
     point: FloatArray, species: tuple[str, ...], coords: FloatArray, lattice: FloatArray, n: int
 ) -> dict[str, FloatArray]:
@@ -73,7 +79,7 @@ def surroundings(
     reduced = coords - point
     reduced -= np.round(reduced)
     names = np.array(species)
-    plane_spacing = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0).max()
+    plane_spacing = plane_spacings(lattice).min()
     for shells in count(1):
         cells = np.array(list(product(range(-shells, shells + 1), repeat=3)))
         lengths = np.linalg.norm((reduced[:, None, :] + cells) @ lattice, axis=2)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from emigbench.datasets.geometry import plane_spacings
 from emigbench.datasets.symmetry import SYMPREC_A, SpglibCell, by_spglib, spglib_cell
 from emigbench.errors import EmigbenchError
 from emigbench.hops.files import OVERLAP_A, Crystal, check_size, near_pairs
@@ -135,7 +136,7 @@ def vacancy_path(crystal: Crystal, hop: VacancyHop, path_id: str) -> MigrationPa
         EmigbenchError: if that makes the cell too large.
     """
     start, end, cells = hop.edge
-    spacings = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
+    spacings = plane_spacings(crystal.lattice)
     apart = max(SMALLEST_CELL_A, hop.length + SHORTEST_HOP_A)
     repeats = np.ceil((apart - ROUNDING_A) / spacings).astype(int)
     check_size(crystal.name, len(crystal) * int(repeats.prod()))
