@@ -326,6 +326,15 @@ def test_p_values_of_a_board_are_corrected_for_all_its_pairs():
     assert found.detectable == pytest.approx(np.median([d.detectable for d in found.differences.values()]))
 
 
+def test_models_whose_errors_add_up_in_another_order_stand_by_name_and_share_a_rank():
+    """Of equal errors the last bit, which processors add up to differently, decides nothing."""
+    a, b = model("a", [0.1, 0.2, 0.3], [0] * 3), model("b", [0.3, 0.2, 0.1], [0] * 3)
+    assert MAE(a.samples[0]) > MAE(b.samples[0])
+    found = compare_all([b, a], ["g", "g", "g"])
+    assert found.slugs == ("a", "b")
+    assert found.influence.full_ranks.tolist() == [1, 1]
+
+
 def test_a_board_does_not_depend_on_the_order_of_its_models():
     models = [noisy(f"m{k}", 0.2 + 0.05 * (k % 3), k) for k in range(5)]
     first, second = board(*models), board(*reversed(models))

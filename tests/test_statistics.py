@@ -234,6 +234,12 @@ def test_equal_seeds_have_no_spread_to_the_last_bit():
     assert seed_spread(MAE, [Sample([0.0], [0.1], ["a"])] * 3) == 0
 
 
+def test_seeds_whose_errors_add_up_in_another_order_have_no_spread():
+    one, other = (Sample([0.0] * 3, errors, ["a", "b", "c"]) for errors in ([0.1, 0.2, 0.3], [0.3, 0.2, 0.1]))
+    assert MAE(one) != MAE(other)
+    assert seed_spread(MAE, [one, other]) == 0
+
+
 def test_samples_and_weights_must_fit():
     samples = seeds(2)
     with pytest.raises(ValueError, match="40 paths, expected 3"):

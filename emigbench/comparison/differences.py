@@ -22,7 +22,6 @@ from emigbench.records import FloatArray
 LEVEL = 0.05
 """Two models are told apart where the p-value, Holm-corrected over all pairs of the board, is below this."""
 POWER = 0.80
-_DECIMALS = 12  # what differs beyond is the processor's: equal scores must tie on every machine
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def paired_differences(
             values[a] - values[b],
             drawn[a] - drawn[b],
             n_groups,
-            None if totals is None else (totals[a] - totals[b]).round(_DECIMALS),
+            None if totals is None else (totals[a] - totals[b]).round(statistics.DECIMALS),
         )
         for a, b in pairs
     ]
@@ -121,7 +120,7 @@ def resampled(metric: Metric, models: Sequence[Contender], weights: FloatArray) 
         sums = weights @ np.column_stack([*_summands(metric.summand, models), np.ones(weights.shape[1])])
         with np.errstate(invalid="ignore"):
             drawn = list((sums[:, :-1] / sums[:, -1:]).T)
-    return np.array(drawn).round(_DECIMALS)
+    return np.array(drawn).round(statistics.DECIMALS)
 
 
 def _summands(summand: Callable[[Sample], FloatArray], models: Sequence[Contender]) -> FloatArray:

@@ -56,7 +56,7 @@ def influence_of_paths(metric: Metric, a: Contender, b: Contender) -> list[tuple
     rest = statistics.resampled(metric, a.samples, without)
     rest = rest - statistics.resampled(metric, b.samples, without)
     parts = [(i, float(part)) for i, part in zip(a.ids, both - rest, strict=True) if math.isfinite(part)]
-    return sorted(parts, key=lambda each: (-round(abs(each[1]), 12), each[0]))
+    return sorted(parts, key=lambda each: (-round(abs(each[1]), statistics.DECIMALS), each[0]))
 
 
 def group_influence(metric: Metric, models: Sequence[Contender], groups: Sequence[str]) -> Influence:
@@ -79,6 +79,7 @@ def _ranks(metric: Metric, values: FloatArray) -> IntArray:
     """(n_models, k) ranks within each column, 1 is best, NaN worst; ties share the better one."""
     if metric.better not in ("lower", "higher"):
         raise ValueError(f"Models cannot be ranked by a metric whose better is {metric.better!r}.")
-    loss = np.where(np.isnan(values), np.inf, values if metric.better == "lower" else -values)
+    loss = (values if metric.better == "lower" else -values).round(statistics.DECIMALS)
+    loss = np.where(np.isnan(loss), np.inf, loss)
     ranks: IntArray = np.array([(loss < own).sum(axis=0) + 1 for own in loss])
     return ranks
