@@ -332,6 +332,7 @@ def test_models_whose_errors_add_up_in_another_order_stand_by_name_and_share_a_r
     assert MAE(a.samples[0]) > MAE(b.samples[0])
     found = compare_all([b, a], ["g", "g", "g"])
     assert found.slugs == ("a", "b")
+    assert found.difference("a", "b").value == 0
     assert found.influence.full_ranks.tolist() == [1, 1]
 
 

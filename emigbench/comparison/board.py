@@ -105,7 +105,7 @@ def compare_all(models: Sequence[Contender], groups: Sequence[str], metric: Metr
     for model in models[1:]:
         check_same_ids(models[0], model)
     sign = -1 if metric.better == "higher" else 1
-    loss = {model.slug: sign * round(value_of(metric, model), statistics.DECIMALS) for model in models}
+    loss = {model.slug: sign * value_of(metric, model) for model in models}
     models = sorted(models, key=lambda m: (math.isnan(loss[m.slug]), loss[m.slug], m.slug))
     weights = scoring.resampling(models[0].samples[0].cluster)
     pairs = list(combinations(range(len(models)), 2))

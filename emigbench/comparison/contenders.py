@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emigbench import scoring, splits
+from emigbench import scoring, splits, statistics
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError
 from emigbench.metrics import BoolArray, Metric, Sample
@@ -72,8 +72,8 @@ def on_common_ids(a: Contender, b: Contender) -> tuple[Contender, Contender]:
 
 
 def value_of(metric: Metric, model: Contender) -> float:
-    """The mean over seeds of a metric, in its unit."""
-    return float(np.mean([float(metric(sample)) for sample in model.samples]))
+    """The mean over seeds of a metric, in its unit, to the decimals that are the same on every machine."""
+    return round(float(np.mean([float(metric(sample)) for sample in model.samples])), statistics.DECIMALS)
 
 
 def check_same_ids(a: Contender, b: Contender) -> None:

@@ -106,7 +106,7 @@ def find(labels: Labels, split: str, entries: Sequence[Entry] = ()) -> Leakage:
         for e in entries
         if split in e.predictions
     ]
-    models.sort(key=lambda model: (round(comparison.value_of(comparison.MAE, model), statistics.DECIMALS), model.slug))
+    models.sort(key=lambda model: (comparison.value_of(comparison.MAE, model), model.slug))
     return Leakage(
         split,
         len(fold_of),
