@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -132,24 +133,25 @@ def _outcomes(jobs: Sequence[Job], executor: Executor | None) -> Iterator[tuple[
 def _side_by_side(jobs: Sequence[Job], executor: Executor) -> Iterator[tuple[Job, Outcome]]:
     """What came of each job, as soon as it is known; where one ends the run, those that have begun come first."""
     futures = {executor.submit(job.call): job for job in jobs}
-    waiting = set(futures)
+    # Not `wait`, which takes the locks of all that run: Ctrl-C at that moment leaves them taken, and the run hangs.
+    ended: SimpleQueue[Future[UnitResult]] = SimpleQueue()
+    for future in futures:
+        future.add_done_callback(ended.put)  # put at once where it is cancelled, of which an executor may say nothing
     failure: Exception | None = None
     try:
-        while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                try:
-                    outcome: Outcome = future.result()
-                except CancelledError:
-                    continue
-                except (PathError, WorkerDiedError) as error:
-                    outcome = error
-                except Exception as error:  # what runs beside it may still finish, and is kept
-                    failure = failure or error
-                    _cancel(waiting)
-                    continue
-                yield futures[future], outcome
-            waiting = {future for future in waiting if not future.cancelled()}  # an executor need not say so
+        for _ in futures:
+            future = ended.get()
+            try:
+                outcome: Outcome = future.result()
+            except CancelledError:
+                continue
+            except (PathError, WorkerDiedError) as error:
+                outcome = error
+            except Exception as error:  # what runs beside it may still finish, and is kept
+                failure = failure or error
+                _cancel(futures)
+                continue
+            yield futures[future], outcome
     finally:
         _cancel(futures)
     if isinstance(failure, BrokenExecutor):
