@@ -156,7 +156,7 @@ def test_without_ase_the_extra_is_named(tmp_path, monkeypatch):
         (b"\x1f\x8b\x08", "x.vasp.gz", "cannot be unpacked"),
         (b"PK", "x.vasp.zip", "is compressed; unpack it"),
         (POSCAR, "x.txt", "is of a format that is not read here"),
-        (b"\xff\xfe\x00", "x.vasp", "not UTF-8"),
+        (b"\xff\xfe\x00", "x.vasp", "is not UTF-8 text; save it as UTF-8"),
         (POSCAR.replace("Li O", "X O"), "x.vasp", "unknown element, 'X'; use element symbols"),
         (POSCAR.replace("Li O", "LI O"), "x.vasp", "unknown element, 'LI'; write it as Li"),
         (POSCAR.replace("Li O", "D O"), "x.vasp", "unknown element, 'D'"),
