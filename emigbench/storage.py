@@ -88,7 +88,7 @@ def read_text(file: Path, limit: int | None = None) -> str:
     except FileNotFoundError:
         raise EmigbenchError(f"There is no file {file}.") from None
     except UnicodeDecodeError:
-        raise EmigbenchError(f"{file} is not UTF-8 text; save it as UTF-8 (in Excel as CSV UTF-8).") from None
+        raise EmigbenchError(f"{file} is not UTF-8 text; save it as UTF-8, if it is text at all.") from None
     except OSError as error:
         raise EmigbenchError(f"Cannot read {file}: {error.strerror}.") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
