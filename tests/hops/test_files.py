@@ -392,6 +392,19 @@ def test_huge_files_are_not_read(tmp_path, monkeypatch):
     assert "too large" in refused(written(tmp_path, POSCAR))
 
 
+@pytest.mark.parametrize(("second", "share"), [("Mn4+", 0.5), ("Mn4+", 0.4), ("Al3+", 0.5)])
+def test_two_valences_of_one_element_fill_a_site(tmp_path, second, share):
+    """As the ICSD writes mixed valence, such as that of LiMn2O4."""
+    mixed = Structure(5 * np.eye(3), ["Li+", {"Mn3+": 0.5, second: share}], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    for name in ("x.cif", "x.json"):
+        mixed.to(tmp_path / name)
+        if (second, share) == ("Mn4+", 0.5):
+            (found,) = read(tmp_path / name)
+            assert found.species == ("Li", "Mn")
+        else:
+            assert "partly occupied" in refused(tmp_path / name)
+
+
 def test_partly_occupied_sites(tmp_path):
     mixed = Structure(Lattice.cubic(4), [{"Li": 0.5, "Na": 0.5}, "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     for name in ("x.cif", "x.json"):
