@@ -153,7 +153,7 @@ def _check_is_model(model: str, initial: Path) -> None:
         if not Path(model).exists() or model.endswith(".py"):
             raise
         raise EmigbenchError(
-            f"{model} is a file and no model; name the model first, such as in: emigbench predict path-forest {model} "
+            f"{model} is a {'folder' if Path(model).is_dir() else 'file'} and no model; name the model first, such as in: emigbench predict path-forest {model} "
             f"{initial}."
         ) from None
 
