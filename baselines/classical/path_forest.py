@@ -329,10 +329,10 @@ def _cautions(path: MigrationPath, standardised: FloatArray, trained: Trained) -
 
 
 def _about_bonds(path: MigrationPath) -> Iterator[str]:
-    """Whether bonds are so long or short that the cell is probably another one than was meant."""
+    """Whether bonds are so long or short, or so few or many, that the cell is hardly the one that was meant."""
     share, (least, most) = valence_per_charge(path), USUAL_VALENCE
     if share < least or share > most:
-        seems = "stretched" if share < least else "squeezed"
+        seems = "stretched, or lack atoms" if share < least else "squeezed, or have too many atoms"
         yield (
             f"the cell may be {seems}: its bonds have {share:.0%} of the valence that its ions' charges ask for, and "
             f"{least:.0%} to {most:.0%} in 98 % of the paths it was developed on"

@@ -247,14 +247,14 @@ def test_a_value_outside_of_the_range_is_told_with_the_range(fitted, spinels):
     assert "the path is farther from every path it was fitted to than 99 % of those are from each other" in said
 
 
-@pytest.mark.parametrize(("length", "seems"), [(1.15, "stretched"), (0.88, "squeezed")])
+@pytest.mark.parametrize(("length", "seems"), [(1.15, "stretched, or lack"), (0.88, "squeezed, or have too many")])
 def test_a_cell_that_is_stretched_or_squeezed_is_told(fitted, spinels, length, seems):
     """Its volume may well be that of another host: here nothing else is outside of the range."""
     path = next(path for path in spinels[1] if path.id == "ZnCr2O4")
     path = replace(path, lattice=length * path.lattice)
     (said,) = [caution for caution in fitted.predict([path])[0].cautions if "the cell may be" in caution]
     share = valence_per_charge(path)
-    assert said.startswith(f"the cell may be {seems}: its bonds have {share:.0%} of the valence")
+    assert said.startswith(f"the cell may be {seems} atoms: its bonds have {share:.0%} of the valence")
     assert "70% to 135%" in said
 
 
