@@ -112,7 +112,9 @@ def read(file: Path) -> list[Crystal]:
         return read(of_vasp(file))
     if file.is_file() and (reason := NOT_TEXT.get(file.suffix.lower())):
         raise EmigbenchError(f"{file} {reason}.")
-    text = read_text(file, LARGEST_FILE)
+    text = read_text(file, LARGEST_FILE, errors="replace")  # comments may have an author's name in another encoding
+    if "\0" in text:
+        raise EmigbenchError(f"{file} is not UTF-8 text; save it as UTF-8, if it is text at all.")
     if not text.strip():
         raise EmigbenchError(f"{file} is empty.")
     with warnings.catch_warnings():

@@ -387,6 +387,16 @@ def test_how_fortran_writes_numbers_and_empty_lines(tmp_path):
     assert found.frac_coords == pytest.approx(plain.frac_coords)
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-8-sig"])
+def test_a_comment_may_be_in_another_encoding(tmp_path, encoding):
+    """As authors' names in the CIFs of older papers are."""
+    cif = "data_x\n_publ_author_name 'Müller, Å.'\n" + NACL.to(fmt="cif").partition("\ndata_")[2].partition("\n")[2]
+    for name, text in (("x.cif", cif), ("x.vasp", f"Länge in Å\n{POSCAR.partition(chr(10))[2]}")):
+        (found,) = read(written(tmp_path, text.encode(encoding), name))
+        assert len(found) in (2, 8)
+    assert "is not UTF-8 text; save it as UTF-8" in refused(written(tmp_path, POSCAR.encode("utf-16"), "y.vasp"))
+
+
 def test_huge_files_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LARGEST_FILE", 10)
     assert "too large" in refused(written(tmp_path, POSCAR))
