@@ -259,7 +259,7 @@ def test_a_cell_that_is_stretched_or_squeezed_is_told(fitted, spinels, length, s
 
 
 def test_the_valence_of_bonds_by_hand(spinels):
-    """Rock salt: of Mg2+ with six O2- at 2.1 Å and eight at 3.64 Å; the next are beyond 4 Å."""
+    """Rock salt: of Mg2+ with six O2- at 2.1 Å, eight at 3.64 Å and 24 at 4.70 Å; the next are beyond 5 Å."""
     anions = [[0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5], [0.5, 0.5, 0.5]]
     cations = [[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
     rock_salt = replace(
@@ -272,7 +272,9 @@ def test_the_valence_of_bonds_by_hand(spinels):
         final_lattice=None,
         final_host_frac_coords=None,
     )
-    valence = sum(n * np.exp((bond_length("Mg", "O") - d) / 0.37) for n, d in ((6, 2.1), (8, 2.1 * 3**0.5)))
+    valence = sum(
+        n * np.exp((bond_length("Mg", "O") - d) / 0.37) for n, d in ((6, 2.1), (8, 2.1 * 3**0.5), (24, 2.1 * 5**0.5))
+    )
     assert valence_per_charge(rock_salt) == pytest.approx(valence / 2)
     shifted = replace(
         rock_salt,
