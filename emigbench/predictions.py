@@ -217,6 +217,8 @@ def _check_header(header: list[str], where: str) -> None:
                 advice = f"call it {likely} if that is what it holds"
             elif not name:
                 advice = "if it is the index of a pandas table, write that with index=False"
+            elif name.startswith("sep="):
+                advice = "delete this line, which only Excel reads"
             elif ";" in name or "\t" in name:
                 advice = "columns are separated by commas"
             raise EmigbenchError(f"{where} has an unknown column {quoted(name)}; {advice}.")
@@ -265,5 +267,5 @@ def _parse_number(text: str | None, what: str) -> float | None:
     if not text:
         return None
     if not re.fullmatch(_DECIMAL, text, re.ASCII) or not math.isfinite(float(text)):
-        raise EmigbenchError(f"{what} is {quoted(text)}, expected a finite number.")
+        raise EmigbenchError(f"{what} is {quoted(text)}, expected a finite number such as 0.5.")
     return float(text)

@@ -129,8 +129,9 @@ def screen_structure(
     name = name or (Path(structure).absolute().name if isinstance(structure, str | Path) else "structure")
     if isinstance(structure, str | Path) and of_neb(Path(structure)):
         raise EmigbenchError(
-            f"{structure} holds the images of a NEB, in which a site of the ion is empty; give one structure with "
-            f"every site occupied, or ask emigbench predict about the NEB."
+            f"{structure} holds the images of a NEB by their names (00, 01, …), in which a site of the ion is empty; "
+            f"ask emigbench predict about them, or name the folders otherwise if each is a structure of its own with "
+            f"every site occupied."
         )
     given = _last(frames(structure, name), name)
     crystal = primitive(given)

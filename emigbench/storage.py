@@ -71,24 +71,25 @@ def write_bytes(file: Path, content: bytes) -> None:
         Path(scratch).unlink(missing_ok=True)
 
 
-def read_text(file: Path, limit: int | None = None) -> str:
+def read_text(file: Path, limit: int | None = None, errors: str = "strict") -> str:
     """Read a UTF-8 text file, with or without a byte-order mark; every line end becomes a line feed.
 
     Args:
         file: what to read; with a limit, it may be packed as its suffix says.
         limit: largest size in bytes, packed and unpacked; a larger file is refused before it is read, and so is a
             device or a pipe.
+        errors: what becomes of bytes that are no UTF-8, as of `bytes.decode`.
 
     Raises:
         EmigbenchError: if it is not there, cannot be read, is too large or is not UTF-8.
     """
     try:
         content = file.read_bytes() if limit is None else _unpacked(file, _read_plain(file, limit), limit)
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig", errors)
     except FileNotFoundError:
         raise EmigbenchError(f"There is no file {file}.") from None
     except UnicodeDecodeError:
-        raise EmigbenchError(f"{file} is not UTF-8 text.") from None
+        raise EmigbenchError(f"{file} is not UTF-8 text; save it as UTF-8, if it is text at all.") from None
     except OSError as error:
         raise EmigbenchError(f"Cannot read {file}: {error.strerror}.") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -527,7 +527,7 @@ def test_show_refuses_before_it_loads(call, tmp_path, monkeypatch):
 
 
 def test_verify_and_get_of_the_embedded_dataset(call):
-    for arguments in (("data", "get", "spinels"), ("data", "verify", "--dataset", "spinels")):
+    for arguments in (("data", "get", "--dataset", "spinels"), ("data", "verify", "--dataset", "spinels")):
         code, out, _ = call(*arguments)
         assert code == 0
         assert SPINELS.sha256 in out

@@ -176,6 +176,7 @@ def test_a_model_that_was_left_out_is_what_is_missing(call, ends):
         message = refused(call("predict", *files))
         assert f"{a} is a file and no model" in message
         assert f"emigbench predict path-forest {a} {b}." in message
+    assert f"{a.parent} is a folder and no model" in refused(call("predict", a.parent, b))
 
 
 def test_what_a_model_prints_is_no_answer(call, model, ends, tmp_path):

@@ -356,7 +356,7 @@ def test_the_images_of_a_neb_are_one_error(folder):
         rock_salt("F", 4.1).to(folder / name / "POSCAR", fmt="poscar")
     found = {each.file: each for each in screen(folder, plan_of(folder), folder.parent / "out")}
     assert sorted(found) == ["1/POSCAR", "2/POSCAR", "a.vasp", "b.cif", "more/c.json", "neb"]
-    assert one_sentence(found["neb"].error).startswith("neb holds the images of a NEB")
+    assert one_sentence(found["neb"].error).startswith("neb holds the images of a NEB by their names (00, 01, …)")
     assert not found["1/POSCAR"].error
 
 

@@ -276,7 +276,7 @@ def test_a_value_that_is_no_finite_number(csv_file, value, column):
     assert "line 2" in message
     assert IDS[0] in message
     assert column in message
-    assert "finite number" in message
+    assert "finite number such as 0.5" in message
 
 
 @pytest.mark.parametrize(("column", "value"), [("std_ev", "-0.1"), ("seconds", "-1"), ("status", "fine")])
@@ -503,6 +503,8 @@ def test_an_interval_that_is_none_is_refused(csv_file, ends, said):
         (",id,e_m_ev", "unknown column ''; if it is the index of a pandas table, write that with index=False."),
         ("id;e_m_ev", "unknown column 'id;e_m_ev'; columns are separated by commas."),
         ("id\te_m_ev", r"unknown column 'id\te_m_ev'; columns are separated by commas."),
+        ("sep=,\nid,e_m_ev", "unknown column 'sep='; delete this line, which only Excel reads."),
+        ("sep=;\nid;e_m_ev", "unknown column 'sep=;'; delete this line, which"),
         ("id,barrier", "unknown column 'barrier'; columns are split, seed, id, "),
         ("id,Em", "unknown column 'Em'; call it e_m_ev if that is what it holds."),
         ("id,E_m", "unknown column 'E_m'; call it e_m_ev if"),

@@ -55,7 +55,7 @@ def run(
 @app.command("export")
 def export(
     model: ModelArgument,
-    out: Annotated[Path, typer.Argument(help="JSON to write.")],
+    out: Annotated[Path, typer.Option(help="JSON to write.")],
     most_atoms: Annotated[int | None, typer.Option(help="Leave larger cells out.")] = None,
     dataset: DatasetOption = "full",
     source: SourceOption = None,
@@ -65,7 +65,7 @@ def export(
     Nothing is run. The tables in baselines/neb/energies were made so.
 
     Examples:
-        emigbench neb export mattersim-neb-coarse energies.json
+        emigbench neb export mattersim-neb-coarse --out energies.json
     """
     from emigbench.datasets.hashing import geometry_hash
     from emigbench.storage import write_text

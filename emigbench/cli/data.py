@@ -23,15 +23,15 @@ app = typer.Typer(help="Get, check and build the datasets.", no_args_is_help=Tru
 
 
 @app.command("get")
-def get(name: Annotated[str, typer.Argument(help="full or spinels.")] = "full") -> None:
+def get(dataset: DatasetOption = "full") -> None:
     """Download, check and cache a dataset (once): from the Hub, or from the authors' files.
 
     Examples:
-        emigbench data get full
+        emigbench data get
     """
     from emigbench.datasets import store
 
-    data = store.load(name)
+    data = store.load(dataset)
     print(f"{data.name} {data.version}: {len(data)} paths, content {data.sha256}")
 
 

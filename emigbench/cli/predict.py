@@ -152,9 +152,10 @@ def _check_is_model(model: str, initial: Path) -> None:
     except EmigbenchError:
         if not Path(model).exists() or model.endswith(".py"):
             raise
+        kind = "folder" if Path(model).is_dir() else "file"
         raise EmigbenchError(
-            f"{model} is a file and no model; name the model first, such as in: emigbench predict path-forest {model} "
-            f"{initial}."
+            f"{model} is a {kind} and no model; name the model first, such as in: emigbench predict path-forest "
+            f"{model} {initial}."
         ) from None
 
 

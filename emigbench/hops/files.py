@@ -112,7 +112,9 @@ def read(file: Path) -> list[Crystal]:
         return read(of_vasp(file))
     if file.is_file() and (reason := NOT_TEXT.get(file.suffix.lower())):
         raise EmigbenchError(f"{file} {reason}.")
-    text = read_text(file, LARGEST_FILE)
+    text = read_text(file, LARGEST_FILE, errors="replace")  # comments may have an author's name in another encoding
+    if "\0" in text:
+        raise EmigbenchError(f"{file} is not UTF-8 text; save it as UTF-8, if it is text at all.")
     if not text.strip():
         raise EmigbenchError(f"{file} is empty.")
     with warnings.catch_warnings():
@@ -172,16 +174,24 @@ def from_structure(structure: Structure, name: str) -> Crystal:
     Raises:
         EmigbenchError: if a site is partly occupied, or the crystal is none, see `crystal`.
     """
-    partly = [site for site in structure if len(site.species) != 1 or site.species.num_atoms < FULL]
+    found = [{_symbol(each) for each in site.species} for site in structure]  # of Mn3+ and Mn4+ on one site, Mn
+    partly = [
+        site
+        for site, symbols in zip(structure, found, strict=True)
+        if len(symbols) != 1 or site.species.num_atoms < FULL
+    ]
     if partly:
         raise EmigbenchError(
             f"{name} has partly occupied sites ({quoted(partly[0].species_string)}); order it first, so that each site "
             f"has one atom or none, such as with pymatgen's OrderDisorderedStructureTransformation."
         )
-    species = [next(iter(site.species)) for site in structure]
-    species = [getattr(each, "element", each) for each in species]  # without an oxidation state
-    symbols = [getattr(each, "name", str(each)) for each in species]  # the symbol of deuterium is that of hydrogen
-    return crystal(name, structure.lattice.matrix, symbols, structure.frac_coords)
+    return crystal(name, structure.lattice.matrix, [symbol for (symbol,) in found], structure.frac_coords)
+
+
+def _symbol(species: Any) -> str:
+    """The element of one of pymatgen's species, without an oxidation state; deuterium is "D"."""
+    element = getattr(species, "element", species)
+    return str(getattr(element, "name", element))  # the symbol of deuterium is that of hydrogen
 
 
 def crystal(name: str, lattice: Any, species: Sequence[str], frac_coords: Any) -> Crystal:
@@ -335,12 +345,14 @@ def _parse_json(file: Path, text: str) -> Crystal:
         raise EmigbenchError(f"{file} holds no pymatgen structure, which has sites and a lattice.")
     sites = content["sites"]
     check_size(str(file), len(sites))
-    if any(len(site["species"]) != 1 or site["species"][0].get("occu", 1) != 1 for site in sites):
+    found = [{str(each["element"]) for each in site["species"]} for site in sites]
+    filled = [sum(each.get("occu", 1) for each in site["species"]) for site in sites]
+    if any(len(symbols) != 1 for symbols in found) or min(filled) < FULL:
         raise EmigbenchError(
             f"{file} has partly occupied sites; order it first, such as with pymatgen's "
             f"OrderDisorderedStructureTransformation."
         )
-    species = [str(site["species"][0]["element"]) for site in sites]
+    species = [symbol for (symbol,) in found]
     return crystal(str(file), content["lattice"]["matrix"], species, [site["abc"] for site in sites])
 
 

@@ -9,8 +9,10 @@ from sklearn.ensemble import ExtraTreesRegressor
 
 from emigbench import EmigbenchError, LabelledPath, load, load_labels
 from emigbench_baselines.classical import importance, path_forest
+from emigbench_baselines.classical.bonds import valence_per_charge
 from emigbench_baselines.classical.descriptors import DESCRIPTORS
 from emigbench_baselines.classical.forest import LEAF, Forest, from_arrays, from_sklearn
+from emigbench_baselines.classical.ions import bond_length
 from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen, framework, hosts
 from emigbench_baselines.classical.path_forest import PathForest, Unseen, conformal
 
@@ -243,6 +245,45 @@ def test_a_value_outside_of_the_range_is_told_with_the_range(fitted, spinels):
     assert any(f"volume of the cell per anion ({volume:.2f} Å³)" in caution for caution in said)
     assert any(caution.startswith("the least distance of the straight path from") for caution in said)
     assert "the path is farther from every path it was fitted to than 99 % of those are from each other" in said
+
+
+@pytest.mark.parametrize(("length", "seems"), [(1.15, "stretched, or lack"), (0.88, "squeezed, or have too many")])
+def test_a_cell_that_is_stretched_or_squeezed_is_told(fitted, spinels, length, seems):
+    """Its volume may well be that of another host: here nothing else is outside of the range."""
+    path = next(path for path in spinels[1] if path.id == "ZnCr2O4")
+    path = replace(path, lattice=length * path.lattice)
+    (said,) = [caution for caution in fitted.predict([path])[0].cautions if "the cell may be" in caution]
+    share = valence_per_charge(path)
+    assert said.startswith(f"the cell may be {seems} atoms: its bonds have {share:.0%} of the valence")
+    assert "70% to 135%" in said
+
+
+def test_the_valence_of_bonds_by_hand(spinels):
+    """Rock salt: of Mg2+ with six O2- at 2.1 Å, eight at 3.64 Å and 24 at 4.70 Å; the next are beyond 5 Å."""
+    anions = [[0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5], [0.5, 0.5, 0.5]]
+    cations = [[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+    rock_salt = replace(
+        spinels[1][0],
+        mobile_ion="Mg",
+        lattice=4.2 * np.eye(3),
+        host_species=("O",) * 4 + ("Mg",) * 3,
+        host_frac_coords=np.array(anions + cations),
+        band_frac_coords=np.linspace(0, 1, 5)[:, None] * [0.5, 0.5, 0],
+        final_lattice=None,
+        final_host_frac_coords=None,
+    )
+    valence = sum(
+        n * np.exp((bond_length("Mg", "O") - d) / 0.37) for n, d in ((6, 2.1), (8, 2.1 * 3**0.5), (24, 2.1 * 5**0.5))
+    )
+    assert valence_per_charge(rock_salt) == pytest.approx(valence / 2)
+    shifted = replace(
+        rock_salt,
+        host_frac_coords=rock_salt.host_frac_coords + 0.9,
+        band_frac_coords=rock_salt.band_frac_coords - 0.1,
+    )
+    assert valence_per_charge(shifted) == pytest.approx(valence / 2)
+    assert np.isnan(valence_per_charge(replace(rock_salt, host_species=("Mg",) * 7)))
+    assert np.isnan(valence_per_charge(replace(rock_salt, host_species=("O",) * 4 + ("Tc",) * 3)))
 
 
 def test_what_is_kept_predicts_the_same(fitted, spinels, monkeypatch, tmp_path):

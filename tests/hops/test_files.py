@@ -156,7 +156,7 @@ def test_without_ase_the_extra_is_named(tmp_path, monkeypatch):
         (b"\x1f\x8b\x08", "x.vasp.gz", "cannot be unpacked"),
         (b"PK", "x.vasp.zip", "is compressed; unpack it"),
         (POSCAR, "x.txt", "is of a format that is not read here"),
-        (b"\xff\xfe\x00", "x.vasp", "not UTF-8"),
+        (b"\xff\xfe\x00", "x.vasp", "is not UTF-8 text; save it as UTF-8"),
         (POSCAR.replace("Li O", "X O"), "x.vasp", "unknown element, 'X'; use element symbols"),
         (POSCAR.replace("Li O", "LI O"), "x.vasp", "unknown element, 'LI'; write it as Li"),
         (POSCAR.replace("Li O", "D O"), "x.vasp", "unknown element, 'D'"),
@@ -387,9 +387,32 @@ def test_how_fortran_writes_numbers_and_empty_lines(tmp_path):
     assert found.frac_coords == pytest.approx(plain.frac_coords)
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-8-sig"])
+def test_a_comment_may_be_in_another_encoding(tmp_path, encoding):
+    """As authors' names in the CIFs of older papers are."""
+    cif = "data_x\n_publ_author_name 'Müller, Å.'\n" + NACL.to(fmt="cif").partition("\ndata_")[2].partition("\n")[2]
+    for name, text in (("x.cif", cif), ("x.vasp", f"Länge in Å\n{POSCAR.partition(chr(10))[2]}")):
+        (found,) = read(written(tmp_path, text.encode(encoding), name))
+        assert len(found) in (2, 8)
+    assert "is not UTF-8 text; save it as UTF-8" in refused(written(tmp_path, POSCAR.encode("utf-16"), "y.vasp"))
+
+
 def test_huge_files_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LARGEST_FILE", 10)
     assert "too large" in refused(written(tmp_path, POSCAR))
+
+
+@pytest.mark.parametrize(("second", "share"), [("Mn4+", 0.5), ("Mn4+", 0.4), ("Al3+", 0.5)])
+def test_two_valences_of_one_element_fill_a_site(tmp_path, second, share):
+    """As the ICSD writes mixed valence, such as that of LiMn2O4."""
+    mixed = Structure(5 * np.eye(3), ["Li+", {"Mn3+": 0.5, second: share}], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    for name in ("x.cif", "x.json"):
+        mixed.to(tmp_path / name)
+        if (second, share) == ("Mn4+", 0.5):
+            (found,) = read(tmp_path / name)
+            assert found.species == ("Li", "Mn")
+        else:
+            assert "partly occupied" in refused(tmp_path / name)
 
 
 def test_partly_occupied_sites(tmp_path):

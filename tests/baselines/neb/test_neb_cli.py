@@ -131,9 +131,9 @@ def test_commands_of_a_package_that_cannot_be_imported_break_nothing(monkeypatch
 def test_kept_bands_are_exported_and_nothing_is_run(model_file, tmp_path):
     path_id, out = a_spinel(), tmp_path / "table.json"
     with pytest.raises(EmigbenchError, match="is kept; emigbench neb run"):
-        call("export", f"{model_file}:quick", out, "--dataset", "spinels")
+        call("export", f"{model_file}:quick", "--out", out, "--dataset", "spinels")
     call("run", f"{model_file}:quick", path_id, "--dataset", "spinels")
-    assert "1 of 82 paths" in call("export", f"{model_file}:quick", out, "--dataset", "spinels")
+    assert "1 of 82 paths" in call("export", f"{model_file}:quick", "--out", out, "--dataset", "spinels")
     table = from_json(out.read_text())
     (band,) = table.bands.values()
     assert (table.potential, table.settings["band_steps"], band.id) == ("repulsion", 2, path_id)
@@ -142,4 +142,4 @@ def test_kept_bands_are_exported_and_nothing_is_run(model_file, tmp_path):
     (facts,) = shown.values()
     assert band.forward == pytest.approx(facts["forward_ev"], abs=2e-5)
     with pytest.raises(EmigbenchError, match="runs no bands"):
-        call("export", f"{model_file}:NoBands", out, "--dataset", "spinels")
+        call("export", f"{model_file}:NoBands", "--out", out, "--dataset", "spinels")
