@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence, Set
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -19,7 +19,7 @@ from emigbench.model import code_of, create, warn_of_other_code
 from emigbench.progress import Progress
 from emigbench.screened import HopBarrier, Screened, check_ion, screen_structure
 from emigbench.storage import name_of_content, sha256_of, write_text
-from emigbench.workers import WorkerDiedError, died
+from emigbench.workers import WorkerDiedError, as_they_end, died
 
 RESULTS = ("structures.csv", "hops.csv", "index.html")
 """Names of the files that a screening ends in, and that a later one takes for no structures."""
@@ -142,15 +142,12 @@ def _run(folder: Path, files: Sequence[str], plan: Plan, executor: Executor | No
         for file in files:
             yield screen_file(folder, file, plan)
         return
-    futures = [executor.submit(screen_file, folder, file, plan) for file in files]
-    try:
-        for future in as_completed(futures):
+    futures = {executor.submit(screen_file, folder, file, plan): file for file in files}
+    for future in as_they_end(futures):
+        try:
             yield future.result()
-    except WorkerDiedError as error:
-        raise died("A worker") from error
-    finally:
-        for future in futures:
-            future.cancel()
+        except WorkerDiedError as error:
+            raise died(f"The worker of {futures[future]}") from error
 
 
 def _files(folder: Path, out: Path, pattern: str) -> list[str]:

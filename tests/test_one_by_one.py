@@ -1,15 +1,11 @@
 """Models that take paths one by one: a path at a time, each kept, none lost by another."""
 
-import itertools
 import json
 import pickle
 import signal
 import subprocess
-import sys
-import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -166,37 +162,6 @@ def test_two_workers_give_the_same_as_none(data, tmp_path):
     assert without_times(tmp_path / "two") == without_times(tmp_path / "one")
     assert set(predicted().values()) == {2}
     assert toys.noted().count("fit") in (2, 3)  # each worker keeps its model
-
-
-@pytest.mark.parametrize("moment", range(4))
-def test_ctrl_c_as_a_lock_is_taken_leaves_none_that_a_worker_waits_for(tmp_path, moment):
-    """A signal is raised between two steps of Python, so also within a `with` of the standard library."""
-    executor, locks, before = ThreadPoolExecutor(2), itertools.count(), sys.gettrace()
-    to_do = [jobs.Job(str(i), tmp_path / str(i), (), partial(slowly, str(i))) for i in range(12)]
-
-    def interrupt(frame, event, _):
-        if frame.f_code.co_name != "__enter__":
-            return None
-        if event == "return" and next(locks) == moment:
-            raise KeyboardInterrupt
-        return interrupt
-
-    def progress(name, done, total):
-        if done == 3:
-            sys.settrace(interrupt)
-
-    with pytest.raises(KeyboardInterrupt):
-        jobs.do(to_do, {}, executor, progress, one_by_one=True)
-    sys.settrace(before)
-    end = threading.Thread(target=executor.shutdown, daemon=True)
-    end.start()
-    end.join(10)
-    assert not end.is_alive()
-
-
-def slowly(path_id):
-    time.sleep(0.05)
-    return units.failed(path_id, "no time", "")
 
 
 def test_a_worker_is_given_a_path_and_no_training_side(data, tmp_path):

@@ -1,13 +1,17 @@
 """Processes and a Dask cluster as workers, some of which die."""
 
+import itertools
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 import distributed
 import pytest
@@ -15,8 +19,9 @@ import toys
 from helpers import one_sentence, run
 from test_one_by_one import TESTS, do, is_alive, kept, predicted, remarks, wait_for, without_times
 
-from emigbench import EmigbenchError, provenance, workers
+from emigbench import EmigbenchError, jobs, provenance, screening, units, workers
 from emigbench.errors import StoppedError
+from emigbench.screened import Screened
 from emigbench.workers import WorkerDiedError, dask, processes
 from emigbench_baselines.classical.features import available_cores
 
@@ -36,6 +41,88 @@ def notes(folder, monkeypatch):
     for file in folder.iterdir():
         file.unlink()
     return folder
+
+
+# --- Ctrl-C
+
+NAMES = [f"{k}.cif" for k in range(12)]
+
+
+def do_jobs(begin, executor, progress, folder, monkeypatch):
+    def call(name):
+        begin(name)
+        return units.failed(name, "no time", "")
+
+    to_do = [jobs.Job(name, folder / name, (), partial(call, name)) for name in NAMES]
+    jobs.do(to_do, {}, executor, progress, one_by_one=True)
+
+
+def screen_files(begin, executor, progress, folder, monkeypatch):
+    def screen_file(_, name, plan):
+        begin(name)
+        return Screened(name)
+
+    (folder / "in").mkdir()
+    for name in NAMES:
+        (folder / "in" / name).touch()
+    monkeypatch.setattr(screening, "screen_file", screen_file)
+    plan = screening.Plan("train-median", "full", "Li", 4.0)
+    screening.screen(folder / "in", plan, folder / "out", executor=executor, progress=progress)
+
+
+def slowly(what):
+    time.sleep(0.05)
+
+
+@pytest.mark.parametrize("moment", range(4))
+@pytest.mark.parametrize("side_by_side", [do_jobs, screen_files])
+def test_ctrl_c_as_a_lock_is_taken_leaves_none_that_a_worker_waits_for(tmp_path, monkeypatch, side_by_side, moment):
+    """A signal is raised between two steps of Python, so also within a `with` of the standard library."""
+    locks, stopped = itertools.count(), []
+
+    def interrupt(frame, event, _):
+        if frame.f_code.co_name != "__enter__":
+            return None
+        if event == "return" and next(locks) == moment:
+            raise KeyboardInterrupt
+        return interrupt
+
+    def progress(name, done, total):
+        if done == 3:
+            sys.settrace(interrupt)
+
+    def run_until_stopped():
+        with pytest.raises(KeyboardInterrupt), ThreadPoolExecutor(2) as executor:
+            side_by_side(slowly, executor, progress, tmp_path, monkeypatch)
+        stopped.append(True)
+
+    thread = threading.Thread(target=run_until_stopped, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert stopped
+
+
+@pytest.mark.parametrize("side_by_side", [do_jobs, screen_files])
+def test_nothing_is_begun_after_ctrl_c(tmp_path, monkeypatch, side_by_side):
+    begun, stopped = [], threading.Event()
+
+    def begin(name):
+        begun.append(name)
+        if len(begun) > 1:
+            stopped.wait(60)
+
+    def stop(name, done, total):
+        raise KeyboardInterrupt
+
+    def run_until_stopped(executor):
+        try:
+            side_by_side(begin, executor, stop, tmp_path, monkeypatch)
+        finally:
+            stopped.set()
+
+    with pytest.raises(KeyboardInterrupt), ThreadPoolExecutor(1) as executor:
+        run_until_stopped(executor)
+    assert len(begun) <= 2
 
 
 # --- Processes
