@@ -4,7 +4,6 @@ import json
 import pickle
 import signal
 import subprocess
-import time
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
@@ -14,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import toys
-from helpers import SPINELS, one_sentence, program, run
+from helpers import PATIENCE_S, SPINELS, one_sentence, program, run, wait_for
 
 from emigbench import EmigbenchError, Prediction, jobs, splits, units
 from emigbench.evaluation import evaluate
@@ -41,7 +40,7 @@ def do(name, data, out, *, split_names=("material-cv",), seeds=(0,), **others):
 
 def predicted() -> Counter[str]:
     """How often each path was predicted."""
-    return Counter(line for line in toys.noted() if line not in ("fit", "killed", "weights"))
+    return Counter(line for line in toys.noted() if line in SPINELS.by_id)
 
 
 def kept(out) -> list[str]:
@@ -216,7 +215,7 @@ def test_a_path_that_raises_or_kills_its_worker_is_failed_and_no_other(data, tmp
 def test_a_path_whose_worker_dies_once_is_computed_again(data, tmp_path):
     do("Toy", data, tmp_path / "plain")
     with processes(2) as executor:
-        do("KilledOnce", data, tmp_path / "out", executor=executor)
+        do("KilledOnce", data, tmp_path / "out", executor=executor, progress=toys.arrived)
     assert "killed" in toys.noted()
     assert set(predicted().values()) == {2}
     assert without_times(tmp_path / "out") == without_times(tmp_path / "plain")
@@ -277,7 +276,7 @@ def test_what_no_path_can_help_ends_the_run(data, tmp_path, name, part, notes):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_run_goes_on_without_repeating_a_path_and_leaves_no_worker(data, tmp_path, notes, how):
     out = tmp_path / "out"
-    arguments = ["evaluate", "toys:Slow", "--dataset", "spinels", "--split", "material-cv", "--out", str(out)]
+    arguments = ["evaluate", "toys:Waits", "--dataset", "spinels", "--split", "material-cv", "--out", str(out)]
     process = subprocess.Popen(
         [*program(), *arguments, "--workers", "2"],
         cwd=TESTS, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -285,7 +284,7 @@ def test_a_stopped_run_goes_on_without_repeating_a_path_and_leaves_no_worker(dat
     )  # fmt: skip
     wait_for(lambda: len(kept(out)) >= 5)
     process.send_signal(how)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE_S)
     if how != signal.SIGKILL:
         assert process.returncode == 130
         assert f"Stopped; what is finished is kept in {out}, go on with --resume.\n" in stderr
@@ -294,18 +293,12 @@ def test_a_stopped_run_goes_on_without_repeating_a_path_and_leaves_no_worker(dat
     assert 5 <= len(finished) < 82
     assert predicted().total() - len(finished) <= 2  # each worker was at one
 
+    toys.note(toys.GO_ON)
     resumed = run(*arguments, "--resume", "--workers", "2", cwd=TESTS)
     assert resumed.returncode == 0, resumed.stderr
     assert {predicted()[path_id] for path_id in finished} == {1}
     do("Toy", data, tmp_path / "plain")
     assert without_times(out) == without_times(tmp_path / "plain")
-
-
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def is_alive(pid) -> bool:
