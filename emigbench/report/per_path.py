@@ -73,7 +73,7 @@ def parts(score: Score, labels: Labels, split: str, errors: FloatArray) -> list[
     """The (n_seeds, n) errors in eV of each subset, with the interval of its MAE."""
     rows = splits.subset_rows(labels, split)
     return [
-        _line(SUBSET_LABELS.get(name, name), errors[:, rows[name]], cell("mae", figures["mae"]))
+        _line(SUBSET_LABELS[name], errors[:, rows[name]], cell("mae", figures["mae"]))
         for name, (_, figures) in score.subsets.items()
         if rows.get(name)
     ]
