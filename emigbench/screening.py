@@ -13,11 +13,11 @@ from pathlib import Path
 
 from emigbench import unfinished
 from emigbench.errors import EmigbenchError, in_words
+from emigbench.hop_barriers import HopBarrier, Screened, check_ion, screen_structure
 from emigbench.hops.files import of_neb, of_vasp
 from emigbench.inference import ready_model
 from emigbench.model import code_of, create, warn_of_other_code
 from emigbench.progress import Progress
-from emigbench.screened import HopBarrier, Screened, check_ion, screen_structure
 from emigbench.storage import name_of_content, sha256_of, write_text
 from emigbench.workers import WorkerDiedError, as_they_end, died
 

@@ -203,6 +203,17 @@ def test_evaluate_writes_where_it_says(call, model, tmp_path, monkeypatch):
     assert "holds a finished run" in refused(call("evaluate", "mine.py:Half", "--dataset", "spinels"))
 
 
+def test_a_split_is_added_to_a_run_whose_record_has_no_details(call, model, tmp_path):
+    arguments = ["evaluate", model, "--dataset", "spinels", "--out", tmp_path / "out"]
+    assert call(*arguments)[0] == 0
+    file = tmp_path / "out" / "run.json"
+    record = json.loads(file.read_text())
+    del record["units"][0]["details"]
+    file.write_text(json.dumps(record))
+    code, out, err = call(*arguments, "--split", "material-cv", "--resume")
+    assert (code, "material-cv: 82 paths" in out) == (0, True), err
+
+
 def test_evaluate_says_how_many_paths_failed_and_why(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "units.py").write_text(MODEL.replace("0.5", "500.0"))

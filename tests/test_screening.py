@@ -18,9 +18,9 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from emigbench import EmigbenchError, load, screen_structure
+from emigbench.hop_barriers import Screened
 from emigbench.model import create
 from emigbench.report import screening as report
-from emigbench.screened import Screened
 from emigbench.screening import Plan, screen
 from emigbench.unfinished import FOLDER as UNFINISHED
 from emigbench.unfinished import PLAN_FILE, forget

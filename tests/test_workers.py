@@ -22,7 +22,7 @@ from test_one_by_one import TESTS, do, is_alive, kept, predicted, remarks, witho
 
 from emigbench import EmigbenchError, jobs, provenance, screening, units, workers
 from emigbench.errors import StoppedError
-from emigbench.screened import Screened
+from emigbench.hop_barriers import Screened
 from emigbench.workers import WorkerDiedError, dask, processes
 from emigbench_baselines.classical.features import available_cores
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emigbench import provenance, splits, unfinished
+from emigbench import run_record, splits, unfinished
 from emigbench.cli.console import (
     DaskOption,
     DatasetOption,
@@ -131,7 +131,7 @@ def evaluate(
             executor=executor,
             progress=progress,
         )
-        remarks = provenance.remarks(folder)
+        remarks = run_record.remarks(folder)
     kept = "This was a smoke run: nothing was kept." if smoke else f"Predictions and run record are in {folder}."
     print(kept, file=sys.stderr)
     scored = _scored({name: predictions[name] for name in names}, data.labels, remarks)

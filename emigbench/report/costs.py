@@ -1,4 +1,4 @@
-"""What a run cost, from its `run.json` (as `emigbench.run_record` has checked it) and the times of its predictions."""
+"""What a run cost, from its `run.json` (as `emigbench.run_schema` has checked it) and the times of its predictions."""
 
 from __future__ import annotations
 
