@@ -199,13 +199,23 @@ def test_a_strange_run_record_costs_no_page(tmp_path, strange):
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(None, "–"), (0.0, "< 1 ms"), (0.0123, "12 ms"), (4.21, "4.2 s"), (186, "3.1 min"), (18000, "5.0 h")],
+    [
+        (None, "–"),
+        (0.0, "< 1 ms"),
+        (0.0123, "12 ms"),
+        (4.21, "4.2 s"),
+        (0.9997, "1.0 s"),
+        (186, "3.1 min"),
+        (18000, "5.0 h"),
+    ],
 )
 def test_durations(seconds, shown):
     assert costs.duration(seconds) == shown
 
 
-@pytest.mark.parametrize(("n", "shown"), [(None, "–"), (0, "0"), (950, "950"), (4_076_033, "4.08 M"), (10**13, "10 T")])
+@pytest.mark.parametrize(
+    ("n", "shown"), [(None, "–"), (0, "0"), (950, "950"), (4_076_033, "4.08 M"), (999_600, "1 M"), (10**13, "10 T")]
+)
 def test_counts(n, shown):
     assert costs.count(n) == shown
 
