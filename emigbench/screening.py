@@ -61,11 +61,12 @@ def screen(
     """Predict the vacancy hops of every structure file of a folder and those below it, best first.
 
     The result of a file is kept in `out/.unfinished` as soon as it is there; with `resume` a run that was stopped
-    goes on after them, and a warning says where other code of the model made them. A file that cannot be used is
-    one of the results, with the reason; it is not kept, since a lack of memory or of a package may pass. Files that
-    begin with a dot are passed over, and so is what earlier screenings wrote; of a run of VASP, its last structure
-    is taken. The images of a NEB (in folders 00, 01, …) are one result, an error, since a site of the ion is empty
-    in them. When all is done, `out` is the caller's to write to, and `unfinished.forget` drops what is kept.
+    goes on after them, and a warning says where other code of the model made them. A file that cannot be used, or
+    whose worker dies twice, is one of the results, with the reason; it is not kept, since a lack of memory or of a
+    package may pass. Files that begin with a dot are passed over, and so is what earlier screenings wrote; of a run
+    of VASP, its last structure is taken. The images of a NEB (in folders 00, 01, …) are one result, an error, since a
+    site of the ion is empty in them. When all is done, `out` is the caller's to write to, and `unfinished.forget`
+    drops what is kept.
 
     Args:
         folder: with structure files of any format that `emigbench.hops.files` reads.
@@ -79,7 +80,7 @@ def screen(
 
     Raises:
         EmigbenchError: if the folder has no files, the model is not there, or `out` holds another run.
-        StoppedError: if the model cannot be made ready, or a worker dies.
+        StoppedError: if the model cannot be made ready.
     """
     check_ion(plan.ion)
     files = _files(folder, out, pattern)
@@ -143,11 +144,18 @@ def _run(folder: Path, files: Sequence[str], plan: Plan, executor: Executor | No
             yield screen_file(folder, file, plan)
         return
     futures = {executor.submit(screen_file, folder, file, plan): file for file in files}
+    killed = []
     for future in as_they_end(futures):
         try:
             yield future.result()
-        except WorkerDiedError as error:
-            raise died(f"The worker of {futures[future]}") from error
+        except WorkerDiedError:
+            killed.append(futures[future])
+    for file in killed:  # each alone, so that no other can be to blame this time
+        for future in as_they_end([executor.submit(screen_file, folder, file, plan)]):
+            try:
+                yield future.result()
+            except WorkerDiedError:
+                yield Screened(file, _sha256(folder / file), error=str(died(f"{file}: its worker")))
 
 
 def _files(folder: Path, out: Path, pattern: str) -> list[str]:
