@@ -226,10 +226,12 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def dataset_name(folder: Path) -> str | None:
-    """The dataset that `run.json` names, or None if there is no such file or it names none."""
+def dataset_name(file: Path) -> str | None:
+    """The dataset that the `run.json` beside a `predictions.csv` names, or None if there is none or it names none."""
+    if file.name != PREDICTIONS_FILE:
+        return None
     try:
-        return str(run_schema.parse(folder / RUN_FILE)["dataset"]["name"])
+        return str(run_schema.parse(file.with_name(RUN_FILE))["dataset"]["name"])
     except (EmigbenchError, KeyError, TypeError):
         return None
 

@@ -398,6 +398,13 @@ def test_score_prints_a_table(call, spinels_csv):
         assert part in out
 
 
+def test_the_dataset_is_that_of_the_run_whether_its_folder_or_its_file_is_named(call, model, tmp_path):
+    call("evaluate", model, "--dataset", "spinels", "--out", tmp_path / "out")
+    folder = call("score", tmp_path / "out")
+    assert folder[1].startswith("spinels 1.")
+    assert call("score", tmp_path / "out" / "predictions.csv") == folder
+
+
 def test_score_of_several_seeds_shows_their_spread(call, spinels_csv):
     lines = [f"{seed},{line}" for seed in (0, 1) for line in csv_lines(value=0.5 + seed / 10)]
     spinels_csv.write_text("\n".join(["seed,id,e_m_ev", *lines]))

@@ -172,9 +172,9 @@ def score(
     from emigbench import submission
     from emigbench.predictions import PREDICTIONS_FILE, read_split
 
-    of_dataset = labels.read(dataset or submission.dataset_name(path) or "full")
-    splits.folds(of_dataset, split)
     file = path / PREDICTIONS_FILE if path.is_dir() else path
+    of_dataset = labels.read(dataset or submission.dataset_name(file) or "full")
+    splits.folds(of_dataset, split)
     unfinished.check_finished(file)
     (scored,) = _scored({split: read_split(file, of_dataset, split)}, of_dataset)
     if as_json:
