@@ -17,13 +17,13 @@ from emigbench.datasets.labels import Labels
 from emigbench.datasets.labels import read as load_labels
 from emigbench.datasets.store import Dataset, cache_folder, load
 from emigbench.errors import EmigbenchError
+from emigbench.hop_barriers import screen_structure
 from emigbench.hops.hop import read_path
 from emigbench.inference import predict
 from emigbench.model import BarrierModel
 from emigbench.predictions import read_predictions, write_predictions
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 from emigbench.scoring import Score, score
-from emigbench.screened import screen_structure
 
 __version__ = "0.1.0"
 

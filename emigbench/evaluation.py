@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from emigbench import jobs, provenance, splits, unfinished, units
+from emigbench import jobs, provenance, run_record, splits, unfinished, units
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.store import Dataset
 from emigbench.errors import EmigbenchError, quoted
@@ -191,7 +191,7 @@ def _how_to_go_on(kept: Mapping[str, Any]) -> str:
 
 def _check_results(out: Path, resume: bool) -> None:
     """Make sure that `out` is empty of results, or holds whole ones that may be added to."""
-    results = [name for name in (provenance.RUN_FILE, PREDICTIONS_FILE) if (out / name).is_file()]
+    results = [name for name in (run_record.RUN_FILE, PREDICTIONS_FILE) if (out / name).is_file()]
     if results and not (resume and len(results) == 2):
         raise EmigbenchError(
             f"{out} holds a finished run; choose another --out, add splits or seeds with --resume or remove "
@@ -212,7 +212,7 @@ def _earlier(out: Path, model: str, data: Dataset) -> _Earlier | None:
     Raises:
         EmigbenchError: if it is of another model or dataset.
     """
-    if not (out / provenance.RUN_FILE).is_file():
+    if not (out / run_record.RUN_FILE).is_file():
         return None
     from emigbench.submission import read_run  # needs packages that a machine for training alone may lack
 
@@ -233,14 +233,14 @@ def _known_paths(model: str, earlier: _Earlier) -> dict[str, UnitResult]:
     details: dict[str, Any] = {}
     for unit in units_before:
         details = units.updated(details, unit.get("details", {}))
-    remarks = details.pop(provenance.REMARKS, {})
+    remarks = details.pop(run_record.REMARKS, {})
     return {
         p.id: UnitResult(
             (p,),
             fit_seconds=0.0,
             predict_seconds=p.seconds or 0.0,
             kind=earlier.record.get("kind"),
-            details={**details, provenance.REMARKS: {p.id: remarks[p.id]} if p.id in remarks else {}},
+            details={**details, run_record.REMARKS: {p.id: remarks[p.id]} if p.id in remarks else {}},
             peak_memory_mb=None,
             hardware={},
             code=code,
@@ -275,7 +275,7 @@ def _finish(
     if kind not in (None, *get_args(Kind)):
         known = ", ".join(get_args(Kind))
         LOG.warning("The leaderboard does not know the kind %s of model %r; it knows %s.", quoted(kind), model, known)
-    record = provenance.run_record(
+    record = run_record.new(
         dataset=data.identity,
         predictions_sha256=predictions_hash(file.read_text(encoding="utf-8")),
         ran_on=provenance.joined(result.hardware for result in results.values()),
@@ -285,8 +285,8 @@ def _finish(
         units=[_recorded(unit, result) for unit, result in results.items()],
     )
     if earlier:
-        record = provenance.added(record, earlier.record)
-    write_text(out / unfinished.FOLDER / provenance.RUN_FILE, provenance.text_of(record))
+        record = run_record.added(record, earlier.record)
+    write_text(out / unfinished.FOLDER / run_record.RUN_FILE, run_record.text_of(record))
     _put_in_place(out)
     return predictions
 
@@ -309,10 +309,10 @@ def _put_in_place(out: Path) -> None:
 
     A run that is stopped between the two moves does the second when it is resumed.
     """
-    if not (out / unfinished.FOLDER / provenance.RUN_FILE).is_file():
+    if not (out / unfinished.FOLDER / run_record.RUN_FILE).is_file():
         return
     try:
-        for name in (PREDICTIONS_FILE, provenance.RUN_FILE):
+        for name in (PREDICTIONS_FILE, run_record.RUN_FILE):
             if (out / unfinished.FOLDER / name).is_file():
                 (out / unfinished.FOLDER / name).replace(out / name)
     except OSError as error:

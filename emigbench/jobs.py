@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -19,7 +18,7 @@ from emigbench.records import Prediction
 from emigbench.splits import Fold
 from emigbench.storage import write_text
 from emigbench.units import PathError, Unit, UnitResult
-from emigbench.workers import WorkerDiedError, died
+from emigbench.workers import WorkerDiedError, as_they_end, died
 
 
 @dataclass(frozen=True)
@@ -133,33 +132,21 @@ def _outcomes(jobs: Sequence[Job], executor: Executor | None) -> Iterator[tuple[
 def _side_by_side(jobs: Sequence[Job], executor: Executor) -> Iterator[tuple[Job, Outcome]]:
     """What came of each job, as soon as it is known; where one ends the run, those that have begun come first."""
     futures = {executor.submit(job.call): job for job in jobs}
-    # Not `wait`, which takes the locks of all that run: Ctrl-C at that moment leaves them taken, and the run hangs.
-    ended: SimpleQueue[Future[UnitResult]] = SimpleQueue()
-    for future in futures:
-        future.add_done_callback(ended.put)  # put at once where it is cancelled, of which an executor may say nothing
     failure: Exception | None = None
-    try:
-        for _ in futures:
-            future = ended.get()
-            try:
-                outcome: Outcome = future.result()
-            except CancelledError:
-                continue
-            except (PathError, WorkerDiedError) as error:
-                outcome = error
-            except Exception as error:  # what runs beside it may still finish, and is kept
-                failure = failure or error
-                _cancel(futures)
-                continue
-            yield futures[future], outcome
-    finally:
-        _cancel(futures)
+    for future in as_they_end(futures):
+        try:
+            outcome: Outcome = future.result()
+        except CancelledError:
+            continue
+        except (PathError, WorkerDiedError) as error:
+            outcome = error
+        except Exception as error:  # what runs beside it may still finish, and is kept
+            failure = failure or error
+            for other in futures:
+                other.cancel()
+            continue
+        yield futures[future], outcome
     if isinstance(failure, BrokenExecutor):
         raise died("A worker process") from failure
     if failure is not None:
         raise failure
-
-
-def _cancel(futures: Iterable[Future[UnitResult]]) -> None:
-    for future in futures:
-        future.cancel()

@@ -1,125 +1,93 @@
-"""Read `run.json`, which may come from anybody: what the program relies on in it is checked, the rest kept as it is.
-
-`emigbench.provenance` makes it.
-"""
+"""`run.json`, the record of a run, as the program writes it; `emigbench.run_schema` reads it, whoever wrote it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from emigbench import provenance
 
-from emigbench.datasets.hashing import predictions_hash
-from emigbench.datasets.labels import Labels
-from emigbench.errors import EmigbenchError, first_fault, in_words, quoted
-from emigbench.predictions import PREDICTIONS_FILE
-from emigbench.provenance import DEEPEST, LARGEST_NUMBER, LARGEST_RUN, LONGEST_TEXT
-from emigbench.storage import read_text
-
-_WHO_WRITES_RUNS = "emigbench evaluate or init-submission writes one"
-
-
-class _Unit(BaseModel):
-    """What pages show of one fit, where a run record has it."""
-
-    model_config = ConfigDict(strict=True)
-
-    split: str = ""
-    fold: str = ""
-    seed: int = 0
-    n_held_out: int = Field(default=0, ge=0)
-    fit_seconds: float | None = Field(default=None, ge=0)
-    predict_seconds: float | None = Field(default=None, ge=0)
-    peak_memory_mb: float | None = Field(default=None, ge=0)
-    details: dict[str, Any] = {}
+LOG = logging.getLogger(__name__)
+RUN_FILE = "run.json"
+REMARKS = "remarks"
+"""Where the `details` of a fit say what a reader should know of single paths, such as why one failed: id -> text."""
+LEFT_OUT = "left out"
+"""Where they say what is not among them."""
+LARGEST_RUN = 4_000_000
+"""Bytes of it."""
+LONGEST_TEXT = 20_000
+"""Characters of a text in it."""
+LARGEST_NUMBER = 1e18
+"""In it; more seconds than the universe has, fewer than a float or a 64-bit whole number holds."""
+DEEPEST = 20
+"""How deep it may nest."""
 
 
-class _Dataset(BaseModel):
-    name: str | None = None
-    version: str | None = None
-    sha256: str
+def new(
+    *,
+    dataset: Mapping[str, str],
+    predictions_sha256: str,
+    ran_on: Mapping[str, str | int],
+    packages: Iterable[str] = (),
+    **of_the_run: object,
+) -> dict[str, object]:
+    """The content of `run.json`; `ran_on` is the hardware, this machine's or that of the workers.
 
-
-class _Run(BaseModel):
-    """What the program relies on in `run.json`; the rest is kept as it is."""
-
-    model_config = ConfigDict(strict=True)
-
-    predictions_sha256: str
-    dataset: _Dataset
-    command: str = ""
-    model: str = ""
-    kind: str | None = None
-    units: list[_Unit] = []
-    versions: dict[str, str] = {}
-    hardware: dict[str, str | int] = {}
-
-
-def read(file: Path, labels: Labels) -> Mapping[str, Any]:
-    """A run record of this dataset.
-
-    Raises:
-        EmigbenchError: one sentence about the first thing that is wrong.
+    `packages` are those of the model, see `emigbench.model.packages_of`.
     """
-    run = parse(file)
-    try:
-        checked = _Run.model_validate(run)
-    except ValidationError as error:
-        raise EmigbenchError(f"{file} is not a run record: {first_fault(error)}; {_WHO_WRITES_RUNS}.") from error
-    for key, said in checked.dataset.model_dump(exclude_none=True).items():
-        if said != labels.identity[key]:
-            raise EmigbenchError(
-                f"{file} was made on another dataset ({key} {quoted(said[:12])}, that of {labels.name} "
-                f"{labels.version} is {quoted(labels.identity[key][:12])}); evaluate again."
-            )
-    return run
+    return {
+        "command": provenance.command(),
+        "dataset": dict(dataset),
+        "predictions_sha256": predictions_sha256,
+        **of_the_run,
+        "versions": provenance.versions(packages),
+        "hardware": dict(ran_on),
+    }
 
 
-def check_whose(run: Mapping[str, Any], predictions: str, file: Path) -> None:
-    """Make sure that a run record belongs to the text of some predictions.
+def text_of(record: Mapping[str, Any]) -> str:
+    """The text of `run.json`; of details that would make it larger than what is read, the remarks or nothing is left.
 
-    Raises:
-        EmigbenchError: if it belongs to others; it names the file.
+    A warning says what is left out.
     """
-    digest, found = run["predictions_sha256"], predictions_hash(predictions)
-    if digest != found:
-        raise EmigbenchError(
-            f"{file} belongs to other predictions (sha256 {quoted(digest[:12])}, {PREDICTIONS_FILE} has "
-            f"{found[:12]}…); {_WHO_WRITES_RUNS}."
-        )
+    for kept, told in (((REMARKS,), " but for remarks on single paths"), ((), "")):
+        text = _as_json(record)
+        if len(text) <= LARGEST_RUN:
+            return text
+        LOG.warning(
+            "%s would have %.4g MB, and at most %g are read, so the details of the fits%s are left out.",
+            RUN_FILE, len(text) / 1e6, LARGEST_RUN / 1e6, told,
+        )  # fmt: skip
+        record = {**record, "units": [_with_details(unit, kept) for unit in record["units"]]}
+    return _as_json(record)
 
 
-def parse(file: Path) -> dict[str, Any]:
-    """The content of a run record: bounded in size and depth, no number that JSON has not.
-
-    Raises:
-        EmigbenchError: if it is not there, or none.
-    """
-    text = read_text(file, LARGEST_RUN)
-    try:
-        run = _plain(json.loads(text), 0)
-    except (ValueError, RecursionError) as error:
-        raise EmigbenchError(f"{file} is not a run record ({in_words(error)}); {_WHO_WRITES_RUNS}.") from error
-    if not isinstance(run, dict):
-        raise EmigbenchError(f"{file} is not a run record: it holds no keys and values; {_WHO_WRITES_RUNS}.")
-    return run
+def _as_json(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=1, allow_nan=False) + "\n"  # ASCII, so as many bytes as characters
 
 
-def _plain(value: Any, depth: int) -> Any:
-    """A JSON value that every page can show: what is not printable in a text is replaced."""
-    if depth > DEEPEST:
-        raise ValueError(f"it nests deeper than {DEEPEST}")
-    if isinstance(value, dict):
-        return {_plain(key, depth): _plain(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item, depth + 1) for item in value]
-    if isinstance(value, str):
-        if len(value) > LONGEST_TEXT:
-            raise ValueError(f"it has a text of more than {LONGEST_TEXT} characters")
-        return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in value)
-    if isinstance(value, int | float) and not abs(value) < LARGEST_NUMBER:
-        raise ValueError("it has a number that is too large or none")
-    return value
+def _with_details(unit: Mapping[str, Any], kept: Container[str]) -> dict[str, Any]:
+    details = {key: value for key, value in unit.get("details", {}).items() if key in kept}
+    return {**unit, "details": {**details, LEFT_OUT: "details that the record of the run has no room for"}}
+
+
+def remarks(folder: Path) -> dict[str, str]:
+    """What a finished run says of single paths, such as why they failed: id -> remark."""
+    record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    told = [unit.get("details", {}).get(REMARKS, {}) for unit in record["units"]]
+    return {path_id: remark for of_unit in told for path_id, remark in of_unit.items()}
+
+
+def added(record: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of `run.json` of a run whose results were added to those of an earlier one."""
+    return {
+        **record,
+        "kind": record["kind"] if record.get("kind") is not None else earlier.get("kind"),
+        "command": f"{earlier.get('command', '')} && {record['command']}",
+        "units": [*earlier.get("units", []), *record["units"]],
+        "versions": provenance.joined([earlier.get("versions", {}), record["versions"]]),
+        "hardware": provenance.joined([earlier.get("hardware", {}), record["hardware"]]),
+    }

@@ -51,8 +51,9 @@ class Figure:
     of_mean_prediction: float | None = None
 
     def __str__(self) -> str:
-        """Such as `0.186 eV [0.131, 0.264]`."""
-        return f"{self.value:.3f}{self.unit and ' '}{self.unit} [{self.low:.3f}, {self.high:.3f}]"
+        """Such as `0.186 eV [0.131, 0.264]`; without brackets where no interval is defined."""
+        interval = "" if math.isnan(self.low) else f" [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.value:.3f}{self.unit and ' '}{self.unit}{interval}"
 
 
 @dataclass(frozen=True)

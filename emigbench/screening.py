@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence, Set
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -13,13 +13,13 @@ from pathlib import Path
 
 from emigbench import unfinished
 from emigbench.errors import EmigbenchError, in_words
+from emigbench.hop_barriers import HopBarrier, Screened, check_ion, screen_structure
 from emigbench.hops.files import of_neb, of_vasp
 from emigbench.inference import ready_model
 from emigbench.model import code_of, create, warn_of_other_code
 from emigbench.progress import Progress
-from emigbench.screened import HopBarrier, Screened, check_ion, screen_structure
 from emigbench.storage import name_of_content, sha256_of, write_text
-from emigbench.workers import WorkerDiedError, died
+from emigbench.workers import WorkerDiedError, as_they_end, died
 
 RESULTS = ("structures.csv", "hops.csv", "index.html")
 """Names of the files that a screening ends in, and that a later one takes for no structures."""
@@ -61,11 +61,12 @@ def screen(
     """Predict the vacancy hops of every structure file of a folder and those below it, best first.
 
     The result of a file is kept in `out/.unfinished` as soon as it is there; with `resume` a run that was stopped
-    goes on after them, and a warning says where other code of the model made them. A file that cannot be used is
-    one of the results, with the reason; it is not kept, since a lack of memory or of a package may pass. Files that
-    begin with a dot are passed over, and so is what earlier screenings wrote; of a run of VASP, its last structure
-    is taken. The images of a NEB (in folders 00, 01, …) are one result, an error, since a site of the ion is empty
-    in them. When all is done, `out` is the caller's to write to, and `unfinished.forget` drops what is kept.
+    goes on after them, and a warning says where other code of the model made them. A file that cannot be used, or
+    whose worker dies twice, is one of the results, with the reason; it is not kept, since a lack of memory or of a
+    package may pass. Files that begin with a dot are passed over, and so is what earlier screenings wrote; of a run
+    of VASP, its last structure is taken. The images of a NEB (in folders 00, 01, …) are one result, an error, since a
+    site of the ion is empty in them. When all is done, `out` is the caller's to write to, and `unfinished.forget`
+    drops what is kept.
 
     Args:
         folder: with structure files of any format that `emigbench.hops.files` reads.
@@ -79,7 +80,7 @@ def screen(
 
     Raises:
         EmigbenchError: if the folder has no files, the model is not there, or `out` holds another run.
-        StoppedError: if the model cannot be made ready, or a worker dies.
+        StoppedError: if the model cannot be made ready.
     """
     check_ion(plan.ion)
     files = _files(folder, out, pattern)
@@ -142,15 +143,19 @@ def _run(folder: Path, files: Sequence[str], plan: Plan, executor: Executor | No
         for file in files:
             yield screen_file(folder, file, plan)
         return
-    futures = [executor.submit(screen_file, folder, file, plan) for file in files]
-    try:
-        for future in as_completed(futures):
+    futures = {executor.submit(screen_file, folder, file, plan): file for file in files}
+    killed = []
+    for future in as_they_end(futures):
+        try:
             yield future.result()
-    except WorkerDiedError as error:
-        raise died("A worker") from error
-    finally:
-        for future in futures:
-            future.cancel()
+        except WorkerDiedError:
+            killed.append(futures[future])
+    for file in killed:  # each alone, so that no other can be to blame this time
+        for future in as_they_end([executor.submit(screen_file, folder, file, plan)]):
+            try:
+                yield future.result()
+            except WorkerDiedError:
+                yield Screened(file, _sha256(folder / file), error=str(died(f"{file}: its worker")))
 
 
 def _files(folder: Path, out: Path, pattern: str) -> list[str]:

@@ -117,7 +117,7 @@ NAMES = (*SPLITS, *CURVE)
 
 
 def folds(labels: Labels, split: str) -> list[Fold]:
-    """The folds of a split, in order; every id is in one of the three parts of each.
+    """The folds of a split, in order; every id is in one of the three parts of each fold of one of `SPLITS`.
 
     Raises:
         EmigbenchError: if there is no split of that name.

@@ -17,7 +17,7 @@ from typing import Annotated, Any, get_args
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from emigbench import run_record, unfinished
+from emigbench import run_schema, unfinished
 from emigbench.datasets.hashing import predictions_hash
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError, first_fault, in_words, quoted
@@ -30,7 +30,8 @@ from emigbench.predictions import (
     parse_predictions,
     write_predictions,
 )
-from emigbench.provenance import RUN_FILE, command
+from emigbench.provenance import command
+from emigbench.run_record import RUN_FILE
 from emigbench.storage import read_text, refuse_link, write_text
 
 CARD_FILE = "submission.yaml"
@@ -140,11 +141,11 @@ def read(folder: Path, labels: Labels) -> Submission:
         raise EmigbenchError(
             f"{folder / CARD_FILE}: slug is {card.slug!r}, but the folder is {quoted(folder.resolve().name)}."
         )
-    run = run_record.read(folder / RUN_FILE, labels)
+    run = run_schema.read(folder / RUN_FILE, labels)
     text = read_text(folder / PREDICTIONS_FILE, LARGEST_FILE)
     predictions = parse_predictions(text, labels, str(folder / PREDICTIONS_FILE))
     check_seeds(predictions, folder / PREDICTIONS_FILE)
-    run_record.check_whose(run, text, folder / RUN_FILE)
+    run_schema.check_whose(run, text, folder / RUN_FILE)
     return Submission(card, predictions, run)
 
 
@@ -225,10 +226,12 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def dataset_name(folder: Path) -> str | None:
-    """The dataset that `run.json` names, or None if there is no such file or it names none."""
+def dataset_name(file: Path) -> str | None:
+    """The dataset that the `run.json` beside a `predictions.csv` names, or None if there is none or it names none."""
+    if file.name != PREDICTIONS_FILE:
+        return None
     try:
-        return str(run_record.parse(folder / RUN_FILE)["dataset"]["name"])
+        return str(run_schema.parse(file.with_name(RUN_FILE))["dataset"]["name"])
     except (EmigbenchError, KeyError, TypeError):
         return None
 
@@ -240,8 +243,8 @@ def read_run(folder: Path, labels: Labels) -> Mapping[str, Any]:
         EmigbenchError: one sentence about the first thing that is wrong.
     """
     unfinished.check_finished(folder / RUN_FILE)
-    run = run_record.read(folder / RUN_FILE, labels)
-    run_record.check_whose(run, read_text(folder / PREDICTIONS_FILE, LARGEST_FILE), folder / RUN_FILE)
+    run = run_schema.read(folder / RUN_FILE, labels)
+    run_schema.check_whose(run, read_text(folder / PREDICTIONS_FILE, LARGEST_FILE), folder / RUN_FILE)
     return run
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from emigbench import provenance
+from emigbench import provenance, run_record
 from emigbench.errors import EmigbenchError, in_words, told
 from emigbench.model import BarrierModel, check_answer, code_of, create
 from emigbench.predictions import LARGEST_EV, as_scored, is_implausible
@@ -132,7 +132,7 @@ def _kept_model(model: str, run: str) -> BarrierModel:
 def failed(path_id: str, reason: str, code: str) -> UnitResult:
     """The result of a path that a model of this code has no answer for."""
     prediction = Prediction(path_id, None, status="failed")
-    return UnitResult((prediction,), 0.0, 0.0, None, {provenance.REMARKS: {path_id: _plain(reason)}}, None, {}, code)
+    return UnitResult((prediction,), 0.0, 0.0, None, {run_record.REMARKS: {path_id: _plain(reason)}}, None, {}, code)
 
 
 def joined(results: Sequence[UnitResult]) -> UnitResult:
@@ -145,8 +145,8 @@ def joined(results: Sequence[UnitResult]) -> UnitResult:
     details: dict[str, Any] = {}
     for result in results:
         details = updated(details, result.details)
-    if isinstance(remarks := details.get(provenance.REMARKS), Mapping):
-        details[provenance.REMARKS] = {p.id: remarks[p.id] for p in predictions if p.id in remarks}
+    if isinstance(remarks := details.get(run_record.REMARKS), Mapping):
+        details[run_record.REMARKS] = {p.id: remarks[p.id] for p in predictions if p.id in remarks}
     return UnitResult(
         predictions=predictions,
         fit_seconds=math.fsum(result.fit_seconds for result in results),
@@ -177,7 +177,7 @@ def _result(
     told_seconds = float(getattr(model, "fit_seconds", fit))
     implausible = {p.id: remark for p in predictions if (remark := _implausible(p))}
     if implausible:
-        details = updated(details, {provenance.REMARKS: implausible})
+        details = updated(details, {run_record.REMARKS: implausible})
     return UnitResult(
         tuple(map(as_scored, predictions)),
         fit_seconds=told_seconds if math.isfinite(told_seconds) else fit,
@@ -209,15 +209,15 @@ def _details(model: BarrierModel) -> dict[str, Any]:
     details = {
         str(key)[:LONGEST_KEY]: _plain(value) for key, value in dict(getattr(model, "details", None) or {}).items()
     }
-    if not isinstance(details.get(provenance.REMARKS, {}), Mapping):
+    if not isinstance(details.get(run_record.REMARKS, {}), Mapping):
         details = {
             **details,
-            provenance.REMARKS: {},
-            f"{provenance.REMARKS} (not by path)": details[provenance.REMARKS],
+            run_record.REMARKS: {},
+            f"{run_record.REMARKS} (not by path)": details[run_record.REMARKS],
         }
     size = len(json.dumps(details))
     if size > LARGEST_DETAILS:
-        return {provenance.LEFT_OUT: f"details of {size} characters, {LARGEST_DETAILS} fit"}
+        return {run_record.LEFT_OUT: f"details of {size} characters, {LARGEST_DETAILS} fit"}
     return details
 
 
@@ -231,9 +231,9 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
-        return value if abs(value) < provenance.LARGEST_NUMBER else None
+        return value if abs(value) < run_record.LARGEST_NUMBER else None
     if isinstance(value, Mapping) and depth < DEEPEST_DETAIL:
         return {str(key)[:LONGEST_KEY]: _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple) and depth < DEEPEST_DETAIL:
         return [_plain(item, depth + 1) for item in value]
-    return value if value is None else str(value)[: provenance.LONGEST_TEXT]
+    return value if value is None else str(value)[: run_record.LONGEST_TEXT]

@@ -9,12 +9,13 @@ import platform
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context, parent_process
-from typing import TYPE_CHECKING, Any
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from emigbench import provenance
 from emigbench.errors import EmigbenchError, in_words
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from distributed import Future as DaskFuture
 
 LOG = logging.getLogger(__name__)
+Found = TypeVar("Found")
 CONNECT_SECONDS = 10
 """How long a scheduler may take to answer."""
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has no SIGKILL
@@ -36,6 +38,24 @@ class WorkerDiedError(Exception):
 def died(who: str) -> EmigbenchError:
     """What a user is told of a death that ends a run."""
     return EmigbenchError(f"{who} died, perhaps for lack of memory; try fewer --workers.")
+
+
+def as_they_end(futures: Iterable[Future[Found]]) -> Iterator[Future[Found]]:
+    """Futures in the order in which they end or are cancelled; those that are left are cancelled when this is closed.
+
+    `concurrent.futures.wait` takes the locks of all that run, and `as_completed` does as it begins: Ctrl-C at that
+    moment leaves them taken, and the executor hangs.
+    """
+    given = list(futures)
+    ended: SimpleQueue[Future[Found]] = SimpleQueue()
+    try:
+        for future in given:
+            future.add_done_callback(ended.put)  # put at once where it is cancelled, of which an executor may be silent
+        for _ in given:
+            yield ended.get()
+    finally:
+        for future in given:
+            future.cancel()
 
 
 @contextmanager

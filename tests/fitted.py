@@ -32,10 +32,12 @@ class Steady:
         values = self.random.normal(self.mean, 0.1, len(paths))
         return [Prediction(path.id, value, std=0.1) for path, value in zip(paths, values)]
 
-class Slow(Steady):
+class Waits(Steady):
+    "Stays in its fifth fit until there is a file that says otherwise."
     def fit(self, train, *, seed):
         super().fit(train, seed=seed)
-        time.sleep(0.25)
+        while len(LOG.read_text().splitlines()) == 5 and not LOG.with_name("go on").exists():
+            time.sleep(0.02)
 
 class Resumed(Steady):
     fit_seconds = 86400

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -12,6 +13,8 @@ from emigbench import EmigbenchError, Prediction, load_labels, splits
 from emigbench.datasets.hashing import predictions_hash
 
 FULL, SPINELS = load_labels("full"), load_labels("spinels")
+PATIENCE_S = 120
+"""What takes so long hangs, however busy the machine is."""
 
 CARD = {
     "name": "A model",
@@ -85,4 +88,12 @@ def program() -> list[str]:
 def run(*arguments, cwd=None, **options) -> subprocess.CompletedProcess:
     """Run the command line in a process of its own."""
     command = [*program(), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False, **options)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_S, check=False, **options)
+
+
+def wait_for(condition) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -539,6 +539,7 @@ def test_two_groups_decide_nothing():
     ]
     text = report.in_words(report.compare(*pair, spinels, "leave-group-out"))
     assert "undefined: these paths are of fewer than 6 materials, groups or ions" in text
+    assert "nan" not in text
 
 
 @pytest.mark.parametrize("metric", report.CHOICES)

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 import yaml
-from helpers import CARD, FULL, SPINELS, one_sentence, result_or_sentence, run, write_submission
+from helpers import CARD, FULL, PATIENCE_S, SPINELS, one_sentence, result_or_sentence, run, write_submission
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -138,11 +138,11 @@ def test_a_billion_laughs(tmp_path):
     laughs += [f"{b}: &{b} [{', '.join(['*' + a] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)]
     file = tmp_path / CARD_FILE
     file.write_text("\n".join(laughs))
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(EmigbenchError) as error:
         read_card(file)
     assert "anchor" in one_sentence(error)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("text", ["x: &a 1", "x: [1]\ny: *x", "name: a\nname: b", "a: {b: 1, b: 2}", "<<: {name: x}"])
@@ -189,9 +189,9 @@ def test_a_card_that_nests_without_end(tmp_path):
     folder = write_submission(tmp_path)
     for text in ("[" * 60_000, "- " * 30_000, "{a: " * 15_000, "? " * 30_000):
         (folder / CARD_FILE).write_text(text)
-        started = time.perf_counter()
+        started = time.process_time()
         assert CARD_FILE in refused(folder)
-        assert time.perf_counter() - started < 10
+        assert time.process_time() - started < 10
 
 
 # --- Paths
@@ -281,11 +281,11 @@ MEASURED = """
 import json, pathlib, sys, time
 sys.argv = ["emigbench", *sys.argv[1:]]
 from emigbench.cli import main
-started = time.perf_counter()
+started = time.process_time()
 try:
     main()
 finally:
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     status = pathlib.Path("/proc/self/status")  # ru_maxrss would hold the parent's peak, from before the exec
     lines = status.read_text().splitlines() if status.is_file() else []
     peak = max((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), default=0.0)
@@ -296,7 +296,7 @@ finally:
 def measured(*arguments):
     """Exit code, last line of stderr, seconds and peak memory in MB of the command line in a process of its own."""
     command = [sys.executable, "-c", MEASURED, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     seconds, peak = json.loads(done.stdout.splitlines()[-1])
     return done.returncode, done.stderr.rstrip("\n"), seconds, peak
 

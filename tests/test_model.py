@@ -5,7 +5,7 @@ from importlib.metadata import entry_points, metadata
 from types import SimpleNamespace
 
 import pytest
-from helpers import one_sentence
+from helpers import PATIENCE_S, one_sentence
 
 from emigbench import EmigbenchError, Prediction, provenance
 from emigbench.model import BarrierModel, code_of, create, families, packages_of, registered
@@ -105,7 +105,7 @@ def test_a_file_named_as_a_package_does_not_replace_it(tmp_path):
         f"import numpy; from emigbench.model import create; create({str(tmp_path / 'numpy.py')!r} + ':Model');"
         "import sys; assert sys.modules['numpy'] is numpy"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_S)
 
 
 def test_unknown_name_lists_the_registered_ones():

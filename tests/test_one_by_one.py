@@ -1,15 +1,10 @@
 """Models that take paths one by one: a path at a time, each kept, none lost by another."""
 
-import itertools
 import json
 import pickle
 import signal
 import subprocess
-import sys
-import threading
-import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -18,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import toys
-from helpers import SPINELS, one_sentence, program, run
+from helpers import PATIENCE_S, SPINELS, one_sentence, program, run, wait_for
 
 from emigbench import EmigbenchError, Prediction, jobs, splits, units
 from emigbench.evaluation import evaluate
@@ -45,7 +40,7 @@ def do(name, data, out, *, split_names=("material-cv",), seeds=(0,), **others):
 
 def predicted() -> Counter[str]:
     """How often each path was predicted."""
-    return Counter(line for line in toys.noted() if line not in ("fit", "killed", "weights"))
+    return Counter(line for line in toys.noted() if line in SPINELS.by_id)
 
 
 def kept(out) -> list[str]:
@@ -168,37 +163,6 @@ def test_two_workers_give_the_same_as_none(data, tmp_path):
     assert toys.noted().count("fit") in (2, 3)  # each worker keeps its model
 
 
-@pytest.mark.parametrize("moment", range(4))
-def test_ctrl_c_as_a_lock_is_taken_leaves_none_that_a_worker_waits_for(tmp_path, moment):
-    """A signal is raised between two steps of Python, so also within a `with` of the standard library."""
-    executor, locks, before = ThreadPoolExecutor(2), itertools.count(), sys.gettrace()
-    to_do = [jobs.Job(str(i), tmp_path / str(i), (), partial(slowly, str(i))) for i in range(12)]
-
-    def interrupt(frame, event, _):
-        if frame.f_code.co_name != "__enter__":
-            return None
-        if event == "return" and next(locks) == moment:
-            raise KeyboardInterrupt
-        return interrupt
-
-    def progress(name, done, total):
-        if done == 3:
-            sys.settrace(interrupt)
-
-    with pytest.raises(KeyboardInterrupt):
-        jobs.do(to_do, {}, executor, progress, one_by_one=True)
-    sys.settrace(before)
-    end = threading.Thread(target=executor.shutdown, daemon=True)
-    end.start()
-    end.join(10)
-    assert not end.is_alive()
-
-
-def slowly(path_id):
-    time.sleep(0.05)
-    return units.failed(path_id, "no time", "")
-
-
 def test_a_worker_is_given_a_path_and_no_training_side(data, tmp_path):
     fold = splits.folds(SPINELS, "official")[0]
     to_do = jobs.paths("toys:Toy", data, {units.Unit("official", "test", 0): fold}, tmp_path)
@@ -251,7 +215,7 @@ def test_a_path_that_raises_or_kills_its_worker_is_failed_and_no_other(data, tmp
 def test_a_path_whose_worker_dies_once_is_computed_again(data, tmp_path):
     do("Toy", data, tmp_path / "plain")
     with processes(2) as executor:
-        do("KilledOnce", data, tmp_path / "out", executor=executor)
+        do("KilledOnce", data, tmp_path / "out", executor=executor, progress=toys.arrived)
     assert "killed" in toys.noted()
     assert set(predicted().values()) == {2}
     assert without_times(tmp_path / "out") == without_times(tmp_path / "plain")
@@ -312,7 +276,7 @@ def test_what_no_path_can_help_ends_the_run(data, tmp_path, name, part, notes):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_run_goes_on_without_repeating_a_path_and_leaves_no_worker(data, tmp_path, notes, how):
     out = tmp_path / "out"
-    arguments = ["evaluate", "toys:Slow", "--dataset", "spinels", "--split", "material-cv", "--out", str(out)]
+    arguments = ["evaluate", "toys:Waits", "--dataset", "spinels", "--split", "material-cv", "--out", str(out)]
     process = subprocess.Popen(
         [*program(), *arguments, "--workers", "2"],
         cwd=TESTS, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -320,7 +284,7 @@ def test_a_stopped_run_goes_on_without_repeating_a_path_and_leaves_no_worker(dat
     )  # fmt: skip
     wait_for(lambda: len(kept(out)) >= 5)
     process.send_signal(how)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE_S)
     if how != signal.SIGKILL:
         assert process.returncode == 130
         assert f"Stopped; what is finished is kept in {out}, go on with --resume.\n" in stderr
@@ -329,18 +293,12 @@ def test_a_stopped_run_goes_on_without_repeating_a_path_and_leaves_no_worker(dat
     assert 5 <= len(finished) < 82
     assert predicted().total() - len(finished) <= 2  # each worker was at one
 
+    toys.note(toys.GO_ON)
     resumed = run(*arguments, "--resume", "--workers", "2", cwd=TESTS)
     assert resumed.returncode == 0, resumed.stderr
     assert {predicted()[path_id] for path_id in finished} == {1}
     do("Toy", data, tmp_path / "plain")
     assert without_times(out) == without_times(tmp_path / "plain")
-
-
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def is_alive(pid) -> bool:

@@ -8,11 +8,11 @@ from statistics import fmean
 import emigbench
 from emigbench import Prediction, load_labels
 from emigbench.answer import answer
+from emigbench.hop_barriers import HopBarrier, Screened
 from emigbench.hops.hop import Hop
 from emigbench.predictions import read_predictions
 from emigbench.report.screening import hops_csv, structures_csv
 from emigbench.report.screening import to_json as screened_as_json
-from emigbench.screened import HopBarrier, Screened
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

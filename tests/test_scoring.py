@@ -76,6 +76,7 @@ def test_a_score_in_one_line():
     ends = {"low": 0.13149, "high": math.inf}
     assert str(Figure(0.18651, **ends, unit="eV")) == "0.187 eV [0.131, inf]"
     assert str(Figure(0.18651, **ends, unit="")) == "0.187 [0.131, inf]"
+    assert str(Figure(0.18651, math.nan, math.nan, "eV")) == "0.187 eV"
     found = score(constant(FULL), FULL)
     line = str(found)
     assert line.startswith(f"official, 60 paths: MAE {found.metrics['mae']}, R² {found.metrics['r2']}, accuracy ")

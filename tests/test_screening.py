@@ -6,7 +6,7 @@ import html
 import io
 import json
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,15 +18,16 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from emigbench import EmigbenchError, load, screen_structure
+from emigbench.hop_barriers import Screened
 from emigbench.model import create
 from emigbench.report import screening as report
-from emigbench.screened import Screened
 from emigbench.screening import Plan, screen
 from emigbench.unfinished import FOLDER as UNFINISHED
 from emigbench.unfinished import PLAN_FILE, forget
-from emigbench.workers import WorkerDiedError, processes
+from emigbench.workers import processes
 
 MODEL = """
+import os, signal
 from pathlib import Path
 import numpy as np
 from emigbench import Prediction
@@ -57,6 +58,22 @@ class Crowded(Length):
             raise MemoryError
         return super().predict(paths)
 
+class Deadly(Length):
+    "Is killed on F."
+    def predict(self, paths):
+        if "F" in paths[0].host_species:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().predict(paths)
+
+class DeadlyOnce(Deadly):
+    def predict(self, paths):
+        before = Path(__file__).with_name("killed")
+        if before.exists():
+            return Length.predict(self, paths)
+        if "F" in paths[0].host_species:
+            before.touch()
+        return super().predict(paths)
+
 class Uphill(Length):
     "0.3 eV and what the ion gains in distance to the nearest F (eV per Å)."
     def predict(self, paths): return [Prediction(p.id, 0.3 + gained(p)) for p in paths]
@@ -81,6 +98,10 @@ class ShortOnly(Length):
         answers = {True: (-0.1, "not_converged"), False: (None, "failed")}
         return [Prediction(p.id, answers[s][0], status=answers[s][1]) for p, s in zip(paths, short, strict=True)]
 """
+
+
+ORDER = ["b.cif", "more/c.json", "a.vasp"]
+"""The salts of `folder`, best first."""
 
 
 def rock_salt(anion, a):
@@ -114,7 +135,7 @@ def refused(*arguments, **options):
 
 def test_salts_are_ranked_by_their_hop(folder):
     found = screen(folder, plan_of(folder), folder.parent / "out")
-    assert [each.file for each in found] == ["b.cif", "more/c.json", "a.vasp"]
+    assert [each.file for each in found] == ORDER
     assert [each.formula for each in found] == ["LiF", "LiBr", "LiCl"]
     for each, a in zip(found, (4.0, 4.6, 5.1), strict=True):
         barrier = a / 2**0.5 / 10
@@ -226,16 +247,14 @@ def test_a_file_that_gave_nothing_is_tried_again(folder):
     assert not [each.error for each in found if each.error]
 
 
-class DeadWorkers(ThreadPoolExecutor):
-    def submit(self, *arguments, **options):
-        future = Future()
-        future.set_exception(WorkerDiedError("died"))
-        return future
-
-
-def test_workers_that_die_are_told(folder):
-    with DeadWorkers() as executor:
-        assert "worker died" in refused(folder, plan_of(folder), folder.parent / "out", executor=executor)
+@pytest.mark.parametrize(("name", "files"), [("Deadly", ["more/c.json", "a.vasp", "b.cif"]), ("DeadlyOnce", ORDER)])
+def test_a_file_whose_worker_dies_is_tried_again_and_costs_no_other(folder, name, files):
+    with processes(2) as executor:
+        found = screen(folder, plan_of(folder, name), folder.parent / "out", executor=executor)
+    assert [each.file for each in found] == files
+    errors = {each.file: one_sentence(each.error) for each in found if each.error}
+    died = "b.cif: its worker died, perhaps for lack of memory; try fewer --workers."
+    assert errors == ({"b.cif": died} if name == "Deadly" else {})
 
 
 def test_files_side_by_side_give_the_same(folder):

@@ -13,6 +13,9 @@ from emigbench import EmigbenchError, Prediction
 DEADLY, ODD = "MgHo2Se4", "MgY2Te4"
 """Two ids of the spinels, which some models take amiss."""
 
+GO_ON, ARRIVED = "go on", "arrived"
+"""What tests write down for models that wait for it."""
+
 SHORT = 3.8
 """Å; below it are some of the spinels' hops."""
 
@@ -45,9 +48,12 @@ class Toy:
         return [Prediction(path.id, path.hop_length / 5, status="not_converged" if short else "ok")]
 
 
-class Slow(Toy):
+class Waits(Toy):
+    """One that comes to ten paths or so, and to no more until it is told to go on."""
+
     def predict(self, paths):
-        time.sleep(0.04)
+        while len(noted()) > 10 and GO_ON not in noted():
+            time.sleep(0.02)
         return super().predict(paths)
 
 
@@ -56,9 +62,13 @@ class Timed(Toy):
         return [Prediction(path.id, 0.5, seconds=12.0) for path in paths]
 
 
-class KilledOnce(Slow):
+class KilledOnce(Toy):
+    """One that is killed when all that its worker has predicted has come back; a cluster may lose what has not."""
+
     def predict(self, paths):
         if paths[0].id == DEADLY and "killed" not in noted():
+            while any(f"{ARRIVED} {path_id}" not in noted() for path_id in noted(os.getpid()) if path_id != "fit"):
+                time.sleep(0.02)
             note("killed")
             die()
         return super().predict(paths)
@@ -148,6 +158,11 @@ def note(text):
         stream.write(f"{text}\n")
 
 
-def noted() -> list[str]:
-    """All lines so far, of all processes."""
-    return [line for file in Path(os.environ["EMIGBENCH_TOYS"]).iterdir() for line in file.read_text().splitlines()]
+def arrived(name, done, total):
+    """Write down, as the progress of a run, what came back."""
+    note(f"{ARRIVED} {name}")
+
+
+def noted(by="*") -> list[str]:
+    """All lines so far, of all processes or of one."""
+    return [line for file in Path(os.environ["EMIGBENCH_TOYS"]).glob(str(by)) for line in file.read_text().splitlines()]

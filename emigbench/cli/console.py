@@ -20,7 +20,10 @@ ModelArgument = Annotated[str, typer.Argument(help="Registry name, package.modul
 DatasetOption = Annotated[str, typer.Option("--dataset", help="full (619 paths) or spinels (82, in the package).")]
 RunDatasetOption = Annotated[
     str | None,
-    typer.Option("--dataset", help="full or spinels; if not given, the one that a folder's run.json names, or full."),
+    typer.Option(
+        "--dataset",
+        help="full or spinels; if not given, the one that the run.json beside the predictions names, or full.",
+    ),
 ]
 SubmissionsOption = Annotated[Path, typer.Option("--submissions", help="Folder of the submissions.")]
 SourceOption = Annotated[

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emigbench import provenance, splits, unfinished
+from emigbench import run_record, splits, unfinished
 from emigbench.cli.console import (
     DaskOption,
     DatasetOption,
@@ -131,7 +131,7 @@ def evaluate(
             executor=executor,
             progress=progress,
         )
-        remarks = provenance.remarks(folder)
+        remarks = run_record.remarks(folder)
     kept = "This was a smoke run: nothing was kept." if smoke else f"Predictions and run record are in {folder}."
     print(kept, file=sys.stderr)
     scored = _scored({name: predictions[name] for name in names}, data.labels, remarks)
@@ -172,9 +172,9 @@ def score(
     from emigbench import submission
     from emigbench.predictions import PREDICTIONS_FILE, read_split
 
-    of_dataset = labels.read(dataset or submission.dataset_name(path) or "full")
-    splits.folds(of_dataset, split)
     file = path / PREDICTIONS_FILE if path.is_dir() else path
+    of_dataset = labels.read(dataset or submission.dataset_name(file) or "full")
+    splits.folds(of_dataset, split)
     unfinished.check_finished(file)
     (scored,) = _scored({split: read_split(file, of_dataset, split)}, of_dataset)
     if as_json:

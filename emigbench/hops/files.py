@@ -289,11 +289,11 @@ _TRAJECTORY = re.compile(r"^\s*Direct configuration=", re.MULTILINE)
 
 
 def _parse_cif(file: Path, text: str) -> list[Crystal]:
-    from pymatgen.io.cif import CifFile, CifParser
+    from pymatgen.io.cif import CifFile
 
     cif = CifFile.from_str(text)
-    blocks = cif.data.values()
-    listed = max((len(block.data.get("_atom_site_fract_x", [])) for block in blocks), default=0)
+    blocks = [block.data for block in cif.data.values()]
+    listed = max((len(block.get("_atom_site_fract_x", [])) for block in blocks), default=0)
     if listed == 0:
         raise EmigbenchError(f"{file} cannot be read as a CIF: no data block lists atoms (_atom_site_fract_x).")
     if listed > MOST_CIF_SITES:
@@ -301,35 +301,49 @@ def _parse_cif(file: Path, text: str) -> list[Crystal]:
             f"{file} lists {listed:,} sites, more than the {MOST_CIF_SITES:,} that are read from a CIF; write it as "
             f"POSCAR."
         )
-    for block in blocks:
-        occupancies = block.data.get("_atom_site_occupancy", [])
-        if "." in occupancies:  # the default, which is 1; pymatgen leaves such an atom out
-            block.data["_atom_site_occupancy"] = ["1" if given == "." else given for given in occupancies]
-            text = str(cif)
-        for key in SYMBOLS:
-            if short := _MONOCLINIC.fullmatch(re.sub(r"[\s_]", "", block.data.get(key, ""))):
-                block.data[key] = "{} 1 {} 1".format(*short.groups())
-                text = str(cif)
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        try:
-            structures = CifParser.from_str(text, site_tolerance=SAME_SITE).parse_structures(primitive=False)
-        except ValueError as error:
-            reasons = [str(each.message) for each in said if str(each.message).startswith("No structure parsed")]
-            reason = (reasons or [str(error)])[0].splitlines()[-1]
-            raise EmigbenchError(f"{file} cannot be read as a CIF ({reason.rstrip('.')}).") from error
-    if not any(_only_names_its_symmetry(block.data) for block in blocks):
+    if any([_as_pymatgen_knows(block) for block in blocks]):  # all of them
+        text = str(cif)
+    structures, said = _structures_of_cif(file, text)
+    if not any(_only_names_its_symmetry(block) for block in blocks):
         return [from_structure(structure, str(file)) for structure in structures]
     try:
         found = [from_structure(structure, str(file)) for structure in structures]
     except OverlapError as error:
         raise EmigbenchError(f"{str(error).removesuffix('.')}; {SETTING_IS_UNCLEAR}") from error
-    messages = " ".join(str(each.message) for each in said)
-    if "Incorrect stoichiometry" in messages:
+    if any("Incorrect stoichiometry" in each for each in said):
         raise EmigbenchError(f"{file} has other atoms than its formula; {SETTING_IS_UNCLEAR}")
-    if "Spacegroup from" not in messages:
+    if not any("Spacegroup from" in each for each in said):
         raise EmigbenchError(f"{file} has no symbol of a space group that is known; {SETTING_IS_UNCLEAR}")
     return found
+
+
+def _as_pymatgen_knows(block: dict[str, Any]) -> bool:
+    """Write out in a data block what pymatgen takes amiss: default occupancies, short symbols; whether it had any."""
+    changed = False
+    occupancies = block.get("_atom_site_occupancy", [])
+    if "." in occupancies:  # the default, which is 1; pymatgen leaves such an atom out
+        block["_atom_site_occupancy"] = ["1" if given == "." else given for given in occupancies]
+        changed = True
+    for key in SYMBOLS:
+        if short := _MONOCLINIC.fullmatch(re.sub(r"[\s_]", "", block.get(key, ""))):
+            block[key] = "{} 1 {} 1".format(*short.groups())
+            changed = True
+    return changed
+
+
+def _structures_of_cif(file: Path, text: str) -> tuple[list[Structure], list[str]]:
+    """The structures in the text of a CIF, and what pymatgen warns of."""
+    from pymatgen.io.cif import CifParser
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            structures = CifParser.from_str(text, site_tolerance=SAME_SITE).parse_structures(primitive=False)
+        except ValueError as error:
+            reasons = [str(each.message) for each in caught if str(each.message).startswith("No structure parsed")]
+            reason = (reasons or [str(error)])[0].splitlines()[-1]
+            raise EmigbenchError(f"{file} cannot be read as a CIF ({reason.rstrip('.')}).") from error
+    return structures, [str(each.message) for each in caught]
 
 
 def _only_names_its_symmetry(block: dict[str, Any]) -> bool:

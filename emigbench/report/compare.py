@@ -139,7 +139,7 @@ def common_dataset(given: Sequence[str], submissions: Path, asked: str | None) -
         EmigbenchError: if a model's run record names another one, or there is no such dataset.
     """
     files = [find(each, submissions) for each in given]
-    named = [submission.dataset_name(file.parent) if file.name == PREDICTIONS_FILE else None for file in files]
+    named = [submission.dataset_name(file) for file in files]
     chosen = asked or next(filter(None, named), "full")
     for each, name in zip(given, named, strict=True):
         if name not in (None, chosen):
@@ -226,10 +226,7 @@ def in_words(found: PairedComparison) -> str:
 def _scores_in_words(found: PairedComparison, scores: PairedScores) -> list[str]:
     pair, unit = scores.difference, f" {found.unit}" if found.unit else ""
     width = max(len(pair.a), len(pair.b))
-    lines = [
-        f"  {name:{width}}  {e.value:.3f}{unit}, 95% interval {e.low:.3f} to {e.high:.3f}"
-        for name, e in ((pair.a, scores.a), (pair.b, scores.b))
-    ]
+    lines = [f"  {name:{width}}  {_with_interval(e, unit)}" for name, e in ((pair.a, scores.a), (pair.b, scores.b))]
     if math.isnan(pair.p):
         few = f"these paths are of fewer than {intervals.FEWEST_GROUPS} materials, groups or ions"
         return [*lines, f"  The difference is undefined: {few}, or the metric has no value."]
@@ -244,6 +241,11 @@ def _scores_in_words(found: PairedComparison, scores: PairedScores) -> list[str]
             f"{comparison.POWER:.0%}: {pair.detectable:.3f}{unit}."
         )
     return lines
+
+
+def _with_interval(score: Estimate, unit: str) -> str:
+    interval = "" if math.isnan(score.low) else f", 95% interval {score.low:.3f} to {score.high:.3f}"
+    return f"{score.value:.3f}{unit}{interval}"
 
 
 def _verdict(better: str, pair: Difference) -> str:

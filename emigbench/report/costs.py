@@ -1,4 +1,4 @@
-"""What a run cost, from its `run.json` (as `emigbench.run_record` has checked it) and the times of its predictions."""
+"""What a run cost, from its `run.json` (as `emigbench.run_schema` has checked it) and the times of its predictions."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def duration(seconds: float | None) -> str:
     """A time as people say it: 12 ms, 4.2 s, 3.1 min, 5.0 h; "–" if unknown."""
     if seconds is None:
         return "–"
-    for limit, size, unit, digits in ((1.0, 1e-3, "ms", 0), (60.0, 1.0, "s", 1), (3600.0, 60.0, "min", 1)):
+    for limit, size, unit, digits in ((0.9995, 1e-3, "ms", 0), (60.0, 1.0, "s", 1), (3600.0, 60.0, "min", 1)):
         if seconds < limit:
             return "< 1 ms" if unit == "ms" and seconds < 5e-4 else f"{seconds / size:.{digits}f} {unit}"
     return f"{seconds / 3600:.1f} h"
@@ -67,7 +67,7 @@ def count(number: int | None) -> str:
     if number is None:
         return "–"
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
+        if number >= 0.9995 * size:  # so that three digits do not make 1000 of it
             return f"{number / size:.3g} {unit}"
     return str(number)
 

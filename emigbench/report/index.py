@@ -149,8 +149,8 @@ def board(split: str, rows: leaderboard.Board, entries: Mapping[str, Entry], lab
     pairs = list(comparison.differences.values()) if comparison else []
     return Board(
         split=split,
-        label=SPLIT_LABELS.get(split, split),
-        note=SPLIT_NOTES.get(split, ""),
+        label=SPLIT_LABELS[split],
+        note=SPLIT_NOTES[split],
         n=rows[0].score.n,
         n_materials=len({labels.by_id[path_id].material_id for path_id in splits.held_out(labels, split)}),
         rows=shown,

@@ -12,7 +12,7 @@ from emigbench import comparison, intervals, scoring, splits, statistics
 from emigbench.comparison import Contender
 from emigbench.datasets.labels import Labels
 from emigbench.errors import EmigbenchError
-from emigbench.metrics import BY_NAME
+from emigbench.metrics import BY_NAME, BoolArray
 from emigbench.report import cells
 from emigbench.report.leaderboard import Entry
 from emigbench.scoring import Figure
@@ -137,12 +137,15 @@ def _parted(model: Contender, shared: Mapping[str, object]) -> Parted:
     return Parted(model.slug, on_shared, on_rest, _difference(model, inside))
 
 
-def _difference(model: Contender, inside: Any) -> Figure:
+def _difference(model: Contender, inside: BoolArray) -> Figure:
     """MAE outside a part minus MAE inside, in eV."""
     mae, cluster = comparison.MAE, model.samples[0].cluster
     weights = scoring.resampling(cluster)
     drawn = [statistics.resampled(mae, model.samples, weights * chosen) for chosen in (~inside, inside)]
-    value = [float(np.mean([mae(sample, 1.0 * chosen) for sample in model.samples])) for chosen in (~inside, inside)]
+    value = [
+        float(np.mean([mae(sample, chosen.astype(np.float64)) for sample in model.samples]))
+        for chosen in (~inside, inside)
+    ]
     low, high = intervals.percentile_interval(drawn[0] - drawn[1], len(np.unique(cluster)))
     return Figure(value[0] - value[1], low, high, mae.unit)
 

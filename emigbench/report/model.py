@@ -158,8 +158,8 @@ def split_view(
     tracks = per_path.tracks(facts)
     return SplitView(
         split=split,
-        label=SPLIT_LABELS.get(split, split),
-        note=SPLIT_NOTES.get(split, ""),
+        label=SPLIT_LABELS[split],
+        note=SPLIT_NOTES[split],
         n=score.n,
         coverage=score.coverage,
         not_converged=score.not_converged,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ class Line:
     cell: Cell | None = None
 
 
-def lines(facts: Sequence[Facts], errors: FloatArray, key: Any) -> list[Line]:
+def lines(facts: Sequence[Facts], errors: FloatArray, key: Callable[[Facts], str]) -> list[Line]:
     """(n_seeds, n) errors in eV by some key of the n paths, the largest part first."""
     keys = [key(each) for each in facts]
     sizes = Counter(keys)
@@ -73,7 +73,7 @@ def parts(score: Score, labels: Labels, split: str, errors: FloatArray) -> list[
     """The (n_seeds, n) errors in eV of each subset, with the interval of its MAE."""
     rows = splits.subset_rows(labels, split)
     return [
-        _line(SUBSET_LABELS.get(name, name), errors[:, rows[name]], cell("mae", figures["mae"]))
+        _line(SUBSET_LABELS[name], errors[:, rows[name]], cell("mae", figures["mae"]))
         for name, (_, figures) in score.subsets.items()
         if rows.get(name)
     ]

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from emigbench.errors import on_one_line
+from emigbench.hop_barriers import HopBarrier, Screened
 from emigbench.report import templating
 from emigbench.report.text import clean
-from emigbench.screened import HopBarrier, Screened
 from emigbench.screening import RESULTS, Plan
 from emigbench.storage import csv_text
 

@@ -24,7 +24,7 @@ def files(entries: Sequence[Entry], found: Boards, labels: Labels) -> dict[str, 
 
 
 def write(folder: Path, wanted: Files) -> None:
-    """Write the files, and delete what earlier ones left: pages of models that are gone, assets of before.
+    """Write the files, and delete the pages that earlier ones left of models that are gone.
 
     Raises:
         EmigbenchError: if the folder cannot be written to.

@@ -31,7 +31,7 @@ def table(score: Score) -> str:
         counts = " ".join(f"{name.upper()} {n:g}" for name, n in score.confusion[threshold].items())
         lines += [[f"E_m <= {threshold:g} eV is good", counts], *_lines(figures, n_pairs, indent="  ")]
     for name, (n, figures) in score.subsets.items():
-        lines += [[f"{SUBSET_LABELS.get(name, name)} ({n} paths)"], *_lines(figures, n_pairs, indent="  ")]
+        lines += [[f"{SUBSET_LABELS[name]} ({n} paths)"], *_lines(figures, n_pairs, indent="  ")]
     headers = ["", "value", "95% interval"]
     if len(score.seeds) > 1:
         headers += ["SD over seeds", "of mean prediction"]

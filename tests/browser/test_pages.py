@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("selenium", reason="selenium is not installed: pip install -e '.[dev]'")
 
+from helpers import PATIENCE_S
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
@@ -44,7 +45,7 @@ class Browser:
     def all(self, selector):
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
-    def wait(self, condition, seconds=20):
+    def wait(self, condition, seconds=PATIENCE_S):
         return WebDriverWait(self.driver, seconds, 0.05).until(lambda _: condition())
 
     def choose(self, control, value):

@@ -14,7 +14,7 @@ from threading import Thread
 
 import hub_client
 import pytest
-from helpers import one_sentence, run
+from helpers import PATIENCE_S, one_sentence, run
 from hub_client import stand_in
 from hub_server import TOKEN, Fault, HubServer, Repo
 
@@ -97,7 +97,7 @@ class Client:
 
     def result(self):
         """Exit code, stdout, stderr, when it has ended."""
-        self.process.join(timeout=120)
+        self.process.join(timeout=PATIENCE_S)
         out, err = self.out.read_text(encoding="utf-8"), self.err.read_text(encoding="utf-8")
         assert TOKEN not in out + err
         return self.process.exitcode, out, err
