@@ -106,7 +106,8 @@ def test_swapping_the_models_swaps_the_sign():
     assert there.p == back.p
     assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low))
     swapped = there.swapped()
-    assert (swapped.a, swapped.b, swapped.value) == ("b", "a", pytest.approx(back.value))
+    assert (swapped.a, swapped.b) == ("b", "a")
+    assert (swapped.value, swapped.low, swapped.high) == pytest.approx((back.value, back.low, back.high))
 
 
 def test_the_order_of_the_paths_does_not_matter():
@@ -148,6 +149,7 @@ def test_common_ids_leave_out_what_either_lacks():
     b = model("b", [0.5, 9, 0.5, 0.5], [0] * 4, has_value=[1, 0, 1, 1])
     first, second = on_common_ids(a, b)
     assert first.ids == second.ids == ("p0", "p3")
+    assert first.has_value.tolist() == second.has_value.tolist() == [True, True]
     assert paired_difference(MAE, first, second).value == pytest.approx(0.25 - 0.5)
     none = model("c", [1] * 4, [0] * 4, has_value=[0] * 4)
     with pytest.raises(EmigbenchError) as error:
@@ -365,6 +367,7 @@ def test_pairs_with_gaps_are_also_compared_on_what_both_have():
     assert set(found.common) == {pair for pair in found.differences if "bheemaguli2026-orb-v3" in pair}
     common = found.difference_on_common("bheemaguli2026-orb-v3", "devi2026-model-3")
     assert (common.n, round(common.value, 3)) == (55, -0.102)
+    assert found.difference_on_common("devi2026-model-3", "bheemaguli2026-orb-v3") == common.swapped()
     assert found.difference_on_common("devi2026-model-3", "devi2026-mace-relax").n == 60
     weights = scoring.resampling(rows[1].samples[0].cluster)[:, rows[1].has_value]
     assert common == paired_difference(MAE, *on_common_ids(rows[1], rows[0]), weights)
@@ -484,6 +487,7 @@ def test_contender_knows_which_paths_failed():
     ids = list(splits.held_out(FULL, "official"))
     seeds = {k: [Prediction(i, 0.5) for i in ids] for k in range(2)}
     seeds[1][3] = Prediction(ids[3], None, status="failed")
+    seeds[0][4] = Prediction(ids[4], 0.5, status="not_converged")  # doubtful, and yet a value
     found = contender("a", seeds, FULL, "official")
     assert [i for i, has in zip(found.ids, found.has_value, strict=True) if not has] == [ids[3]]
     assert len(found) == 60
