@@ -598,6 +598,13 @@ def test_a_largest_error_decides_between_no_two_models():
         report.metric_named("max_abs_error", 0.65)
 
 
+def test_what_is_no_merit_by_itself_decides_between_no_two_models():
+    """Narrow intervals that miss are no better than wide ones that hold."""
+    for name in ("interval_width", "share_100_300_mev"):
+        with pytest.raises(EmigbenchError, match=f"no metric '{name}' to compare by"):
+            report.metric_named(name, 0.65)
+
+
 def test_beside_the_training_median():
     """What the median has is what the submission of that name has; fold by fold, too."""
     for split in ("official", "material-cv"):
