@@ -272,6 +272,14 @@ def test_a_row_is_told_apart_by_its_own_comparisons(board, tmp_path):
         assert (other.card.name in found.tied) == (pair.p * len(others) >= 0.05)  # Holm's first step; all are alike
 
 
+def test_names_of_two_lines_stay_in_their_row(run, tmp_path):
+    for slug in ("first", "second"):
+        write_submission(tmp_path, card={"slug": slug, "name": f"Model\n{slug}"})
+    shown = run("submit", tmp_path / "first").stdout
+    assert r"| Model\nfirst " in shown
+    assert r"these comparisons alone): Model\nsecond." in shown
+
+
 def test_points_of_a_learning_curve_are_no_row(run, tmp_path):
     done = run("submit", write_submission(tmp_path, split="official@50"))
     assert done.returncode == 0, done.stderr

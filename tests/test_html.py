@@ -11,6 +11,7 @@ import pytest
 from helpers import FULL, constant, one_sentence, write_submission
 
 from emigbench import EmigbenchError, Prediction, scoring, splits
+from emigbench.metrics import Sample
 from emigbench.report import cells, costs, html, index, leaderboard, per_path, plots, site, text
 
 ASSETS = Path(html.__file__).with_name("assets")
@@ -243,6 +244,39 @@ def test_ties_round_alike_on_every_machine(tie):
 )
 def test_runs_of_tie_letters(letters, shown):
     assert index.runs_of(letters) == shown
+
+
+def test_the_worst_paths_have_the_largest_errors_of_either_sign():
+    """Mean predictions 1.3, 0.4 and 1.1 eV of labels of 1 eV; the first model's largest error goes in the mean."""
+    samples = [Sample(np.ones(3), values, ["a", "b", "c"]) for values in ([1.3, 0.4, 2.1], [1.3, 0.4, 0.1])]
+    found = per_path.worst(FULL[:3], samples, 2)
+    assert [(facts.id, true, predicted) for facts, true, predicted in found] == [
+        (FULL[1].id, 1.0, pytest.approx(0.4)),
+        (FULL[0].id, 1.0, pytest.approx(1.3)),
+    ]
+
+
+def test_race_tracks_are_materials_whose_labels_differ_or_all_that_a_small_split_has():
+    def facts(path_id, material, e_m):
+        return dataclasses.replace(FULL[0], id=path_id, material_id=material, e_m_ev=e_m)
+
+    tracks = [facts("a2", "a", 0.5), facts("b1", "b", 0.2), facts("a1", "a", 0.55), facts("b2", "b", 0.4)]
+    alone = [facts(f"c{k}", f"c{k}", 0.1 * k) for k in range(96)]
+    assert per_path.tracks([*tracks, *alone[:95]]) == [1, 3, 2, 0]  # b differs by 0.2 eV, a by 0.05
+    assert per_path.tracks([*tracks, *alone]) == [1, 3]
+
+
+def test_plots_have_the_mean_over_seeds_and_their_spread(tmp_path):
+    entry = leaderboard.read_entries(write_submission(tmp_path / "submissions").parent, FULL)[0]
+    seeds = {0: constant(FULL, value=0.5), 1: constant(FULL, value=0.7)}
+    seeds[1][2] = dataclasses.replace(seeds[1][2], status="not_converged")
+    seeds[0][3] = Prediction(seeds[0][3].id, None, status="failed")
+    entry = dataclasses.replace(entry, predictions={"official": seeds})
+    samples = list(scoring.samples_of(seeds, FULL, "official").values())
+    found = per_path.plot_data(entry, "official", samples, [], None)
+    assert (found["predicted"][0], found["seedSd"][0], found["std"]) == (0.6, 0.1414, None)  # 0.2 / sqrt(2)
+    assert (found["failed"], found["notConverged"]) == ([3], [2])
+    assert per_path.plot_data(entry, "official", samples[:1], [], None)["seedSd"] is None
 
 
 def test_error_histogram():
