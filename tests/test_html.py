@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +13,7 @@ from helpers import FULL, constant, one_sentence, write_submission
 
 from emigbench import EmigbenchError, Prediction, scoring, splits
 from emigbench.metrics import Sample
-from emigbench.report import cells, costs, html, index, leaderboard, per_path, plots, site, text
+from emigbench.report import cells, costs, html, index, leaderboard, model, per_path, plots, site, text
 
 ASSETS = Path(html.__file__).with_name("assets")
 VOID = {"meta", "link", "input", "br"}
@@ -277,6 +278,36 @@ def test_plots_have_the_mean_over_seeds_and_their_spread(tmp_path):
     assert (found["predicted"][0], found["seedSd"][0], found["std"]) == (0.6, 0.1414, None)  # 0.2 / sqrt(2)
     assert (found["failed"], found["notConverged"]) == ([3], [2])
     assert per_path.plot_data(entry, "official", samples[:1], [], None)["seedSd"] is None
+
+
+def test_a_models_page_by_hand(tmp_path):
+    """It is off by 0.1 eV, but for 0.8 of each of group G's paths; the other lacks one path, and is off by 0.2."""
+    facts = [FULL.by_id[i] for i in splits.held_out(FULL, "official")]
+    group = facts[0].structural_group
+    errors = np.array([0.8 if each.structural_group == group else 0.1 for each in facts])
+    seeds = {
+        0: [Prediction(f.id, f.e_m_ev + error) for f, error in zip(facts, errors, strict=True)],
+        1: [Prediction(f.id, f.e_m_ev - error / 2) for f, error in zip(facts, errors, strict=True)],
+    }
+    given = [Prediction(f.id, f.e_m_ev + 0.2) for f in facts]
+    given[1] = Prediction(given[1].id, None, status="failed")
+    entry = leaderboard.read_entries(write_submission(tmp_path / "submissions").parent, FULL)[0]
+    own, other = (
+        dataclasses.replace(entry, card=entry.card.model_copy(update={"slug": slug}), predictions={"official": each})
+        for slug, each in (("own", seeds), ("other", {0: given}))
+    )
+    board = leaderboard.boards([own, other], FULL)["official"]
+    (row,) = (row for row in board if row.card.slug == "own")
+    view = model.split_view(own, row, FULL, "official", board.comparison, {"own": "Own", "other": "Other"})
+    mae, rmse = errors.mean(), math.sqrt((errors**2).mean())
+    assert view.seeds == [
+        (0, pytest.approx(mae), pytest.approx(rmse)),
+        (1, pytest.approx(mae / 2), pytest.approx(rmse / 2)),
+    ]
+    assert f"group {group} moves" in view.influence
+    assert f"would be {0.75 * (mae - 0.1):.3f} eV lower" in view.influence
+    (rival,) = view.rivals
+    assert (rival.n_common, rival.common.value) == (59, pytest.approx(0.75 * np.delete(errors, 1).mean() - 0.2))
 
 
 def test_error_histogram():
