@@ -535,6 +535,34 @@ def test_in_words():
     assert "(its part; errors in eV):" in r2
 
 
+def test_what_is_better_higher_is_won_by_the_higher(few_resamples):
+    pair = [published(s) for s in ("train-median", "emig-best")]
+    accuracy = report.metric_named("accuracy", 0.65)
+    for a, b in (pair, pair[::-1]):
+        assert "Resolved: emig-best is better" in report.in_words(report.compare(a, b, FULL, "official", accuracy))
+
+
+def test_the_parts_of_a_difference_show_mean_errors_over_seeds(few_resamples):
+    facts = [FULL.by_id[i] for i in splits.held_out(FULL, "official")]
+
+    def off_by(slug, *first):
+        """One prediction a seed: the first path is off by what is given, all others by 0.1 eV."""
+        return contender(
+            slug,
+            {
+                seed: [Prediction(f.id, f.e_m_ev + (error if f is facts[0] else 0.1)) for f in facts]
+                for seed, error in enumerate(first)
+            },
+            FULL,
+            "official",
+        )
+
+    part = report.compare(off_by("a", 0.9, 0.5), off_by("b", -0.2), FULL, "official").parts[0]
+    assert (part.id, part.group, part.e_m) == (facts[0].id, facts[0].structural_group, facts[0].e_m_ev)
+    assert (part.error_a, part.error_b) == pytest.approx((0.7, -0.2))
+    assert part.part == pytest.approx((0.7 - 0.2) / 60)
+
+
 def test_two_groups_decide_nothing():
     spinels = load_labels("spinels")
     pair = [

@@ -66,6 +66,8 @@ def test_rank_intervals(folder):
     rows = json.loads(built(folder)[1])["boards"]["official"]
     ranks = {row["slug"]: tuple(row["ranks"]) for row in rows}
     assert ranks == {"good": (1, 2), "twin-of-good": (1, 2), "worse": (3, 3), "worst": (4, 4)}
+    by_error = {row["slug"]: row["influence"]["rank"] for row in rows}
+    assert by_error == {"good": 1, "twin-of-good": 1, "worse": 3, "worst": 4}  # equal errors share a rank
 
 
 def test_page_and_results_agree(folder):

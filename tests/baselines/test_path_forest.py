@@ -9,7 +9,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 
 from emigbench import EmigbenchError, LabelledPath, load, load_labels
 from emigbench_baselines.classical import importance, path_forest
-from emigbench_baselines.classical.descriptors import DESCRIPTORS
+from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
 from emigbench_baselines.classical.forest import LEAF, Forest, from_arrays, from_sklearn
 from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen, framework, hosts
 from emigbench_baselines.classical.path_forest import PathForest, Unseen, conformal
@@ -243,6 +243,17 @@ def test_a_value_outside_of_the_range_is_told_with_the_range(fitted, spinels):
     assert any(f"volume of the cell per anion ({volume:.2f} Å³)" in caution for caution in said)
     assert any(caution.startswith("the least distance of the straight path from") for caution in said)
     assert "the path is farther from every path it was fitted to than 99 % of those are from each other" in said
+    small = replace(path, lattice=0.8 * path.lattice)
+    told = f"the hop length ({0.8 * path.hop_length:.2f} Å) is outside of the range that it was fitted to"
+    assert f"{told} ({low} to {high} Å)" in fitted.predict([small])[0].cautions
+
+
+def test_distances_are_of_descriptors_in_their_standard_deviations(fitted, spinels):
+    arrays = fitted.arrays()
+    table = path_forest.filled(descriptor_table([t.path for t in spinels[0]]).to_numpy(), arrays["fill"])
+    varies = np.ptp(table, axis=0) > 1e-6
+    z_scores = (table - table.mean(axis=0))[:, varies] / table.std(axis=0)[varies]
+    np.testing.assert_allclose(arrays["known"][:, varies], z_scores, rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_kept_predicts_the_same(fitted, spinels, monkeypatch, tmp_path):
