@@ -70,13 +70,17 @@ def test_a_table_becomes_a_valid_folder(table, tmp_path):
 def test_a_run_becomes_a_valid_folder(run, tmp_path):
     source = write_submission(tmp_path / "in")
     (source / "submission.yaml").unlink()
-    record = json.loads((source / "run.json").read_text()) | {"kind": "floor", "hardware": {"cores": 3}}
+    record = json.loads((source / "run.json").read_text()) | {
+        "kind": "floor",
+        "hardware": {"cores": 3},
+        "command": "as typed",
+    }
     (source / "run.json").write_text(json.dumps(record))
     done = run("init-submission", "mine", "--run", source, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = read(tmp_path / "submissions" / "mine", FULL)
     assert found.card.kind == "floor"
-    assert found.run["hardware"] == {"cores": 3}
+    assert (found.run["hardware"], found.run["command"]) == ({"cores": 3}, "as typed")  # not that of this copy
     folder = contribution.start(tmp_path, "other", FULL, {"kind": "hybrid"}, run_folder=source)
     assert read(folder, FULL).card.kind == "hybrid"
 

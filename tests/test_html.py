@@ -310,6 +310,19 @@ def test_a_models_page_by_hand(tmp_path):
     assert (rival.n_common, rival.common.value) == (59, pytest.approx(0.75 * np.delete(errors, 1).mean() - 0.2))
 
 
+def test_a_cell_of_the_heat_map_is_the_row_minus_the_column(tmp_path):
+    truth = {i: FULL.by_id[i].e_m_ev for i in splits.held_out(FULL, "official")}
+    for slug, error in (("far", 0.3), ("near", 0.1)):
+        write_submission(tmp_path, {i: e_m + error for i, e_m in truth.items()}, card={"slug": slug})
+    entries = leaderboard.read_entries(tmp_path, FULL)
+    rows = leaderboard.boards(entries, FULL)["official"]
+    found = index.board("official", rows, {entry.card.slug: entry for entry in entries}, FULL).heat_map
+    assert found.names == ["near", "far"]
+    values = [[None if each is None else each.value for each in of_row] for of_row in found.cells]
+    assert values == [[None, pytest.approx(-0.2)], [pytest.approx(0.2), None]]
+    assert found.scale == pytest.approx(0.2)
+
+
 def test_error_histogram():
     bins = plots.histogram([[0.05, -0.05, 0.1, 5.0, -1e300], [0.05, -0.05, 0.1, 1.0, -2]])
     filled = {b["x"]: (b["n"], b["class"]) for b in bins if b["n"]}

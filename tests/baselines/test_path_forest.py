@@ -197,7 +197,7 @@ def test_the_same_seed_gives_the_same_answers(fitted, spinels, monkeypatch):
     other.fit(spinels[0], seed=1)
     expected = numbers(fitted.predict(spinels[1]))
     np.testing.assert_array_equal(numbers(again.predict(spinels[1])), expected)
-    assert not np.array_equal(numbers(other.predict(spinels[1])), expected)
+    assert (numbers(other.predict(spinels[1])) != expected).any(axis=0).all()  # barriers as well as intervals
 
 
 def test_another_description_gets_the_same_answer(fitted, spinels):
