@@ -310,17 +310,33 @@ def test_a_models_page_by_hand(tmp_path):
     assert (rival.n_common, rival.common.value) == (59, pytest.approx(0.75 * np.delete(errors, 1).mean() - 0.2))
 
 
+def test_costs_are_of_the_split_and_per_path():
+    units = [
+        {"split": "official", "fit_seconds": 2.0, "predict_seconds": 1.0, "n_held_out": 10},
+        {"split": "official", "fit_seconds": 4.0, "predict_seconds": 2.0, "n_held_out": 50},
+        {"split": "material-cv", "fit_seconds": 60.0, "predict_seconds": 70.0, "n_held_out": 100},
+    ]
+    seeds = {0: constant(FULL)}
+    found = costs.costs({"units": units}, seeds, "official")
+    assert (found.fit_seconds, found.n_fits, found.fit_seconds_in_all, found.seconds_per_path) == (3.0, 2, 6.0, 3 / 60)
+    seeds[0][:2] = [dataclasses.replace(p, seconds=s) for p, s in zip(seeds[0][:2], (5.0, 7.0), strict=True)]
+    assert (
+        costs.costs({"units": units}, seeds, "official").seconds_per_path == 6.0
+    )  # those that were measured one by one
+
+
 def test_a_cell_of_the_heat_map_is_the_row_minus_the_column(tmp_path):
     truth = {i: FULL.by_id[i].e_m_ev for i in splits.held_out(FULL, "official")}
-    for slug, error in (("far", 0.3), ("near", 0.1)):
+    for slug, error in (("far", 0.4), ("near", 0.1), ("middle", 0.2)):
         write_submission(tmp_path, {i: e_m + error for i, e_m in truth.items()}, card={"slug": slug})
     entries = leaderboard.read_entries(tmp_path, FULL)
     rows = leaderboard.boards(entries, FULL)["official"]
     found = index.board("official", rows, {entry.card.slug: entry for entry in entries}, FULL).heat_map
-    assert found.names == ["near", "far"]
+    assert found.names == ["near", "middle", "far"]
     values = [[None if each is None else each.value for each in of_row] for of_row in found.cells]
-    assert values == [[None, pytest.approx(-0.2)], [pytest.approx(0.2), None]]
-    assert found.scale == pytest.approx(0.2)
+    assert values[0] == [None, pytest.approx(-0.1), pytest.approx(-0.3)]
+    assert values[2] == [pytest.approx(0.3), pytest.approx(0.2), None]
+    assert found.scale == pytest.approx(0.3)  # the fifth largest of six
 
 
 def test_error_histogram():
