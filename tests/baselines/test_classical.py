@@ -19,6 +19,8 @@ from emigbench_baselines.classical.models import (
     DescriptorBoosting,
     GradientBoosting,
     RandomForest,
+    boosted_trees,
+    forest,
     grouped_folds,
     pipeline,
 )
@@ -200,6 +202,13 @@ def test_another_seed_gives_another_model(train, test_side):
         fitted.fit(train, seed=seed)
         answers.append(fitted.predict(test_side))
     assert answers[0] != answers[1]
+
+
+@pytest.mark.parametrize("make", [forest, boosted_trees])
+def test_trees_are_of_their_seed(make):
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    first, again, other = (make(seed).fit(x, x[:, 0]).predict(x).tolist() for seed in (0, 0, 1))
+    assert first == again != other
 
 
 def test_what_was_chosen_can_be_read_after_the_fit(train):
