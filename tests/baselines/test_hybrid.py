@@ -310,11 +310,12 @@ def test_intervals_hold_the_prediction_and_most_labels(toy_bands):
     assert np.mean(inside) > 0.7
 
 
-def test_the_same_seed_gives_the_same_model_and_an_answer_does_not_depend_on_the_company(toy_bands):
+@pytest.mark.parametrize("model", [EmigBest, NebCorrected])
+def test_the_same_seed_gives_the_same_model_and_an_answer_does_not_depend_on_the_company(toy_bands, model):
     toy_bands(SPINELS)
     answers = []
     for train in (TRAIN, [replace(e) for e in TRAIN]):
-        fitted = EmigBest(workers=1)
+        fitted = model(workers=1)
         fitted.fit(train, seed=3)
         answers.append([p.e_m for p in fitted.predict([e.path for e in HELD_OUT])])
     assert answers[0] == answers[1]
