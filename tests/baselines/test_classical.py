@@ -178,6 +178,12 @@ def test_bagged_boosting_answers_the_square_of_the_mean_root_of_ten_and_chooses_
     np.testing.assert_allclose(found, np.maximum(np.mean(roots, axis=0), 0) ** 2)
 
 
+def test_each_of_ten_sees_all_paths():
+    x, noise = np.random.default_rng(0).normal(size=(2, 30, 2))
+    expected = LinearRegression().fit(x, noise[:, 0]).predict(x)
+    np.testing.assert_allclose(models.ten(LinearRegression(), 0).fit(x, noise[:, 0]).predict(x), expected)
+
+
 @pytest.mark.parametrize("model", [RandomForest, GradientBoosting, BaggedBoosting])
 def test_models_follow_the_protocol(model):
     assert isinstance(model(), BarrierModel)
