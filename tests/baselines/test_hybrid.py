@@ -248,6 +248,17 @@ def test_hops_in_doubt_teach_no_line_and_have_intervals_of_their_own(toy_bands, 
     assert plain.low < plain.high
 
 
+def test_intervals_are_of_answers_with_what_other_hosts_say(toy_bands, monkeypatch):
+    """Where paths of other hosts told all that the answers are missed by, nothing would be left."""
+    toy_bands(SPINELS)
+    monkeypatch.setattr(path_forest, "N_TREES", 3)
+    monkeypatch.setattr(models, "expected_unseen", lambda kin, errors, groups, seed: errors)
+    fitted = EmigBest(workers=1)
+    fitted.fit(TRAIN, seed=0)
+    assert fitted.details["cv_mae_ev"] == 0 < fitted.details["cv_mae_of_forest_there_ev"]
+    assert np.abs([*fitted._stretch[True], *fitted._stretch[False]]).max() < 1e-12
+
+
 def test_lines_that_have_not_seen_a_group_by_hand():
     """Of two groups, labels of one are higher by 5, so each is answered with the line of the other. Most paths are in
     doubt, with other labels, and no line knows of these; they have half of it, and those without a band have none.

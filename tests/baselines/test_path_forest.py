@@ -2,6 +2,7 @@ import io
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from crystals import backwards, redescribed
 from helpers import one_sentence
@@ -305,6 +306,20 @@ def test_one_framework_is_too_few(spinels):
 
 def test_no_paths_no_predictions(fitted):
     assert fitted.predict([]) == []
+
+
+def test_descriptors_of_a_family_are_exchanged_between_paths_and_not_among_themselves(spinels, monkeypatch):
+    """Both descriptors of the hop are the barrier, but for 0.2 eV; nothing else varies."""
+    monkeypatch.setattr(path_forest, "N_TREES", 10)
+    monkeypatch.setattr(importance, "REPEATS", 3)
+    hop = np.random.default_rng(0).uniform(0, 1, len(spinels[0]))
+    table = pd.DataFrame({name: hop if d.family == "hop" else 0.0 * hop for name, d in DESCRIPTORS.items()})
+    monkeypatch.setattr(importance, "descriptor_table", lambda paths, workers: table)
+    made = [LabelledPath(t.path, 0.2 + e_m, t.split) for t, e_m in zip(spinels[0], hop, strict=True)]
+    found = importance.family_importance(made)
+    assert found.index[0] == "hop"
+    assert found.loc["hop", "mae_increase"] == pytest.approx(1 / 3, abs=0.1)  # as far as two of them are apart
+    assert (found["mae_increase"].drop("hop") == 0).all()
 
 
 def test_shuffling_what_decides_costs_most(spinels, monkeypatch, tmp_path):
