@@ -312,7 +312,10 @@ def test_the_git_commands_work(board, tmp_path):
     (clone / "submissions" / "README").write_text("")
     subprocess.run(["git", "add", "."], cwd=clone, check=True)
     subprocess.run([*git, "commit", "-qm", "start"], cwd=clone, check=True)
-    for command in contribution.git_commands(board / "middle", "middle"):
+    made = tmp_path / "my runs" / "middle"
+    made.parent.mkdir()
+    (board / "middle").rename(made)
+    for command in contribution.git_commands(made, "middle"):
         first, *rest = shlex.split(command)
         subprocess.run([*git, *rest] if first == "git" else [first, *rest], cwd=clone, check=True, capture_output=True)
     listed = ["git", "--git-dir", str(fork), "ls-tree", "-r", "--name-only", "submission-middle"]
