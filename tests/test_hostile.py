@@ -341,6 +341,15 @@ def test_a_table_as_large_as_allowed_stays_within_bounds(tmp_path, head, filling
     assert re.search(said, refused_within_bounds(folder))
 
 
+def test_one_seed_too_many(tmp_path):
+    folder = write_submission(tmp_path)
+    for n in (20, 21):
+        with_table(folder, [HEADER, *(f"official,{seed},{i},0" for seed in range(n) for i in IDS)])
+        if n == 20:
+            assert len(read(folder, FULL).predictions["official"]) == 20
+    assert "has 21 seeds on split official; at most 20 are taken" in refused(folder)
+
+
 def test_seeds_without_end_stay_within_bounds(tmp_path):
     folder = write_submission(tmp_path)
     seeds = range(199_999 // len(IDS))
@@ -417,6 +426,7 @@ def test_what_editors_do_is_no_harm(tmp_path, change):
         "[" * 3_900_000,
         '{"a":' * 700_000,
         "[" * 40 + "]" * 40,
+        '{"a":' * 22 + "0" + "}" * 22,
         '{"x": NaN}',
         '{"x": Infinity}',
         '{"x": 1e999}',
@@ -426,7 +436,7 @@ def test_what_editors_do_is_no_harm(tmp_path, change):
         "\x00",
         '"\ud800"',
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_a_run_record_beyond_bounds(tmp_path, text):
     folder = write_submission(tmp_path)

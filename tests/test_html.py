@@ -304,6 +304,8 @@ def test_a_models_page_by_hand(tmp_path):
         (0, pytest.approx(mae), pytest.approx(rmse)),
         (1, pytest.approx(mae / 2), pytest.approx(rmse / 2)),
     ]
+    (line,) = (line for line in view.groups if line.name == group)
+    assert (line.mae, line.bias, line.largest) == pytest.approx((0.75 * 0.8, 0.25 * 0.8, 0.75 * 0.8))
     assert f"group {group} moves" in view.influence
     assert f"would be {0.75 * (mae - 0.1):.3f} eV lower" in view.influence
     (rival,) = view.rivals
