@@ -341,6 +341,14 @@ def test_a_table_as_large_as_allowed_stays_within_bounds(tmp_path, head, filling
     assert re.search(said, refused_within_bounds(folder))
 
 
+def test_a_run_record_nests_twenty_deep_at_most(tmp_path):
+    deep = 0
+    for _ in range(19):
+        deep = {"a": deep}
+    assert read(with_run(write_submission(tmp_path), of_its_own=deep), FULL).run["of_its_own"] == deep
+    assert "nests deeper than 20" in refused(with_run(tmp_path / "a-model", of_its_own={"a": deep}))
+
+
 def test_one_seed_too_many(tmp_path):
     folder = write_submission(tmp_path)
     for n in (20, 21):
@@ -426,7 +434,6 @@ def test_what_editors_do_is_no_harm(tmp_path, change):
         "[" * 3_900_000,
         '{"a":' * 700_000,
         "[" * 40 + "]" * 40,
-        '{"a":' * 22 + "0" + "}" * 22,
         '{"x": NaN}',
         '{"x": Infinity}',
         '{"x": 1e999}',
@@ -436,7 +443,7 @@ def test_what_editors_do_is_no_harm(tmp_path, change):
         "\x00",
         '"\ud800"',
     ],
-    ids=range(12),
+    ids=range(11),
 )
 def test_a_run_record_beyond_bounds(tmp_path, text):
     folder = write_submission(tmp_path)
