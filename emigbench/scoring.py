@@ -65,6 +65,7 @@ class Score:
         split: name of the split.
         n: number of held-out paths.
         n_pairs: number of pairs of them that share a material.
+        n_ranked_pairs: number of these whose barriers differ: only such pairs can be ranked right.
         seeds: seeds of the predictions.
         coverage: share of paths with a value; a failed path is scored with the train median and, where the model
             gives standard deviations or intervals, with those of the training labels.
@@ -79,6 +80,7 @@ class Score:
     split: str
     n: int
     n_pairs: int
+    n_ranked_pairs: int
     seeds: tuple[int, ...]
     coverage: float
     not_converged: float
@@ -101,6 +103,7 @@ class Score:
             "split": self.split,
             "n": self.n,
             "n_pairs": self.n_pairs,
+            "n_ranked_pairs": self.n_ranked_pairs,
             "seeds": list(self.seeds),
             "coverage": self.coverage,
             "not_converged": self.not_converged,
@@ -142,6 +145,7 @@ def score(predictions: Sequence[Prediction] | Seeds, data: Dataset | Labels, spl
         split=split,
         n=len(samples[0]),
         n_pairs=round(BY_NAME["pairs_told_apart"].trials(samples[0])),
+        n_ranked_pairs=round(BY_NAME["pairs_ranked_right"].trials(samples[0])),
         seeds=tuple(seeds),
         coverage=1 - statuses.count("failed") / len(statuses),
         not_converged=statuses.count("not_converged") / len(statuses),

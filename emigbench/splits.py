@@ -164,7 +164,7 @@ def _first_materials(labels: Labels, fold: Fold, size: int) -> tuple[str, ...]:
     Smaller parts lie inside larger ones: materials are taken in the order of the SHA-256 of their names.
 
     Raises:
-        EmigbenchError: if there are not so many paths.
+        EmigbenchError: if there are not more paths than that.
     """
     if len(fold.train) <= size:
         raise EmigbenchError(f"{labels.name} has {len(fold.train)} training paths, too few for a part of {size}.")
@@ -293,7 +293,7 @@ def is_single_path(path_id: str) -> bool:
     It gives the paper's 45 test paths, and 395 of the 559 training paths.
     """
     number = re.search(r"_(\d+)$", path_id)
-    return number is None or int(number[1]) <= 1
+    return number is None or int(number[1]) == 1
 
 
 def leakage(labels: Labels, split: str) -> dict[str, dict[str, tuple[str, ...]]]:

@@ -9,6 +9,7 @@ from hops.crystals import reordered, supercell_hop, translated, wrapped
 from pymatgen.core.structure import Structure
 
 from emigbench import load
+from emigbench.datasets.geometry import distances
 from emigbench.hops.files import from_structure
 
 PATH = load("spinels")[0].path
@@ -77,6 +78,10 @@ def test_what_was_understood_and_what_is_answered(call, model, ends):
         assert part in flat
     assert "Far from anything known." in flat
     assert PATH.id in flat  # the nearest known path is this one
+    assert f"{PATH.mobile_ion} 1, which is {PATH.mobile_ion} 1 at the end" in flat  # counted from 1
+    e_m = 1 / float(distances(PATH.band_frac_coords[2:3], PATH.host_frac_coords, PATH.lattice).min())
+    assert f"{'good' if e_m <= 0.5 else 'bad'} at 0.5 eV" in flat
+    assert f"{e_m:.2f} eV, 90% interval {e_m - 0.2:.2f} to {e_m + 0.3:.2f} eV" in flat
     _, out, _ = call("predict", model, *ends, "--temperature", "1")
     assert "under 10⁻³⁰⁰ cm²/s" in " ".join(out.split())
 

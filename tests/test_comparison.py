@@ -106,7 +106,8 @@ def test_swapping_the_models_swaps_the_sign():
     assert there.p == back.p
     assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low))
     swapped = there.swapped()
-    assert (swapped.a, swapped.b, swapped.value) == ("b", "a", pytest.approx(back.value))
+    assert (swapped.a, swapped.b) == ("b", "a")
+    assert (swapped.value, swapped.low, swapped.high) == pytest.approx((back.value, back.low, back.high))
 
 
 def test_the_order_of_the_paths_does_not_matter():
@@ -148,6 +149,7 @@ def test_common_ids_leave_out_what_either_lacks():
     b = model("b", [0.5, 9, 0.5, 0.5], [0] * 4, has_value=[1, 0, 1, 1])
     first, second = on_common_ids(a, b)
     assert first.ids == second.ids == ("p0", "p3")
+    assert first.has_value.tolist() == second.has_value.tolist() == [True, True]
     assert paired_difference(MAE, first, second).value == pytest.approx(0.25 - 0.5)
     none = model("c", [1] * 4, [0] * 4, has_value=[0] * 4)
     with pytest.raises(EmigbenchError) as error:
@@ -365,6 +367,7 @@ def test_pairs_with_gaps_are_also_compared_on_what_both_have():
     assert set(found.common) == {pair for pair in found.differences if "bheemaguli2026-orb-v3" in pair}
     common = found.difference_on_common("bheemaguli2026-orb-v3", "devi2026-model-3")
     assert (common.n, round(common.value, 3)) == (55, -0.102)
+    assert found.difference_on_common("devi2026-model-3", "bheemaguli2026-orb-v3") == common.swapped()
     assert found.difference_on_common("devi2026-model-3", "devi2026-mace-relax").n == 60
     weights = scoring.resampling(rows[1].samples[0].cluster)[:, rows[1].has_value]
     assert common == paired_difference(MAE, *on_common_ids(rows[1], rows[0]), weights)
@@ -484,6 +487,7 @@ def test_contender_knows_which_paths_failed():
     ids = list(splits.held_out(FULL, "official"))
     seeds = {k: [Prediction(i, 0.5) for i in ids] for k in range(2)}
     seeds[1][3] = Prediction(ids[3], None, status="failed")
+    seeds[0][4] = Prediction(ids[4], 0.5, status="not_converged")  # doubtful, and yet a value
     found = contender("a", seeds, FULL, "official")
     assert [i for i, has in zip(found.ids, found.has_value, strict=True) if not has] == [ids[3]]
     assert len(found) == 60
@@ -529,6 +533,34 @@ def test_in_words():
     assert "are short" not in text
     assert "(its part in eV; errors in eV):" in text
     assert "(its part; errors in eV):" in r2
+
+
+def test_what_is_better_higher_is_won_by_the_higher(few_resamples):
+    pair = [published(s) for s in ("train-median", "emig-best")]
+    accuracy = report.metric_named("accuracy", 0.65)
+    for a, b in (pair, pair[::-1]):
+        assert "Resolved: emig-best is better" in report.in_words(report.compare(a, b, FULL, "official", accuracy))
+
+
+def test_the_parts_of_a_difference_show_mean_errors_over_seeds(few_resamples):
+    facts = [FULL.by_id[i] for i in splits.held_out(FULL, "official")]
+
+    def off_by(slug, *first):
+        """One prediction a seed: the first path is off by what is given, all others by 0.1 eV."""
+        return contender(
+            slug,
+            {
+                seed: [Prediction(f.id, f.e_m_ev + (error if f is facts[0] else 0.1)) for f in facts]
+                for seed, error in enumerate(first)
+            },
+            FULL,
+            "official",
+        )
+
+    part = report.compare(off_by("a", 0.9, 0.5), off_by("b", -0.2), FULL, "official").parts[0]
+    assert (part.id, part.group, part.e_m) == (facts[0].id, facts[0].structural_group, facts[0].e_m_ev)
+    assert (part.error_a, part.error_b) == pytest.approx((0.7, -0.2))
+    assert part.part == pytest.approx((0.7 - 0.2) / 60)
 
 
 def test_two_groups_decide_nothing():
@@ -593,6 +625,13 @@ def test_a_threshold_is_a_barrier(threshold):
 def test_a_largest_error_decides_between_no_two_models():
     with pytest.raises(EmigbenchError, match="no metric 'max_abs_error' to compare by"):
         report.metric_named("max_abs_error", 0.65)
+
+
+def test_what_is_no_merit_by_itself_decides_between_no_two_models():
+    """Narrow intervals that miss are no better than wide ones that hold."""
+    for name in ("interval_width", "share_100_300_mev"):
+        with pytest.raises(EmigbenchError, match=f"no metric '{name}' to compare by"):
+            report.metric_named(name, 0.65)
 
 
 def test_beside_the_training_median():

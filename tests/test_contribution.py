@@ -70,13 +70,17 @@ def test_a_table_becomes_a_valid_folder(table, tmp_path):
 def test_a_run_becomes_a_valid_folder(run, tmp_path):
     source = write_submission(tmp_path / "in")
     (source / "submission.yaml").unlink()
-    record = json.loads((source / "run.json").read_text()) | {"kind": "floor", "hardware": {"cores": 3}}
+    record = json.loads((source / "run.json").read_text()) | {
+        "kind": "floor",
+        "hardware": {"cores": 3},
+        "command": "as typed",
+    }
     (source / "run.json").write_text(json.dumps(record))
     done = run("init-submission", "mine", "--run", source, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = read(tmp_path / "submissions" / "mine", FULL)
     assert found.card.kind == "floor"
-    assert found.run["hardware"] == {"cores": 3}
+    assert (found.run["hardware"], found.run["command"]) == ({"cores": 3}, "as typed")  # not that of this copy
     folder = contribution.start(tmp_path, "other", FULL, {"kind": "hybrid"}, run_folder=source)
     assert read(folder, FULL).card.kind == "hybrid"
 
@@ -272,6 +276,14 @@ def test_a_row_is_told_apart_by_its_own_comparisons(board, tmp_path):
         assert (other.card.name in found.tied) == (pair.p * len(others) >= 0.05)  # Holm's first step; all are alike
 
 
+def test_names_of_two_lines_stay_in_their_row(run, tmp_path):
+    for slug in ("first", "second"):
+        write_submission(tmp_path, card={"slug": slug, "name": f"Model\n{slug}"})
+    shown = run("submit", tmp_path / "first").stdout
+    assert r"| Model\nfirst " in shown
+    assert r"these comparisons alone): Model\nsecond." in shown
+
+
 def test_points_of_a_learning_curve_are_no_row(run, tmp_path):
     done = run("submit", write_submission(tmp_path, split="official@50"))
     assert done.returncode == 0, done.stderr
@@ -300,7 +312,10 @@ def test_the_git_commands_work(board, tmp_path):
     (clone / "submissions" / "README").write_text("")
     subprocess.run(["git", "add", "."], cwd=clone, check=True)
     subprocess.run([*git, "commit", "-qm", "start"], cwd=clone, check=True)
-    for command in contribution.git_commands(board / "middle", "middle"):
+    made = tmp_path / "my runs" / "middle"
+    made.parent.mkdir()
+    (board / "middle").rename(made)
+    for command in contribution.git_commands(made, "middle"):
         first, *rest = shlex.split(command)
         subprocess.run([*git, *rest] if first == "git" else [first, *rest], cwd=clone, check=True, capture_output=True)
     listed = ["git", "--git-dir", str(fork), "ls-tree", "-r", "--name-only", "submission-middle"]

@@ -341,6 +341,23 @@ def test_a_table_as_large_as_allowed_stays_within_bounds(tmp_path, head, filling
     assert re.search(said, refused_within_bounds(folder))
 
 
+def test_a_run_record_nests_twenty_deep_at_most(tmp_path):
+    deep = 0
+    for _ in range(19):
+        deep = {"a": deep}
+    assert read(with_run(write_submission(tmp_path), of_its_own=deep), FULL).run["of_its_own"] == deep
+    assert "nests deeper than 20" in refused(with_run(tmp_path / "a-model", of_its_own={"a": deep}))
+
+
+def test_one_seed_too_many(tmp_path):
+    folder = write_submission(tmp_path)
+    for n in (20, 21):
+        with_table(folder, [HEADER, *(f"official,{seed},{i},0" for seed in range(n) for i in IDS)])
+        if n == 20:
+            assert len(read(folder, FULL).predictions["official"]) == 20
+    assert "has 21 seeds on split official; at most 20 are taken" in refused(folder)
+
+
 def test_seeds_without_end_stay_within_bounds(tmp_path):
     folder = write_submission(tmp_path)
     seeds = range(199_999 // len(IDS))

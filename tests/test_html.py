@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from helpers import FULL, constant, one_sentence, write_submission
 
 from emigbench import EmigbenchError, Prediction, scoring, splits
-from emigbench.report import cells, costs, html, index, leaderboard, per_path, plots, site, text
+from emigbench.metrics import Sample
+from emigbench.report import cells, costs, html, index, leaderboard, model, per_path, plots, site, text
 
 ASSETS = Path(html.__file__).with_name("assets")
 VOID = {"meta", "link", "input", "br"}
@@ -256,6 +258,100 @@ def test_ties_round_alike_on_every_machine(tie):
 )
 def test_runs_of_tie_letters(letters, shown):
     assert index.runs_of(letters) == shown
+
+
+def test_the_worst_paths_have_the_largest_errors_of_either_sign():
+    """Mean predictions 1.3, 0.4 and 1.1 eV of labels of 1 eV; the first model's largest error goes in the mean."""
+    samples = [Sample(np.ones(3), values, ["a", "b", "c"]) for values in ([1.3, 0.4, 2.1], [1.3, 0.4, 0.1])]
+    found = per_path.worst(FULL[:3], samples, 2)
+    assert [(facts.id, true, predicted) for facts, true, predicted in found] == [
+        (FULL[1].id, 1.0, pytest.approx(0.4)),
+        (FULL[0].id, 1.0, pytest.approx(1.3)),
+    ]
+
+
+def test_race_tracks_are_materials_whose_labels_differ_or_all_that_a_small_split_has():
+    def facts(path_id, material, e_m):
+        return dataclasses.replace(FULL[0], id=path_id, material_id=material, e_m_ev=e_m)
+
+    tracks = [facts("a2", "a", 0.5), facts("b1", "b", 0.2), facts("a1", "a", 0.55), facts("b2", "b", 0.4)]
+    alone = [facts(f"c{k}", f"c{k}", 0.1 * k) for k in range(96)]
+    assert per_path.tracks([*tracks, *alone[:95]]) == [1, 3, 2, 0]  # b differs by 0.2 eV, a by 0.05
+    assert per_path.tracks([*tracks, *alone]) == [1, 3]
+
+
+def test_plots_have_the_mean_over_seeds_and_their_spread(tmp_path):
+    entry = leaderboard.read_entries(write_submission(tmp_path / "submissions").parent, FULL)[0]
+    seeds = {0: constant(FULL, value=0.5), 1: constant(FULL, value=0.7)}
+    seeds[1][2] = dataclasses.replace(seeds[1][2], status="not_converged")
+    seeds[0][3] = Prediction(seeds[0][3].id, None, status="failed")
+    entry = dataclasses.replace(entry, predictions={"official": seeds})
+    samples = list(scoring.samples_of(seeds, FULL, "official").values())
+    found = per_path.plot_data(entry, "official", samples, [], None)
+    assert (found["predicted"][0], found["seedSd"][0], found["std"]) == (0.6, 0.1414, None)  # 0.2 / sqrt(2)
+    assert (found["failed"], found["notConverged"]) == ([3], [2])
+    assert per_path.plot_data(entry, "official", samples[:1], [], None)["seedSd"] is None
+
+
+def test_a_models_page_by_hand(tmp_path):
+    """It is off by 0.1 eV, but for 0.8 of each of group G's paths; the other lacks one path, and is off by 0.2."""
+    facts = [FULL.by_id[i] for i in splits.held_out(FULL, "official")]
+    group = facts[0].structural_group
+    errors = np.array([0.8 if each.structural_group == group else 0.1 for each in facts])
+    seeds = {
+        0: [Prediction(f.id, f.e_m_ev + error) for f, error in zip(facts, errors, strict=True)],
+        1: [Prediction(f.id, f.e_m_ev - error / 2) for f, error in zip(facts, errors, strict=True)],
+    }
+    given = [Prediction(f.id, f.e_m_ev + 0.2) for f in facts]
+    given[1] = Prediction(given[1].id, None, status="failed")
+    entry = leaderboard.read_entries(write_submission(tmp_path / "submissions").parent, FULL)[0]
+    own, other = (
+        dataclasses.replace(entry, card=entry.card.model_copy(update={"slug": slug}), predictions={"official": each})
+        for slug, each in (("own", seeds), ("other", {0: given}))
+    )
+    board = leaderboard.boards([own, other], FULL)["official"]
+    (row,) = (row for row in board if row.card.slug == "own")
+    view = model.split_view(own, row, FULL, "official", board.comparison, {"own": "Own", "other": "Other"})
+    mae, rmse = errors.mean(), math.sqrt((errors**2).mean())
+    assert view.seeds == [
+        (0, pytest.approx(mae), pytest.approx(rmse)),
+        (1, pytest.approx(mae / 2), pytest.approx(rmse / 2)),
+    ]
+    (line,) = (line for line in view.groups if line.name == group)
+    assert (line.mae, line.bias, line.largest) == pytest.approx((0.75 * 0.8, 0.25 * 0.8, 0.75 * 0.8))
+    assert f"group {group} moves" in view.influence
+    assert f"would be {0.75 * (mae - 0.1):.3f} eV lower" in view.influence
+    (rival,) = view.rivals
+    assert (rival.n_common, rival.common.value) == (59, pytest.approx(0.75 * np.delete(errors, 1).mean() - 0.2))
+
+
+def test_costs_are_of_the_split_and_per_path():
+    units = [
+        {"split": "official", "fit_seconds": 2.0, "predict_seconds": 1.0, "n_held_out": 10},
+        {"split": "official", "fit_seconds": 4.0, "predict_seconds": 2.0, "n_held_out": 50},
+        {"split": "material-cv", "fit_seconds": 60.0, "predict_seconds": 70.0, "n_held_out": 100},
+    ]
+    seeds = {0: constant(FULL)}
+    found = costs.costs({"units": units}, seeds, "official")
+    assert (found.fit_seconds, found.n_fits, found.fit_seconds_in_all, found.seconds_per_path) == (3.0, 2, 6.0, 3 / 60)
+    seeds[0][:2] = [dataclasses.replace(p, seconds=s) for p, s in zip(seeds[0][:2], (5.0, 7.0), strict=True)]
+    assert (
+        costs.costs({"units": units}, seeds, "official").seconds_per_path == 6.0
+    )  # those that were measured one by one
+
+
+def test_a_cell_of_the_heat_map_is_the_row_minus_the_column(tmp_path):
+    truth = {i: FULL.by_id[i].e_m_ev for i in splits.held_out(FULL, "official")}
+    for slug, error in (("far", 0.4), ("near", 0.1), ("middle", 0.2)):
+        write_submission(tmp_path, {i: e_m + error for i, e_m in truth.items()}, card={"slug": slug})
+    entries = leaderboard.read_entries(tmp_path, FULL)
+    rows = leaderboard.boards(entries, FULL)["official"]
+    found = index.board("official", rows, {entry.card.slug: entry for entry in entries}, FULL).heat_map
+    assert found.names == ["near", "middle", "far"]
+    values = [[None if each is None else each.value for each in of_row] for of_row in found.cells]
+    assert values[0] == [None, pytest.approx(-0.1), pytest.approx(-0.3)]
+    assert values[2] == [pytest.approx(0.3), pytest.approx(0.2), None]
+    assert found.scale == pytest.approx(0.3)  # the fifth largest of six
 
 
 def test_error_histogram():

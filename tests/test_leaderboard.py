@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,7 +8,7 @@ import pytest
 from helpers import CARD, FULL, SPINELS, one_sentence, write_submission
 from markdown_it import MarkdownIt
 
-from emigbench import EmigbenchError, evaluation, load, scoring, splits, submission
+from emigbench import EmigbenchError, Prediction, evaluation, load, scoring, splits, submission
 from emigbench.report import leaderboard, markdown, site
 
 TRUTH = {i: FULL.by_id[i].e_m_ev for i in splits.held_out(FULL, "official")}
@@ -65,6 +66,8 @@ def test_rank_intervals(folder):
     rows = json.loads(built(folder)[1])["boards"]["official"]
     ranks = {row["slug"]: tuple(row["ranks"]) for row in rows}
     assert ranks == {"good": (1, 2), "twin-of-good": (1, 2), "worse": (3, 3), "worst": (4, 4)}
+    by_error = {row["slug"]: row["influence"]["rank"] for row in rows}
+    assert by_error == {"good": 1, "twin-of-good": 1, "worse": 3, "worst": 4}  # equal errors share a rank
 
 
 def test_page_and_results_agree(folder):
@@ -152,6 +155,19 @@ def test_nothing_else_of_a_card_reaches_the_page(tmp_path):
     card = {"source": bad, "authors": [bad], "paper": bad, "notes": bad, "inputs": bad, "version": "<script>"}
     write_submission(tmp_path, MODELS["good"], card=card)
     assert "<script" not in built(tmp_path)[0]
+
+
+def test_a_row_that_lacks_paths_says_how_many_it_is_shown_on(folder):
+    whole = leaderboard.read_entries(folder, FULL)[0]
+    given = [Prediction(i, e_m + 0.25) for i, e_m in TRUTH.items()]
+    given[:4] = [Prediction(p.id, None, status="failed") for p in given[:4]]
+    card = whole.card.model_copy(update={"slug": "lacking", "name": "Lacking"})
+    lacking = dataclasses.replace(whole, card=card, predictions={"official": {0: given}})
+    page = markdown.to_markdown(leaderboard.boards([whole, lacking], FULL), FULL)
+    on_parts = page.partition("on parts of the test set")[2]
+    last = {cells[1].strip(): cells[-2].strip() for line in on_parts.splitlines() if len(cells := line.split("|")) > 2}
+    assert (last["Model"], last["Model good"]) == ("Only paths with a value", "all of them")
+    assert last["Lacking"] == "0.250 [0.250, 0.250] (56)"
 
 
 def test_restricted_to_spinels(folder):

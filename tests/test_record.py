@@ -150,7 +150,12 @@ def test_relatives(whole):
     assert [(r.id, r.same_band) for r in found] == [("LiAlPO4F_4", True), ("LiAlPO4F_2", False), ("LiAlPO4F_3", False)]
     assert [r.e_m_ev for r in found] == [FULL.by_id[r.id].e_m_ev for r in found]
     assert record.of("O-LiFePO4", whole).relatives == ()
-    assert len(record.of("b-Li3PS4_1", whole).relatives) == 9  # all others of the material with the most paths
+    lengths = {f.id: f.hop_length_a for f in FULL if f.material_id == FULL.by_id["b-Li3PS4_1"].material_id}
+    longest = max(lengths, key=lengths.get)
+    others = record.of(longest, whole).relatives
+    assert len(others) == 9  # all others of the material with the most paths
+    away = [(not r.same_band, abs(r.hop_length_a - lengths[longest])) for r in others]
+    assert away == sorted(away)
 
 
 def test_text_and_json_say_the_same(whole):

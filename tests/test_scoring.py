@@ -10,7 +10,8 @@ from helpers import FULL, SPINELS, constant, one_sentence
 from emigbench import EmigbenchError, Labels, Prediction, comparison, score, splits
 from emigbench.metrics import METRICS, Sample
 from emigbench.predictions import grouped, read_predictions, write_predictions
-from emigbench.scoring import COVERED, THRESHOLDS_EV, Figure, part_of
+from emigbench.report import terminal
+from emigbench.scoring import COVERED, THRESHOLDS_EV, Figure, mean_sample, part_of
 
 TRAIN = {"t1": 0.1, "t2": 0.3, "t3": 1.1}  # median 0.3
 TEST = {"a": 0.2, "b": 0.6, "c": 1.0, "d": 0.8}
@@ -18,7 +19,7 @@ TEST = {"a": 0.2, "b": 0.6, "c": 1.0, "d": 0.8}
 
 def labels_of(e_m, **others):
     """Made-up labels: id -> barrier, with further facts as id -> value."""
-    template = SPINELS[0]
+    template = dataclasses.replace(SPINELS[0], duplicate_of="")
     facts = {
         path_id: dataclasses.replace(
             template,
@@ -26,7 +27,6 @@ def labels_of(e_m, **others):
             e_m_ev=value,
             split="test" if path_id in TEST else "train",
             material_id=path_id,
-            duplicate_of="",
             **{name: values[path_id] for name, values in others.items()},
         )
         for path_id, value in e_m.items()
@@ -70,6 +70,7 @@ def test_the_paths_with_a_value_are_a_subset_of_their_own():
     assert n == 3
     assert figures["mae"].value == pytest.approx(0.3 / 3)
     assert COVERED not in score(predicted(TEST), TOY).subsets
+    assert score({0: predicted(TEST), 1: ONE_FAILED}, TOY).subsets[COVERED][0] == 3  # those with a value for every seed
 
 
 def test_a_score_in_one_line():
@@ -92,6 +93,16 @@ def test_a_failed_path_gets_the_median_of_its_own_fold():
     # a and b get the median 0.9 of c and d; c and d get the median 0.4 of a and b
     assert found.metrics["mae"].value == pytest.approx((0.7 + 0.3 + 0.6 + 0.4) / 4)
     assert found.coverage == 0
+
+
+def test_a_failed_path_gets_no_median_of_what_its_fold_leaves_out():
+    ions = dict.fromkeys(TRAIN, "Li") | dict.fromkeys(TEST, "Na")
+    bands = dict.fromkeys(ions, "") | {"t3": "t3", "a": "t3"}
+    labels = labels_of(TRAIN | TEST, mobile_ion=ions, duplicate_of=bands)
+    found = score([Prediction(i, None, status="failed") for i in ions], labels, "leave-ion-out")
+    # t3 has the band of a, so a to d get the median 0.2 of t1 and t2 alone, and t1 to t3 the median 0.8 of b to d
+    of_na, of_li = (0, 0.4, 0.8, 0.6), (0.7, 0.5, 0.3)
+    assert found.metrics["mae"].value == pytest.approx(sum(of_na + of_li) / 7)
 
 
 @pytest.mark.parametrize("given", [[0.5] * 4, {"a": 0.5}, {0: [0.5] * 4}, 0.5])
@@ -212,6 +223,7 @@ def test_intervals_are_scored_where_all_paths_have_one():
     assert found["interval_coverage"].value == 1
     assert found["interval_width"].value == pytest.approx(0.3)
     assert found["interval_score"].value == pytest.approx(0.3)
+    assert not {"nll", "crps"} & set(found)
     assert "interval_width" not in score(predicted(TEST), TOY).metrics
     assert "interval_width" not in score([*WITH_INTERVALS[:-1], Prediction("d", 0.8)], TOY).metrics
     assert "interval_width" not in score({0: WITH_INTERVALS, 1: predicted(TEST)}, TOY).metrics
@@ -331,6 +343,23 @@ def test_a_subset_is_scored_on_its_paths():
         assert found.subsets[name][1]["mae"].value == pytest.approx(mae)
 
 
+def test_pairs_of_equal_barriers_cannot_be_ranked():
+    labels = labels_of({**TRAIN, "a": 0.2, "b": 0.6, "c": 0.6, "d": 0.8})
+    facts = {i: dataclasses.replace(each, material_id="m" if i in "abc" else i) for i, each in labels.by_id.items()}
+    found = score(predicted(TEST), dataclasses.replace(labels, by_id=facts))
+    assert (found.n_pairs, found.n_ranked_pairs) == (3, 2)  # ab, ac and bc
+    shown = [line for line in terminal.table(found).splitlines() if line.startswith("Pairs")]
+    assert [" ".join(line.split()[:5]) for line in shown] == ["Pairs told apart (of 3)", "Pairs ranked right (of 2)"]
+    assert found.metrics["pairs_ranked_right"].value == 1
+
+
+def test_a_mean_over_seeds_keeps_materials_and_clusters():
+    names = {"material": np.array(["a", "b"]), "cluster": np.array(["x", "y"])}
+    mean = mean_sample([Sample(np.ones(2), np.full(2, predicted), **names) for predicted in (0, 1)])
+    assert mean.predicted.tolist() == [0.5, 0.5]
+    assert (mean.material.tolist(), mean.cluster.tolist()) == (["a", "b"], ["x", "y"])
+
+
 def test_a_part_of_a_sample_has_all_that_belongs_to_its_paths():
     columns = {name: np.array([0.1, 0.2, 0.4]) + shift for name, shift in (("e_m", 0), ("predicted", 1), ("std", 2))}
     columns |= {"low": columns["e_m"] - 1, "high": columns["e_m"] + 3, "material": list("abc"), "cluster": list("xyz")}
@@ -373,6 +402,7 @@ def test_json_has_the_documented_schema():
             "split",
             "n",
             "n_pairs",
+            "n_ranked_pairs",
             "seeds",
             "coverage",
             "not_converged",

@@ -108,6 +108,11 @@ def test_a_small_dataset_has_no_large_part():
     assert 50 <= len(folds(read("spinels"), "official@50")[0].train) < 71
     with pytest.raises(EmigbenchError, match="spinels has 71 training paths"):
         folds(read("spinels"), "official@100")
+    sides = {side: [facts for facts in FULL if facts.split == side] for side in ("train", "test")}
+    just, more = (replace(FULL, by_id={f.id: f for f in (*sides["train"][:n], *sides["test"])}) for n in (50, 51))
+    with pytest.raises(EmigbenchError, match="has 50 training paths"):  # all of them are no part
+        folds(just, "official@50")
+    assert len(folds(more, "official@50")) == 1
 
 
 @pytest.mark.parametrize("labels", [FULL, read("spinels")], ids=["full", "spinels"])

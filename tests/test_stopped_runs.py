@@ -11,6 +11,7 @@ import pytest
 from fitted import MODELS, do, fits, refused, units_kept
 from helpers import SPINELS, one_sentence, program, run, wait_for
 
+from emigbench import provenance
 from emigbench.errors import StoppedError
 from emigbench.predictions import read_predictions
 from emigbench.submission import read_run
@@ -236,6 +237,21 @@ def test_asking_for_what_is_finished_leaves_what_was_stopped(models, data, tmp_p
     message = refused(f"{models}:Breaks", data, tmp_path, split_names=["official"], resume=True)
     assert "by --split material-cv --seeds 1 --resume" in message
     assert units_kept(tmp_path) == before != []
+
+
+def test_the_record_of_a_run_that_was_added_to_tells_of_both():
+    before = {"command": "a", "kind": "floor", "units": [1], "hardware": {"cores": 2}}
+    before["versions"] = {"numpy": "1", "ase": "3"}
+    now = {"command": "b", "kind": "graph", "units": [2], "hardware": {"cores": 4}, "versions": {"numpy": "2"}, "x": 1}
+    assert provenance.added(now, before) == {
+        "command": "a && b",
+        "kind": "graph",
+        "units": [1, 2],
+        "versions": {"numpy": "1, 2", "ase": "3"},
+        "hardware": {"cores": "2, 4"},
+        "x": 1,
+    }
+    assert provenance.added(now, {})["units"] == [2]  # of a record that says little
 
 
 def test_a_kind_that_is_not_told_again_stays(models, data, tmp_path):

@@ -238,6 +238,12 @@ def test_two_columns_are_enough(csv_file):
     assert read_predictions(csv_file, SPINELS) == {"official": {0: constant(SPINELS)}}
 
 
+@pytest.mark.parametrize(("text", "value"), [(".5", 0.5), ("5.", 5.0), ("+5e-1", 0.5), ("-.5E+0", -0.5)])
+def test_a_number_may_be_written_in_any_usual_way(csv_file, text, value):
+    csv_file.write_text("\n".join(["id,e_m_ev", *csv_lines(value=text)]))
+    assert read_predictions(csv_file, SPINELS)["official"][0][0].e_m == value
+
+
 def test_a_seed_may_be_the_whole_number_that_pandas_writes(csv_file):
     csv_file.write_text("\n".join(["id,e_m_ev,seed", *(f"{row},3.0" for row in csv_lines())]))
     assert list(read_predictions(csv_file, SPINELS)["official"]) == [3]

@@ -9,7 +9,7 @@ from typing import Any
 
 from emigbench.metrics import BY_NAME
 from emigbench.report.text import steady
-from emigbench.scoring import Figure
+from emigbench.scoring import Figure, Score
 
 DIGITS = {"mae": 3, "rmse": 3, "bias": 3, "median_abs_error": 3, "max_abs_error": 3, "crps": 3}
 
@@ -79,10 +79,10 @@ def rounded(value: float) -> str:
     return f"{steady(value):.6g}"
 
 
-def label(name: str, n_pairs: int) -> str:
-    """The label of one metric; of one over pairs of paths, with the number of pairs."""
-    metric = BY_NAME[name]
-    return f"{metric.label} (of {n_pairs})" if metric.needs == "paths" else metric.label
+def label(name: str, score: Score) -> str:
+    """The label of one metric of a score; of a share of pairs of paths, with how many pairs that is a share of."""
+    n_pairs = {"pairs_told_apart": score.n_pairs, "pairs_ranked_right": score.n_ranked_pairs}
+    return f"{BY_NAME[name].label} (of {n_pairs[name]})" if name in n_pairs else BY_NAME[name].label
 
 
 def cell(name: str, figure: Figure) -> Cell:

@@ -16,7 +16,7 @@ from emigbench.report.cells import Cell, cell, finite, label
 from emigbench.report.leaderboard import OwnCard
 from emigbench.report.names import SPLIT_LABELS, SPLIT_NOTES
 from emigbench.report.per_path import Line
-from emigbench.scoring import Figure
+from emigbench.scoring import Figure, Score
 
 if TYPE_CHECKING:
     from emigbench.comparison import Comparison, Difference
@@ -165,10 +165,10 @@ def split_view(
         not_converged=score.not_converged,
         ranks=row.ranks if comparison else None,
         letters=row.tied if comparison else "",
-        scores=_score_lines(score.metrics, score.n_pairs, leave_out=tuple(_SHARES)),
+        scores=_score_lines(score.metrics, score, leave_out=tuple(_SHARES)),
         shares=[(words, cell(name, score.metrics[name])) for name, words in _SHARES.items()],
         confusion=[
-            ConfusionTable(threshold, score.confusion[threshold], _score_lines(figures, score.n_pairs))
+            ConfusionTable(threshold, score.confusion[threshold], _score_lines(figures, score))
             for threshold, figures in score.classification.items()
         ],
         parts=per_path.parts(score, labels, split, errors),
@@ -194,10 +194,10 @@ _SHARES = {
 }
 
 
-def _score_lines(figures: Mapping[str, Figure], n_pairs: int, leave_out: Sequence[str] = ()) -> list[ScoreLine]:
+def _score_lines(figures: Mapping[str, Figure], score: Score, leave_out: Sequence[str] = ()) -> list[ScoreLine]:
     return [
         ScoreLine(
-            label(name, n_pairs),
+            label(name, score),
             BY_NAME[name].description,
             figure.unit,
             cell(name, figure),

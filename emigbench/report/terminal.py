@@ -25,13 +25,12 @@ def table(score: Score) -> str:
         f"{score.dataset['name']} {score.dataset['version']}, split {score.split}: {score.n} paths, "
         f"{len(score.seeds)} seed(s), coverage {score.coverage:.1%}, not converged {score.not_converged:.1%}"
     )
-    n_pairs = score.n_pairs
-    lines = _lines(score.metrics, n_pairs)
+    lines = _lines(score.metrics, score)
     for threshold, figures in score.classification.items():
         counts = " ".join(f"{name.upper()} {n:g}" for name, n in score.confusion[threshold].items())
-        lines += [[f"E_m <= {threshold:g} eV is good", counts], *_lines(figures, n_pairs, indent="  ")]
+        lines += [[f"E_m <= {threshold:g} eV is good", counts], *_lines(figures, score, indent="  ")]
     for name, (n, figures) in score.subsets.items():
-        lines += [[f"{SUBSET_LABELS[name]} ({n} paths)"], *_lines(figures, n_pairs, indent="  ")]
+        lines += [[f"{SUBSET_LABELS[name]} ({n} paths)"], *_lines(figures, score, indent="  ")]
     headers = ["", "value", "95% interval"]
     if len(score.seeds) > 1:
         headers += ["SD over seeds", "of mean prediction"]
@@ -98,10 +97,10 @@ def _standing(name: str, split: str, standing: Standing) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _lines(figures: Mapping[str, Figure], n_pairs: int, indent: str = "") -> list[list[str]]:
+def _lines(figures: Mapping[str, Figure], score: Score, indent: str = "") -> list[list[str]]:
     return [
         [
-            indent + label(name, n_pairs),
+            indent + label(name, score),
             "undefined" if math.isnan(figure.value) else f"{_number(figure.value)} {figure.unit}".rstrip(),
             "" if math.isnan(figure.low) else f"{_number(figure.low)} to {_number(figure.high)}",
             _number(figure.seed_sd),

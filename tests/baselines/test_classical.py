@@ -19,6 +19,8 @@ from emigbench_baselines.classical.models import (
     DescriptorBoosting,
     GradientBoosting,
     RandomForest,
+    boosted_trees,
+    forest,
     grouped_folds,
     pipeline,
 )
@@ -135,7 +137,7 @@ def test_selector_without_any_feature_left_says_so():
 
 
 def test_pipeline_takes_missing_features_as_the_training_median():
-    x = np.arange(21.0)[:, None]
+    x = np.array([*range(20), 500.0])[:, None]  # median 10, mean 33
     model = pipeline(LinearRegression()).fit(x, (1 + x[:, 0]) ** 2)
     assert model.predict([[np.nan], [10.0]]) == pytest.approx([121, 121])
 
@@ -176,6 +178,12 @@ def test_bagged_boosting_answers_the_square_of_the_mean_root_of_ten_and_chooses_
     np.testing.assert_allclose(found, np.maximum(np.mean(roots, axis=0), 0) ** 2)
 
 
+def test_each_of_ten_sees_all_paths():
+    x, noise = np.random.default_rng(0).normal(size=(2, 30, 2))
+    expected = LinearRegression().fit(x, noise[:, 0]).predict(x)
+    np.testing.assert_allclose(models.ten(LinearRegression(), 0).fit(x, noise[:, 0]).predict(x), expected)
+
+
 @pytest.mark.parametrize("model", [RandomForest, GradientBoosting, BaggedBoosting])
 def test_models_follow_the_protocol(model):
     assert isinstance(model(), BarrierModel)
@@ -200,6 +208,13 @@ def test_another_seed_gives_another_model(train, test_side):
         fitted.fit(train, seed=seed)
         answers.append(fitted.predict(test_side))
     assert answers[0] != answers[1]
+
+
+@pytest.mark.parametrize("make", [forest, boosted_trees])
+def test_trees_are_of_their_seed(make):
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    first, again, other = (make(seed).fit(x, x[:, 0]).predict(x).tolist() for seed in (0, 0, 1))
+    assert first == again != other
 
 
 def test_what_was_chosen_can_be_read_after_the_fit(train):

@@ -135,6 +135,10 @@ def test_distances_and_clearances_of_a_square_window():
     assert value(path, "bond valence vector middle") == pytest.approx(0, abs=1e-6)
     valence = np.exp((bond_length("Li", "O") - 2) / 0.37)
     assert value(path, "bond valence sum middle") == pytest.approx(4 * valence, rel=1e-3)
+    best = bond_length("Li", "O") + 0.37 * np.log(6)
+    near, far = (((np.exp((best - d) / 0.37) - 1) ** 2 - 1) * COULOMB * 2 * 0.37**2 / (2 * best) for d in (2, 2.5))
+    assert value(path, "bond energy middle") == pytest.approx(4 * (near - far), rel=1e-2)  # below both ends, so < 0
+    assert value(path, "bond energy ends") == pytest.approx(0, abs=1e-6)
     assert value(path, "hop length") == pytest.approx(3)
 
 

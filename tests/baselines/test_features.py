@@ -129,7 +129,7 @@ def test_one_geometry_has_one_key_however_it_is_described():
     assert cache_key(canonical(redescribed(path))) == cache_key(canonical(path))
 
 
-@pytest.mark.parametrize("change", ["edge", "target", "ion", "element", "version"])
+@pytest.mark.parametrize("change", ["edge", "target", "ion", "element", "version", "matminer", "pymatgen"])
 def test_another_geometry_or_version_has_another_key(change, monkeypatch):
     path = rock_salt()
     other = {
@@ -137,12 +137,15 @@ def test_another_geometry_or_version_has_another_key(change, monkeypatch):
         "target": rock_salt(target=(0.5, -0.5, 0.0)),
         "ion": replace(path, mobile_ion="Na"),
         "element": replace(path, host_species=("Ca", *path.host_species[1:])),
-        "version": path,
-    }[change]
+    }.get(change, path)
     before = cache_key(canonical(path))
     if change == "version":
         features._versions.cache_clear()
         monkeypatch.setattr(features, "FEATURES_VERSION", -1)
+    if change in ("matminer", "pymatgen"):
+        features._versions.cache_clear()
+        installed = features.versions() | {change: "another"}
+        monkeypatch.setattr(features, "versions", lambda: installed)
     assert cache_key(canonical(other)) != before
     features._versions.cache_clear()
 

@@ -218,6 +218,21 @@ def test_the_less_the_trees_agree_the_more_the_neb_counts(toy_bands):
     assert weight[0] < 0.4 < weight[2] < 1.1
 
 
+def test_what_the_line_is_fitted_to_by_hand(toy_bands):
+    """Of a path the trees' own answer and spread; nothing where no NEB is asked or none that converged is known."""
+    lost = TRAIN[3]
+    toy_bands(TRAIN[:4], **{lost.id: BandEnergies(lost.id, "not_converged", (0.0, 9.0, 9.0, 9.0, 0.0))})
+    fitted = EmigBest(workers=1)
+    fitted._usual = (0.1, 0.05)
+    shares, centres, spreads = np.array([[1, 0, 0.5, 1, 1], [0.8, 0.9, 0.7, 0.8, 0.8], [0.1, 0.2, 0.2, 0.1, 0.1]])
+    found = fitted._known_columns(TRAIN[:5], shares, centres, spreads)
+    assert np.isnan(found[[1, 3, 4]]).all()
+    for i, more_than_usual in ((0, 0), (2, 2)):
+        top = 0.5 * TRAIN[i].e_m + 0.2  # of the band above the first image, the lowest; the last is 0.1 eV higher
+        roots = [top**0.25, (top - 0.1) ** 0.25, top**0.25]
+        assert found[i] == pytest.approx([centres[i], *roots, more_than_usual * (roots[2] - centres[i])])
+
+
 def test_hops_in_doubt_teach_no_line_and_have_intervals_of_their_own(toy_bands, monkeypatch):
     """Of sixty training paths, twenty in doubt, whose labels are far off; the band of another one did not converge."""
     odd, lost, asked = {t.id for t in TRAIN[::3]}, TRAIN[1].id, HELD_OUT[0].id
@@ -231,6 +246,17 @@ def test_hops_in_doubt_teach_no_line_and_have_intervals_of_their_own(toy_bands, 
     doubtful, plain = fitted.predict([e.path for e in HELD_OUT[:2]])
     assert doubtful.low == doubtful.high
     assert plain.low < plain.high
+
+
+def test_intervals_are_of_answers_with_what_other_hosts_say(toy_bands, monkeypatch):
+    """Where paths of other hosts told all that the answers are missed by, nothing would be left."""
+    toy_bands(SPINELS)
+    monkeypatch.setattr(path_forest, "N_TREES", 3)
+    monkeypatch.setattr(models, "expected_unseen", lambda kin, errors, groups, seed: errors)
+    fitted = EmigBest(workers=1)
+    fitted.fit(TRAIN, seed=0)
+    assert fitted.details["cv_mae_ev"] == 0 < fitted.details["cv_mae_of_forest_there_ev"]
+    assert np.abs([*fitted._stretch[True], *fitted._stretch[False]]).max() < 1e-12
 
 
 def test_lines_that_have_not_seen_a_group_by_hand():
@@ -295,11 +321,12 @@ def test_intervals_hold_the_prediction_and_most_labels(toy_bands):
     assert np.mean(inside) > 0.7
 
 
-def test_the_same_seed_gives_the_same_model_and_an_answer_does_not_depend_on_the_company(toy_bands):
+@pytest.mark.parametrize("model", [EmigBest, NebCorrected])
+def test_the_same_seed_gives_the_same_model_and_an_answer_does_not_depend_on_the_company(toy_bands, model):
     toy_bands(SPINELS)
     answers = []
     for train in (TRAIN, [replace(e) for e in TRAIN]):
-        fitted = EmigBest(workers=1)
+        fitted = model(workers=1)
         fitted.fit(train, seed=3)
         answers.append([p.e_m for p in fitted.predict([e.path for e in HELD_OUT])])
     assert answers[0] == answers[1]

@@ -2,6 +2,7 @@ import io
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from crystals import backwards, redescribed
 from helpers import one_sentence
@@ -10,7 +11,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from emigbench import EmigbenchError, LabelledPath, load, load_labels
 from emigbench_baselines.classical import importance, path_forest
 from emigbench_baselines.classical.bonds import valence_per_charge
-from emigbench_baselines.classical.descriptors import DESCRIPTORS
+from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
 from emigbench_baselines.classical.forest import LEAF, Forest, from_arrays, from_sklearn
 from emigbench_baselines.classical.ions import bond_length
 from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen, framework, hosts
@@ -199,7 +200,9 @@ def test_the_same_seed_gives_the_same_answers(fitted, spinels, monkeypatch):
     other.fit(spinels[0], seed=1)
     expected = numbers(fitted.predict(spinels[1]))
     np.testing.assert_array_equal(numbers(again.predict(spinels[1])), expected)
-    assert not np.array_equal(numbers(other.predict(spinels[1])), expected)
+    known = [t.path for t in spinels[0][:5]]  # whose hosts have no effects, so that the trees alone answer
+    shorter = [replace(p, band_frac_coords=0.9 * p.band_frac_coords + 0.1 * p.band_frac_coords[0]) for p in known]
+    assert (numbers(other.predict(shorter)) != numbers(fitted.predict(shorter))).any(axis=0).all()
 
 
 def test_another_description_gets_the_same_answer(fitted, spinels):
@@ -245,6 +248,17 @@ def test_a_value_outside_of_the_range_is_told_with_the_range(fitted, spinels):
     assert any(f"volume of the cell per anion ({volume:.2f} Å³)" in caution for caution in said)
     assert any(caution.startswith("the least distance of the straight path from") for caution in said)
     assert "the path is farther from every path it was fitted to than 99 % of those are from each other" in said
+    small = replace(path, lattice=0.8 * path.lattice)
+    told = f"the hop length ({0.8 * path.hop_length:.2f} Å) is outside of the range that it was fitted to"
+    assert f"{told} ({low} to {high} Å)" in fitted.predict([small])[0].cautions
+
+
+def test_distances_are_of_descriptors_in_their_standard_deviations(fitted, spinels):
+    arrays = fitted.arrays()
+    table = path_forest.filled(descriptor_table([t.path for t in spinels[0]]).to_numpy(), arrays["fill"])
+    varies = np.ptp(table, axis=0) > 1e-6
+    z_scores = (table - table.mean(axis=0))[:, varies] / table.std(axis=0)[varies]
+    np.testing.assert_allclose(arrays["known"][:, varies], z_scores, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("length", "seems"), [(1.15, "stretched, or lack"), (0.88, "squeezed, or have too many")])
@@ -335,6 +349,20 @@ def test_one_framework_is_too_few(spinels):
 
 def test_no_paths_no_predictions(fitted):
     assert fitted.predict([]) == []
+
+
+def test_descriptors_of_a_family_are_exchanged_between_paths_and_not_among_themselves(spinels, monkeypatch):
+    """Both descriptors of the hop are the barrier, but for 0.2 eV; nothing else varies."""
+    monkeypatch.setattr(path_forest, "N_TREES", 10)
+    monkeypatch.setattr(importance, "REPEATS", 3)
+    hop = np.random.default_rng(0).uniform(0, 1, len(spinels[0]))
+    table = pd.DataFrame({name: hop if d.family == "hop" else 0.0 * hop for name, d in DESCRIPTORS.items()})
+    monkeypatch.setattr(importance, "descriptor_table", lambda paths, workers: table)
+    made = [LabelledPath(t.path, 0.2 + e_m, t.split) for t, e_m in zip(spinels[0], hop, strict=True)]
+    found = importance.family_importance(made)
+    assert found.index[0] == "hop"
+    assert found.loc["hop", "mae_increase"] == pytest.approx(1 / 3, abs=0.1)  # as far as two of them are apart
+    assert (found["mae_increase"].drop("hop") == 0).all()
 
 
 def test_shuffling_what_decides_costs_most(spinels, monkeypatch, tmp_path):

@@ -361,7 +361,10 @@ def test_images_of_a_neb_are_counted_and_not_spelt(tmp_path):
     assert [x.frac_coords[1, 2] for x in read(tmp_path)] == pytest.approx([0.4, 0.5])
 
 
-@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)])
+@pytest.mark.parametrize(
+    ("suffix", "pack"),
+    [(".gz", gzip.compress), (".GZ", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)],
+)
 def test_packed_files_are_unpacked_as_far_as_they_may(tmp_path, monkeypatch, suffix, pack):
     (plain,) = read(written(tmp_path, POSCAR))
     for name, text in (("POSCAR", POSCAR), ("a.vasp", POSCAR), ("a.cif", NACL.to(fmt="cif"))):

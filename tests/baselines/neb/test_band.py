@@ -159,6 +159,13 @@ def test_a_barrier_that_nobody_should_trust_is_not_passed_off_as_one():
     assert "more than 20" in result.reason
 
 
+def test_a_fall_that_nobody_should_trust_is_not_passed_off_as_no_barrier():
+    falls = Potential("falls", "", lambda cells: [(-6.0 * k, np.zeros((len(c), 3))) for k, c in enumerate(cells)])
+    result = single_points(band(vacancy_hop("Cu")), falls)
+    assert (result.forward, result.status) == (0, "not_converged")
+    assert "differ by 24.0 eV, more than 20" in result.reason
+
+
 def test_ends_that_relax_to_one_site_are_no_hop():
     result = run_neb(endpoints(a_path()), surface(lambda x, y: (x**2 + y**2, (2 * x, 2 * y))), NebSettings())
     assert result.status == "not_converged"

@@ -1,13 +1,16 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import typer
+from ase import Atoms
 from helpers import one_sentence
 from typer.testing import CliRunner
 
 from emigbench import EmigbenchError, load
 from emigbench import cli as program
+from emigbench_baselines.neb import picture
 from emigbench_baselines.neb.cli import app
 from emigbench_baselines.neb.energies import from_json
 
@@ -72,6 +75,15 @@ def refused(*arguments) -> str:
     with pytest.raises(EmigbenchError) as error:
         call(*arguments)
     return one_sentence(error)
+
+
+def test_a_picture_shows_the_host_along_the_whole_way():
+    """A hop of 8 Å along x: oxygens 3 Å from its end and beyond the face of the cell; the last one is 5 Å off."""
+    host = [(8, 3, 0), (19, 0, 0), (4, 5, 0)]
+    atoms = Atoms("LiOOO", positions=[(0, 0, 0), *host], cell=[20, 20, 20], pbc=True)
+    places, numbers = picture._around(atoms, np.array([[0.0, 0, 0], [4, 0, 0], [8, 0, 0]]))
+    np.testing.assert_allclose(places, [(8, 3, 0), (-1, 0, 0)], atol=1e-12)
+    assert numbers.tolist() == [8, 8]
 
 
 def test_bad_input_is_one_sentence(model_file):

@@ -15,6 +15,7 @@ from neb_cases import Counted, Curved, a_path, emt, surface, vacancy_hop
 from emigbench import BarrierModel, EmigbenchError
 from emigbench import model as registry
 from emigbench_baselines.neb import models, store
+from emigbench_baselines.neb.endpoints import endpoints
 from emigbench_baselines.neb.models import NebModel, PathEnergyModel
 from emigbench_baselines.neb.potentials import Potential
 from emigbench_baselines.neb.settings import NebSettings
@@ -97,6 +98,7 @@ import os, signal, sys
 sys.path.insert(0, {folder!r})
 from dataclasses import replace
 from neb_cases import emt, vacancy_hop
+from emigbench_baselines.neb.endpoints import endpoints
 from emigbench_baselines.neb.models import NebModel
 
 def evaluate(cells, asked=[0]):
@@ -173,6 +175,26 @@ def test_ends_of_equal_structure_are_relaxed_once(cache):
         assert forces == pytest.approx(taken_over.get_forces(), abs=1e-6)
         start = path.band_frac_coords[0] @ path.lattice
         assert np.linalg.norm(taken_over.positions[0] - start) < 0.5
+
+
+def test_an_end_is_taken_over_from_no_other_potential_or_way_to_relax_it():
+    end = endpoints(vacancy_hop("Cu")).initial
+    ways = [
+        (emt(), NebSettings(endpoint_steps=1)),
+        (emt(), NebSettings()),
+        (emt(), NebSettings(fmax=0.2)),
+        (emt(), NebSettings(optimiser="FIRE")),
+        (replace(emt(), fingerprint="2"), NebSettings()),
+    ]
+    for potential, settings in ways:
+        counted = Counted(potential)
+        store.relax_once(end, counted(), replace(settings, band_steps=3))
+        asked = counted.cells
+        assert asked > 0
+        store.relax_once(end, counted(), replace(settings, band_steps=4))  # which is no matter of an end
+        assert counted.cells == asked
+    assert not store.relax_once(end, *ways[0]).converged
+    assert store.relax_once(end, *ways[1]).converged
 
 
 def test_a_path_that_fails_does_not_stop_the_others():
