@@ -11,7 +11,7 @@ import pytest
 from fitted import MODELS, do, fits, refused, units_kept
 from helpers import SPINELS, one_sentence, program, run, wait_for
 
-from emigbench import provenance
+from emigbench import run_record
 from emigbench.errors import StoppedError
 from emigbench.predictions import read_predictions
 from emigbench.submission import read_run
@@ -243,7 +243,7 @@ def test_the_record_of_a_run_that_was_added_to_tells_of_both():
     before = {"command": "a", "kind": "floor", "units": [1], "hardware": {"cores": 2}}
     before["versions"] = {"numpy": "1", "ase": "3"}
     now = {"command": "b", "kind": "graph", "units": [2], "hardware": {"cores": 4}, "versions": {"numpy": "2"}, "x": 1}
-    assert provenance.added(now, before) == {
+    assert run_record.added(now, before) == {
         "command": "a && b",
         "kind": "graph",
         "units": [1, 2],
@@ -251,7 +251,7 @@ def test_the_record_of_a_run_that_was_added_to_tells_of_both():
         "hardware": {"cores": "2, 4"},
         "x": 1,
     }
-    assert provenance.added(now, {})["units"] == [2]  # of a record that says little
+    assert run_record.added(now, {})["units"] == [2]  # of a record that says little
 
 
 def test_a_kind_that_is_not_told_again_stays(models, data, tmp_path):
