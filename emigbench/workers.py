@@ -229,8 +229,10 @@ class _Dask(Executor):
             ours.set_result(theirs.result())
         except KilledWorker:
             ours.set_exception(WorkerDiedError("its worker died"))
-        except CancelledError:  # not by us
-            ours.set_exception(EmigbenchError(f"The Dask scheduler at {self._address} went away; start one again."))
+        except (CancelledError, OSError) as error:
+            own = theirs.status == "error"  # else it was not cancelled by us, or the result was lost on its way
+            gone = EmigbenchError(f"The Dask scheduler at {self._address} went away; start one again.")
+            ours.set_exception(error if own else gone)
         except (ImportError, RuntimeError) as error:  # models' own come in other clothes
             ours.set_exception(
                 EmigbenchError(

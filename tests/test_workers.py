@@ -344,6 +344,20 @@ def test_a_scheduler_that_goes_away_in_the_middle(data, tmp_path):
     assert {predicted()[name.removeprefix("path--").removesuffix(".json")] for name in finished} == {1}
 
 
+def test_a_result_that_is_lost_on_its_way_is_no_fault_of_the_task(cluster, monkeypatch):
+    """As where the scheduler goes away while the client fetches it."""
+    with dask(cluster) as executor:
+        with pytest.raises(FileNotFoundError, match="no such folder"):
+            executor.submit(os.listdir, "/no such folder").result(PATIENCE_S)
+
+        def lost(self, timeout=None):
+            raise distributed.comm.CommClosedError("Connection reset by peer")
+
+        monkeypatch.setattr(distributed.Future, "result", lost)
+        with pytest.raises(EmigbenchError, match=f"The Dask scheduler at {cluster} went away; start one again."):
+            executor.submit(abs, -7).result(PATIENCE_S)
+
+
 # --- Clusters that cannot be used
 
 
