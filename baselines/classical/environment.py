@@ -22,6 +22,7 @@ from emigbench_baselines.classical.ions import (
     BOND_VALENCE_SOFTNESS,
     POLARISABILITY,
     bond_length,
+    bond_valence,
     charges,
     facts,
     is_anion,
@@ -126,7 +127,7 @@ class Surroundings:
 
     def valence(self, distances: FloatArray) -> FloatArray:
         """(…, m) v.u., valence of the bonds to anions at these distances."""
-        return np.where(self.anion, np.exp((self.bond - distances) / BOND_VALENCE_SOFTNESS), 0.0)
+        return np.where(self.anion, bond_valence(self.bond, distances), 0.0)
 
 
 def surroundings(path: MigrationPath) -> Surroundings:

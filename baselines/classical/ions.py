@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 from math import nan, sqrt
 
+import numpy as np
+
+from emigbench.records import FloatArray
+
 ANIONS = frozenset({"N", "P", "As", "O", "F", "S", "Cl", "Se", "Br", "Te", "I"})
 """Elements that can be the anion of a host; `charges` says where they are."""
 
@@ -120,3 +124,9 @@ def bond_length(cation: str, anion: str) -> float:
     a, b = facts(cation), facts(anion)
     difference = a.bond_r * b.bond_r * (sqrt(a.bond_c) - sqrt(b.bond_c)) ** 2
     return a.bond_r + b.bond_r - difference / (a.bond_c * a.bond_r + b.bond_c * b.bond_r)
+
+
+def bond_valence(unit_length: FloatArray, length: FloatArray) -> FloatArray:
+    """Valence of bonds by their lengths and those of bonds of valence 1, all in Å (Brown & Altermatt 1985)."""
+    valence: FloatArray = np.exp((unit_length - length) / BOND_VALENCE_SOFTNESS)
+    return valence

@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import count, product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emigbench.records import FloatArray
 
@@ -60,6 +61,24 @@ def close_pairs(coords: FloatArray, lattice: FloatArray, cutoff: float) -> list[
     """Pairs i < j of the atoms at (n, 3) coordinates that are nearer than `cutoff` Å to each other."""
     near = np.argwhere(np.triu(distances(coords, coords, lattice) < cutoff, k=1))
     return [(int(i), int(j)) for i, j in near]
+
+
+def near_pairs(
+    a: FloatArray, b: FloatArray, lattice: FloatArray, cutoff: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
+    """Atoms at (n, 3) coordinates `a` and (m, 3) coordinates `b` within `cutoff` Å of each other, over all images.
+
+    Exact in skewed cells.
+
+    Returns:
+        Indices into `a`, indices into `b`, and distances in Å; a pair comes once for each image.
+    """
+    from pymatgen.optimization.neighbors import find_points_in_spheres
+
+    cell = np.ascontiguousarray(lattice)
+    points, centres = (np.ascontiguousarray((coords % 1.0) @ cell) for coords in (b, a))
+    first, second, _, lengths = find_points_in_spheres(points, centres, cutoff, np.ones(3, dtype=np.int64), cell)
+    return first, second, lengths
 
 
 def plane_spacings(lattice: FloatArray) -> FloatArray:

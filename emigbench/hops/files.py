@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from emigbench.datasets.geometry import wrapped
+from emigbench.datasets.geometry import near_pairs, wrapped
 from emigbench.errors import EmigbenchError, in_words, quoted
 from emigbench.hops import poscar
 from emigbench.records import FloatArray
@@ -213,7 +212,7 @@ def crystal(name: str, lattice: Any, species: Sequence[str], frac_coords: Any) -
         advice = f"write it as {meant}" if meant in elements() else "use element symbols"
         raise EmigbenchError(f"{name} has an atom of an unknown element, {quoted(unknown[0])}; {advice}.")
     found = Crystal(name, cell, tuple(species), wrapped(coords))
-    first, second, length = near_pairs(found, found, OVERLAP_A)
+    first, second, length = near_pairs(found.frac_coords, found.frac_coords, found.lattice, OVERLAP_A)
     for i, j, distance in zip(first, second, length, strict=True):
         if i < j:
             raise OverlapError(
@@ -236,24 +235,6 @@ def check_size(name: str, n_atoms: int) -> None:
             f"{name} has {n_atoms:,} atoms, more than the {MOST_ATOMS:,} that are read; cut out a smaller cell around "
             f"the hop."
         )
-
-
-def near_pairs(
-    a: Crystal, b: Crystal, cutoff: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Atoms of `a` and `b` within `cutoff` Å of each other by fractional coordinates, over all images.
-
-    Lengths are those of the lattice of `a`. Exact in skewed cells.
-
-    Returns:
-        Indices into `a`, indices into `b`, and distances in Å; a pair comes once for each image.
-    """
-    from pymatgen.optimization.neighbors import find_points_in_spheres
-
-    cell = np.ascontiguousarray(a.lattice)
-    points, centres = (np.ascontiguousarray((x.frac_coords % 1.0) @ cell) for x in (b, a))
-    first, second, _, lengths = find_points_in_spheres(points, centres, cutoff, np.ones(3, dtype=np.int64), cell)
-    return first, second, lengths
 
 
 @cache

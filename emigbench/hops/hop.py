@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from emigbench.datasets import labels
+from emigbench.datasets.geometry import near_pairs
 from emigbench.errors import EmigbenchError
 from emigbench.hops import images
-from emigbench.hops.files import Crystal, Source, frames, near_pairs, of_neb
+from emigbench.hops.files import Crystal, Source, frames, of_neb
 from emigbench.hops.matching import ION_MOVES_A, Match, match_by_vectors, strain, stretch
 from emigbench.hops.paths import new_path
 from emigbench.records import FloatArray, MigrationPath
@@ -196,7 +197,7 @@ def clearance(start: FloatArray, step: FloatArray, host: Crystal) -> float:
     """Distance in Å, no more than 3, from a line to the nearest host atom; start and step (3,) are fractional."""
     n_points = 1 + max(20, int(np.linalg.norm(step @ host.lattice) / 0.1))
     line = start + np.linspace(0, 1, n_points)[:, None] * step
-    _, _, lengths = near_pairs(replace(host, species=("",) * len(line), frac_coords=line), host, REACH_A)
+    _, _, lengths = near_pairs(line, host.frac_coords, host.lattice, REACH_A)
     return float(lengths.min(initial=REACH_A))
 
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from emigbench.datasets.geometry import near_pairs
 from emigbench.errors import EmigbenchError
 from emigbench.hops import images
-from emigbench.hops.files import Crystal, near_pairs
+from emigbench.hops.files import Crystal
 from emigbench.records import FloatArray
 
 HOST_MOVES_A = 2.0
@@ -219,8 +220,8 @@ def _assign_at(a: Crystal, b: Crystal, shift: FloatArray, site: int | None) -> _
     from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
     n = len(a)
-    moved_back = replace(b, frac_coords=b.frac_coords - shift)
-    first, second, lengths = near_pairs(a, moved_back, HOST_MOVES_A)
+    moved_back = b.frac_coords - shift
+    first, second, lengths = near_pairs(a.frac_coords, moved_back, a.lattice, HOST_MOVES_A)
     species_a, species_b = np.array(a.species), np.array(b.species)
     kept = (species_a[first] == species_b[second]) & (first != (-1 if site is None else site))
     order = np.argsort(-lengths[kept], kind="stable")  # of several images of a pair the nearest comes last and stays
@@ -234,7 +235,7 @@ def _assign_at(a: Crystal, b: Crystal, shift: FloatArray, site: int | None) -> _
 
     moved = np.zeros((n, 3))
     has = partner >= 0
-    moved[has] = images.shortest(moved_back.frac_coords[partner[has]] - a.frac_coords[has], a.lattice)
+    moved[has] = images.shortest(moved_back[partner[has]] - a.frac_coords[has], a.lattice)
     return _Assignment(partner, moved, np.linalg.norm(moved @ a.lattice, axis=1), shift)
 
 
@@ -401,7 +402,6 @@ def _is_too_large(a: Crystal, b: Crystal) -> bool:
 
 def _share_nearby(a: Crystal, b: Crystal, shift: FloatArray, some: NDArray[np.int64]) -> float:
     """Share of some atoms of `a` with one of their kind of `b` within `ION_MOVES_A`, the origin of `b` moved back."""
-    sample = replace(a, species=tuple(a.species[i] for i in some), frac_coords=a.frac_coords[some])
-    first, second, _ = near_pairs(sample, replace(b, frac_coords=b.frac_coords - shift), ION_MOVES_A)
-    alike = np.array(sample.species)[first] == np.array(b.species)[second]
+    first, second, _ = near_pairs(a.frac_coords[some], b.frac_coords - shift, a.lattice, ION_MOVES_A)
+    alike = np.array(a.species)[some][first] == np.array(b.species)[second]
     return len(set(first[alike].tolist())) / len(some)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from emigbench.datasets.geometry import plane_spacings
+from emigbench.datasets.geometry import near_pairs, plane_spacings
 from emigbench.datasets.symmetry import SYMPREC_A, SpglibCell, by_spglib, spglib_cell
 from emigbench.errors import EmigbenchError
-from emigbench.hops.files import OVERLAP_A, Crystal, check_size, near_pairs
+from emigbench.hops.files import OVERLAP_A, Crystal, check_size
 from emigbench.hops.hop import clearance
 from emigbench.hops.paths import new_path
 from emigbench.records import FloatArray, MigrationPath
@@ -179,11 +179,11 @@ def empty_site(crystal: Crystal, ion: str) -> FloatArray | None:
         return None
     sites = crystal.frac_coords[is_ion]
     for rotation, translation in zip(found["rotations"], found["translations"], strict=True):
-        images = replace(crystal, species=(ion,) * len(sites), frac_coords=sites @ rotation.T + translation)
-        near, _, _ = near_pairs(images, crystal, CROWDED_A)
+        images = sites @ rotation.T + translation
+        near, _, _ = near_pairs(images, crystal.frac_coords, crystal.lattice, CROWDED_A)
         alone = np.setdiff1d(np.arange(len(sites)), near)
         if len(alone):
-            place: FloatArray = images.frac_coords[alone[0]] % 1.0
+            place: FloatArray = images[alone[0]] % 1.0
             return place
     return None
 

@@ -16,8 +16,9 @@ from pymatgen.core.structure import Structure
 from pymatgen.io.vasp.inputs import Poscar
 
 from emigbench import EmigbenchError
+from emigbench.datasets.geometry import near_pairs
 from emigbench.hops import files
-from emigbench.hops.files import crystal, from_structure, near_pairs, read
+from emigbench.hops.files import crystal, from_structure, read
 
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0, 0]])
 POSCAR = """a cell
@@ -473,8 +474,7 @@ def test_any_change_to_a_poscar_is_read_or_refused(tmp_path_factory, data):
 def test_near_pairs_against_brute_force(seed):
     rng = np.random.default_rng(seed)
     lattice, a, b = skewed_lattice(rng), rng.random((4, 3)), rng.random((6, 3)) * 3 - 1
-    one, other = files.Crystal("a", lattice, ("O",) * 4, a), files.Crystal("b", lattice, ("O",) * 6, b)
-    found = {(int(i), int(j)): d for i, j, d in zip(*near_pairs(one, other, 2.0), strict=True)}
+    found = {(int(i), int(j)): d for i, j, d in zip(*near_pairs(a, b, lattice, 2.0), strict=True)}
     expected = {(i, j): d for i in range(4) for j, d in enumerate(distances(a[i], b, lattice)) if d < 2.0}
     assert found == pytest.approx(expected)
 
