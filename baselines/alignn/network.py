@@ -337,12 +337,14 @@ def build(name: str) -> Backbone:
 
 
 def start_at(network: Backbone, value: float) -> None:
-    """Let a scratch model's answers begin near a value, in scaled units: the bias of its last layer.
+    """Let a scratch model's answers all begin at a value, in scaled units: its last layer's bias, with no weight.
 
     Barriers are scaled by their extremes, so that their mean is about -0.8. Two cells that are nearly one leave
-    SCRATCH-SUB no way there but this bias, which an optimiser moves by a learning rate a step.
+    SCRATCH-SUB no way there but this bias, which an optimiser moves by a learning rate a step. Random weights put
+    SCRATCH-ADD's first answers six units off, and two and a half units apart.
     """
     *_, last = network.get_submodule("fc").modules()
+    nn.init.zeros_(last.get_parameter("weight"))
     nn.init.constant_(last.get_parameter("bias"), value)
 
 

@@ -44,8 +44,8 @@ class Recipe:
         single_path: train on one path of each material alone, see `emigbench.splits.is_single_path`.
         original_graphs: split shells of neighbours as the original does, see `neighbours.nearest`.
         keep: the epoch whose weights are kept: that of the best validation error, or the last.
-        starts_at_mean: the answer of random weights is the mean of the targets instead of about 0, see
-            `network.start_at`; for the scratch models.
+        starts_at_mean: every answer before the first step is the mean of the targets, see `network.start_at`; for the
+            scratch models.
     """
 
     network: str

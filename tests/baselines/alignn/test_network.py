@@ -578,13 +578,19 @@ def test_siamese_variants_are_the_stated_combinations():
 
 
 @pytest.mark.parametrize("name", ["scratch-add", "scratch-sub", "scratch-cc"])
-def test_where_a_scratch_model_starts_moves_its_answers_by_as_much(name):
-    network, (initial, final) = seeded(name).eval(), graphs_for("model-1-add", 1, 2)
-    answers = []
-    for value in (-0.75, 0.5):
-        start_at(network, value)
-        answers.append(predict(network, initial, final))
-    torch.testing.assert_close(answers[1] - answers[0], torch.full_like(answers[0], 1.25))
+def test_a_scratch_model_starts_at_a_value_and_can_leave_it(name):
+    network, (initial, final) = seeded(name), graphs_for("model-1-add", 1, 2)
+    start_at(network, -0.75)
+    first = predict(network.eval(), initial, final)
+    torch.testing.assert_close(first, torch.full_like(first, -0.75))
+
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    for _ in range(2):  # of SCRATCH-CC's two layers the first has a gradient once the last has weights
+        optimizer.zero_grad()
+        network.train()(GraphBatch.of(initial), GraphBatch.of(final)).square().mean().backward()
+        optimizer.step()
+    for parameter in (*network.fc.parameters(), network.atom_embedding.layer[0].weight):
+        assert parameter.grad.abs().max() > 0
 
 
 def test_model_2_sees_the_final_cell_through_the_short_stack_alone():
