@@ -284,7 +284,8 @@ def test_what_is_wrong_with_the_whole_is_one_sentence(folder):
     assert "no files" in refused(folder.parent / "empty", plan_of(folder), out)
     (folder.parent / "full").mkdir()
     (folder.parent / "full" / "mine.txt").write_text("mine")
-    assert "not empty" in refused(folder, plan_of(folder), folder.parent / "full")
+    for holding in (folder.parent / "full", folder, folder.parent):
+        assert f"{holding} is not empty" in refused(folder, plan_of(folder), holding)
 
 
 def test_a_model_that_fails_on_all_hops_of_a_file_gives_nothing(folder):
