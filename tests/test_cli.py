@@ -321,6 +321,16 @@ def test_evaluate_on_what_there_is_not(call, model, tmp_path, arguments, monkeyp
     assert "none" in refused(call("evaluate", model, "--out", tmp_path / "out", *arguments))
 
 
+def test_python_dash_m_is_the_program(tmp_path):
+    """Also with workers, which read the file that was started, and in the record of the run."""
+    arguments = ["evaluate", "train-mean", "--dataset", "spinels", "--workers", "2", "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "emigbench", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (done.returncode, done.stdout.count("split official")) == (0, 1), done.stderr
+    recorded = json.loads((tmp_path / "out" / "run.json").read_text())["command"]
+    assert recorded == shlex.join(["python", "-m", "emigbench", *arguments])
+
+
 def test_two_workers(call, model, tmp_path):
     arguments = ["evaluate", model, "--dataset", "spinels", "--split", "material-cv"]
     one = call(*arguments, "--out", tmp_path / "one")
