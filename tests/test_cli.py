@@ -604,6 +604,7 @@ def test_leaderboard_build_and_check(call, board, tmp_path):
     names = ["README.md", "assets", "index.html", "models", "results.json"]
     assert sorted(file.name for file in (tmp_path / "board").iterdir()) == names
     assert call(*board, "--check")[0] == 0
+    assert call(*board)[0] == 0  # its own pages are replaced
 
 
 @pytest.mark.parametrize("name", ["README.md", "results.json", "index.html", "models/low.html", "assets/paths.js"])
@@ -619,6 +620,14 @@ def test_check_fails_after_a_byte_is_changed(call, board, tmp_path, name):
     assert file.read_bytes() == changed  # a check writes nothing
     file.unlink()
     assert name in refused(call(*board, "--check"))
+
+
+@pytest.mark.parametrize("name", ["README.md", "index.html"])
+def test_a_page_of_somebody_else_is_not_replaced(call, board, tmp_path, name):
+    (tmp_path / "board").mkdir()
+    (tmp_path / "board" / name).write_text("My project, scored by emigbench leaderboard build.")
+    assert f"{name} is no page of a leaderboard" in refused(call(*board))
+    assert [file.name for file in (tmp_path / "board").iterdir()] == [name]
 
 
 def test_leaderboard_of_spinels_with_a_run_of_ones_own(call, board, model, tmp_path):
