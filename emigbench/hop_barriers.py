@@ -140,7 +140,8 @@ def screen_structure(
     predictions = _both_ways(model, dataset, crystal, hops, paths)
     if all(p.e_m is None for p in predictions):
         which = "its only hop" if len(hops) == 1 else f"all {len(hops)} hops"
-        raise EmigbenchError(f"{name}: the model failed on {which}.")
+        why = "".join(f"; {caution.removesuffix('.')}" for caution in predictions[0].cautions)
+        raise EmigbenchError(f"{name}: the model failed on {which}{why}.")
     barriers = [(p.e_m, edge) for p, hop in zip(predictions, hops, strict=True) for edge in hop.equivalents]
     return Screened(
         name,

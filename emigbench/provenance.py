@@ -57,7 +57,9 @@ def _processor() -> str:
 
 def command() -> str:
     """The command line as typed, without the folder of the program."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    name = Path(sys.argv[0]).name
+    program = ["python", "-m", "emigbench"] if name == "__main__.py" else [name]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 def peak_memory_mb() -> float | None:

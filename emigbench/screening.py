@@ -83,11 +83,11 @@ def screen(
         StoppedError: if the model cannot be made ready.
     """
     check_ion(plan.ion)
+    if not unfinished.is_in(out) and out.is_dir() and any(out.iterdir()):
+        raise EmigbenchError(f"{out} is not empty; choose another --out.")
     files = _files(folder, out, pattern)
     folder = folder.resolve()
     create(plan.model)
-    if not unfinished.is_in(out) and out.is_dir() and any(out.iterdir()):
-        raise EmigbenchError(f"{out} is not empty; choose another --out.")
     unfinished.start(out, asdict(plan), "screening", resume=resume)
     kept = {file: both for file in files if (both := _kept(out, folder, file)) is not None}
     warn_of_other_code(plan.model, {file: made_by for file, (_, made_by) in kept.items()}, out)

@@ -82,7 +82,7 @@ def program() -> list[str]:
     """The command line of this environment."""
     beside = Path(sys.executable).with_name("emigbench")
     found = str(beside) if beside.is_file() else shutil.which("emigbench")
-    return [found] if found else [sys.executable, "-c", "from emigbench.cli import main; main()"]
+    return [found] if found else [sys.executable, "-m", "emigbench"]
 
 
 def run(*arguments, cwd=None, **options) -> subprocess.CompletedProcess:

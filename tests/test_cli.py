@@ -321,6 +321,16 @@ def test_evaluate_on_what_there_is_not(call, model, tmp_path, arguments, monkeyp
     assert "none" in refused(call("evaluate", model, "--out", tmp_path / "out", *arguments))
 
 
+def test_python_dash_m_is_the_program(tmp_path):
+    """Also with workers, which read the file that was started, and in the record of the run."""
+    arguments = ["evaluate", "train-mean", "--dataset", "spinels", "--workers", "2", "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "emigbench", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (done.returncode, done.stdout.count("split official")) == (0, 1), done.stderr
+    recorded = json.loads((tmp_path / "out" / "run.json").read_text())["command"]
+    assert recorded == shlex.join(["python", "-m", "emigbench", *arguments])
+
+
 def test_two_workers(call, model, tmp_path):
     arguments = ["evaluate", model, "--dataset", "spinels", "--split", "material-cv"]
     one = call(*arguments, "--out", tmp_path / "one")
@@ -594,6 +604,7 @@ def test_leaderboard_build_and_check(call, board, tmp_path):
     names = ["README.md", "assets", "index.html", "models", "results.json"]
     assert sorted(file.name for file in (tmp_path / "board").iterdir()) == names
     assert call(*board, "--check")[0] == 0
+    assert call(*board)[0] == 0  # its own pages are replaced
 
 
 @pytest.mark.parametrize("name", ["README.md", "results.json", "index.html", "models/low.html", "assets/paths.js"])
@@ -609,6 +620,14 @@ def test_check_fails_after_a_byte_is_changed(call, board, tmp_path, name):
     assert file.read_bytes() == changed  # a check writes nothing
     file.unlink()
     assert name in refused(call(*board, "--check"))
+
+
+@pytest.mark.parametrize("name", ["README.md", "index.html"])
+def test_a_page_of_somebody_else_is_not_replaced(call, board, tmp_path, name):
+    (tmp_path / "board").mkdir()
+    (tmp_path / "board" / name).write_text("My project, scored by emigbench leaderboard build.")
+    assert f"{name} is no page of a leaderboard" in refused(call(*board))
+    assert [file.name for file in (tmp_path / "board").iterdir()] == [name]
 
 
 def test_leaderboard_of_spinels_with_a_run_of_ones_own(call, board, model, tmp_path):

@@ -29,7 +29,8 @@ class Nearest:
         return found
 
 class Fails(Nearest):
-    def predict(self, paths): return [Prediction(p.id, None, status="failed") for p in paths]
+    def predict(self, paths):
+        return [Prediction(p.id, None, status="failed", cautions=("no such band.", "ask another")) for p in paths]
 
 class Chatty(Nearest):
     def predict(self, paths):
@@ -167,7 +168,8 @@ def test_bad_input_is_one_sentence(call, model, ends, tmp_path):
 def test_options_that_make_no_sense(call, model, ends):
     assert "no atom of He" in refused(call("predict", model, *ends, "--ion", "He"))
     assert "no structural group" in refused(call("predict", model, *ends, "--group", "stone"))
-    assert "gives no barrier" in refused(call("predict", model.replace("Nearest", "Fails"), *ends))
+    said = refused(call("predict", model.replace("Nearest", "Fails"), *ends))
+    assert said.endswith("gives no barrier; no such band; ask another.")
     assert "no model" in refused(call("predict", "unheard-of", *ends))
     assert "names no class" in refused(call("predict", model.rpartition(":")[0], *ends))
     for option, value in (("--temperature", "-3"), ("--threshold", "nan"), ("--threshold", "-1")):

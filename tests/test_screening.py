@@ -49,7 +49,7 @@ class Broken(Length):
     def load_trained(self): raise OSError("no weights")
 
 class Fails(Length):
-    def predict(self, paths): return [Prediction(p.id, None, status="failed") for p in paths]
+    def predict(self, paths): return [Prediction(p.id, None, status="failed", cautions=("not now.",)) for p in paths]
 
 class Crowded(Length):
     "Lacks memory for F until there is room."
@@ -284,12 +284,14 @@ def test_what_is_wrong_with_the_whole_is_one_sentence(folder):
     assert "no files" in refused(folder.parent / "empty", plan_of(folder), out)
     (folder.parent / "full").mkdir()
     (folder.parent / "full" / "mine.txt").write_text("mine")
-    assert "not empty" in refused(folder, plan_of(folder), folder.parent / "full")
+    for holding in (folder.parent / "full", folder, folder.parent):
+        assert f"{holding} is not empty" in refused(folder, plan_of(folder), holding)
 
 
 def test_a_model_that_fails_on_all_hops_of_a_file_gives_nothing(folder):
     found = screen(folder, plan_of(folder, "Fails"), folder.parent / "out")
-    assert [each.error for each in found] == [f"{each.file}: the model failed on its only hop." for each in found]
+    said = "the model failed on its only hop; not now."
+    assert [each.error for each in found] == [f"{each.file}: {said}" for each in found]
 
 
 def test_hops_that_failed_or_did_not_converge_are_told(folder):

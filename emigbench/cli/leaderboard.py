@@ -35,6 +35,8 @@ def build(
     """
     from emigbench.report import html, leaderboard, markdown, site
 
+    if not check:
+        site.check_is_ours(out)
     of_dataset = labels.read(dataset)
     alone = bool(add) and not submissions.is_dir()
     if alone:

@@ -208,9 +208,7 @@ def crystal(name: str, lattice: Any, species: Sequence[str], frac_coords: Any) -
         raise EmigbenchError(f"{name} has no periodic cell; a hop needs the three cell vectors of a crystal.")
     check_size(name, len(species))
     if unknown := sorted(set(species) - elements()):
-        meant = unknown[0].capitalize()
-        advice = f"write it as {meant}" if meant in elements() else "use element symbols"
-        raise EmigbenchError(f"{name} has an atom of an unknown element, {quoted(unknown[0])}; {advice}.")
+        raise _unknown_element(name, unknown[0])
     found = Crystal(name, cell, tuple(species), wrapped(coords))
     first, second, length = near_pairs(found.frac_coords, found.frac_coords, found.lattice, OVERLAP_A)
     for i, j, distance in zip(first, second, length, strict=True):
@@ -220,6 +218,12 @@ def crystal(name: str, lattice: Any, species: Sequence[str], frac_coords: Any) -
                 f"apart."
             )
     return found
+
+
+def _unknown_element(name: str, symbol: str) -> EmigbenchError:
+    meant = symbol.capitalize()
+    advice = f"write it as {meant}" if meant in elements() else "use element symbols"
+    return EmigbenchError(f"{name} has an atom of an unknown element, {quoted(symbol)}; {advice}.")
 
 
 def check_size(name: str, n_atoms: int) -> None:
@@ -371,7 +375,12 @@ def _parse_with_ase(file: Path, text: str, kind: str = "") -> list[Crystal]:
             f"name.vasp, name.cif or name.extxyz."
         )
     source = io.StringIO(text) if ioformats[kind].acceptsfd else str(file)
-    frames = read_atoms(source, index=":", format=kind, do_not_split_by_at_sign=True)
+    try:
+        frames = read_atoms(source, index=":", format=kind, do_not_split_by_at_sign=True)
+    except KeyError as error:  # a symbol that ASE looks up in vain, such as the number of a type
+        if kind == "extxyz":
+            raise _unknown_element(str(file), str(error.args[0])) from error
+        raise
     if len(frames) < 2:
         return [_from_atoms(atoms, str(file)) for atoms in frames]
     names = [f"{file} (frame {number} of {len(frames)})" for number in range(1, len(frames) + 1)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from emigbench.datasets.labels import Labels
+from emigbench.errors import EmigbenchError
 from emigbench.report import html, leaderboard, markdown
 from emigbench.report.leaderboard import Boards, Entry
 from emigbench.storage import write_text
@@ -21,6 +22,18 @@ def files(entries: Sequence[Entry], found: Boards, labels: Labels) -> dict[str, 
         leaderboard.RESULTS: leaderboard.to_json(found, labels),
         **html.files(entries, found, labels),
     }
+
+
+def check_is_ours(folder: Path) -> None:
+    """Make sure that writing to a folder replaces nobody's page but our own.
+
+    Raises:
+        EmigbenchError: if a page of that name is there without our mark.
+    """
+    for name, mark in ((markdown.PAGE, markdown.MARK), (html.INDEX, html.MARK)):
+        content = _bytes(folder / name)
+        if content is not None and mark.encode() not in content:
+            raise EmigbenchError(f"{folder / name} is no page of a leaderboard; choose another --out.")
 
 
 def write(folder: Path, wanted: Files) -> None:

@@ -243,6 +243,13 @@ def test_short_symbols_of_monoclinic_groups_are_known(tmp_path, symbol, n_o):
     assert found.species.count("O") == n_o
 
 
+@pytest.mark.parametrize("symbol", ["1", "Li+"])
+def test_a_type_in_place_of_an_element_is_named(tmp_path, symbol):
+    pytest.importorskip("ase")
+    text = f'2\nLattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3\n{symbol} 0 0 0\nO 0 0 2\n'
+    assert f"unknown element, '{symbol}'; use element symbols." in refused(written(tmp_path, text, "x.xyz"))
+
+
 def test_of_a_trajectory_only_the_frames_that_are_used_are_checked(tmp_path):
     """Images of a band as interpolated may run through atoms; an error in one that is used tells which it is."""
     pytest.importorskip("ase")
