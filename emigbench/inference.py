@@ -14,6 +14,8 @@ from emigbench.records import MigrationPath, Prediction
 def predict(model: str | BarrierModel, paths: Sequence[MigrationPath], dataset: str = "full") -> list[Prediction]:
     """Barriers of new paths, in the order of the paths.
 
+    A model by its name is fitted to every path of the dataset, test paths among them: what it says of these is no test.
+
     Args:
         model: name of a model, made ready by `ready_model`; or a model that is ready.
         paths: what to predict, in a list, each id once.
