@@ -138,10 +138,10 @@ def screen_structure(
     hops = vacancy_hops(crystal, ion, max_hop)
     paths = [vacancy_path(crystal, hop, f"{name}#{number}") for number, hop in enumerate(hops, start=1)]
     predictions = _both_ways(model, dataset, crystal, hops, paths)
-    if all(p.e_m is None for p in predictions):
+    barriers = [(p.e_m, hop) for p, hop in zip(predictions, hops, strict=True) if p.e_m is not None]
+    if not barriers:
         which = "its only hop" if len(hops) == 1 else f"all {len(hops)} hops"
         raise EmigbenchError(f"{name}: the model failed on {which}.")
-    barriers = [(p.e_m, edge) for p, hop in zip(predictions, hops, strict=True) for edge in hop.equivalents]
     return Screened(
         name,
         formula=reduced_formula(given.species),
@@ -149,7 +149,7 @@ def screen_structure(
         hops=tuple(
             _hop_barrier(path, p, given.lattice, hop) for p, hop, path in zip(predictions, hops, paths, strict=True)
         ),
-        percolation=percolation_barriers((e_m, edge) for e_m, edge in barriers if e_m is not None),
+        percolation=percolation_barriers((e_m, edge) for e_m, hop in barriers for edge in hop.equivalents),
         cautions=tuple(_about_vacancies(crystal, ion, given.lattice)),
     )
 
