@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import html
-import math
 import re
 from collections.abc import Sequence
 
 from emigbench import comparison, scoring, splits
 from emigbench.comparison import Comparison
 from emigbench.datasets.labels import Labels
-from emigbench.report.cells import with_interval
+from emigbench.report.cells import columns, with_interval
 from emigbench.report.leaderboard import Board, Boards, Row
 from emigbench.report.names import SPLIT_LABELS
-from emigbench.report.text import steady
-from emigbench.scoring import THRESHOLDS_EV, Score
 
 PAGE = "README.md"
 
@@ -80,20 +77,12 @@ def main_table(rows: Board) -> str:
 
     table = []
     for row in rows:
-        figures = row.score.metrics
         line = {
             "Ranks": f"{row.ranks[0]}–{row.ranks[1]}",
             "Tied": row.tied,
             "Model": _escaped(row.card.name),
             "Kind": row.card.kind,
-            "MAE (eV)": with_interval(figures["mae"]),
-            "R²": with_interval(figures["r2"], 2),
-            "RMSE (eV)": with_interval(figures["rmse"]),
-            f"Accuracy at {THRESHOLDS_EV[0]:g} eV": with_interval(
-                row.score.classification[THRESHOLDS_EV[0]]["accuracy"], 2
-            ),
-            "Coverage": f"{row.score.coverage:.1%}",
-            "Seeds": _seeds(row.score),
+            **columns(row.score),
         }
         if rows.comparison is None:
             del line["Ranks"], line["Tied"]
@@ -101,12 +90,6 @@ def main_table(rows: Board) -> str:
             line["Fitted to"] = row.fitted_to
         table.append(line)
     return tabulate(table, headers="keys", tablefmt="github", disable_numparse=True)
-
-
-def _seeds(score: Score) -> str:
-    """Number of seeds, and the standard deviation of the MAE over them."""
-    sd = score.metrics["mae"].seed_sd
-    return str(len(score.seeds)) if sd is None or math.isnan(sd) else f"{len(score.seeds)} (SD {steady(sd):.3f})"
 
 
 def subset_table(rows: Sequence[Row]) -> str:
