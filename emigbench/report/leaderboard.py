@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -43,7 +43,7 @@ class Entry:
     card: Card
     predictions: PredictionSet
     fitted_to: str
-    run: Mapping[str, Any] = field(default_factory=dict)
+    run: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
