@@ -193,6 +193,11 @@ def cautions(path: MigrationPath, prediction: Prediction) -> tuple[str, ...]:
     return tuple(f"{text[:1].upper()}{text[1:].removesuffix('.')}." for text in said)
 
 
+def reasons(failed: Prediction) -> str:
+    """What a model says of a path that it has no barrier for, to go on a sentence with; empty if it says nothing."""
+    return "".join(f"; {caution.removesuffix('.')}" for caution in failed.cautions)
+
+
 def _about_the_host(path: MigrationPath) -> Iterator[str]:
     """Whether one of its atoms moves so far to the final state that more than one ion may hop."""
     if path.final_host_frac_coords is None:

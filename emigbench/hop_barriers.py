@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emigbench.answer import cautions
+from emigbench.answer import cautions, reasons
 from emigbench.errors import EmigbenchError
 from emigbench.hops.files import Crystal, Source, elements, frames, of_neb
 from emigbench.hops.paths import reduced_formula
@@ -138,11 +138,10 @@ def screen_structure(
     hops = vacancy_hops(crystal, ion, max_hop)
     paths = [vacancy_path(crystal, hop, f"{name}#{number}") for number, hop in enumerate(hops, start=1)]
     predictions = _both_ways(model, dataset, crystal, hops, paths)
-    if all(p.e_m is None for p in predictions):
+    barriers = [(p.e_m, hop) for p, hop in zip(predictions, hops, strict=True) if p.e_m is not None]
+    if not barriers:
         which = "its only hop" if len(hops) == 1 else f"all {len(hops)} hops"
-        why = "".join(f"; {caution.removesuffix('.')}" for caution in predictions[0].cautions)
-        raise EmigbenchError(f"{name}: the model failed on {which}{why}.")
-    barriers = [(p.e_m, edge) for p, hop in zip(predictions, hops, strict=True) for edge in hop.equivalents]
+        raise EmigbenchError(f"{name}: the model failed on {which}{reasons(predictions[0])}.")
     return Screened(
         name,
         formula=reduced_formula(given.species),
@@ -150,7 +149,7 @@ def screen_structure(
         hops=tuple(
             _hop_barrier(path, p, given.lattice, hop) for p, hop, path in zip(predictions, hops, paths, strict=True)
         ),
-        percolation=percolation_barriers((e_m, edge) for e_m, edge in barriers if e_m is not None),
+        percolation=percolation_barriers((e_m, edge) for e_m, hop in barriers for edge in hop.equivalents),
         cautions=tuple(_about_vacancies(crystal, ion, given.lattice)),
     )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Executor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from emigbench.records import Prediction
 from emigbench.splits import Fold
 from emigbench.storage import write_text
 from emigbench.units import PathError, Unit, UnitResult
-from emigbench.workers import WorkerDiedError, as_they_end, died
+from emigbench.workers import died, outcomes
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def do(
         EmigbenchError: if a fit fails or its worker dies.
     """
     failed: dict[str, Exception] = {}
-    for job, outcome in _outcomes([job for job in jobs if job.name not in done], executor):
+    for job, outcome in outcomes({job: job.call for job in jobs if job.name not in done}, executor, (PathError,)):
         if isinstance(outcome, UnitResult):
             write_text(job.file, json.dumps(asdict(outcome)))
             done[job.name] = outcome
@@ -105,48 +105,3 @@ def read_result(job: Job) -> UnitResult | None:
         return None
     complete = sorted(p.id for p in result.predictions) == sorted(job.held_out)
     return result if complete else None
-
-
-Outcome = UnitResult | PathError | WorkerDiedError
-
-
-def _outcomes(jobs: Sequence[Job], executor: Executor | None) -> Iterator[tuple[Job, Outcome]]:
-    """What came of each job, as soon as it is known."""
-    if executor is None:
-        for job in jobs:
-            try:
-                yield job, job.call()
-            except PathError as error:
-                yield job, error
-        return
-    killed = []
-    for job, outcome in _side_by_side(jobs, executor):
-        if isinstance(outcome, WorkerDiedError):
-            killed.append(job)
-        else:
-            yield job, outcome
-    for job in killed:  # each alone, so that no other can be to blame this time
-        yield from _side_by_side([job], executor)
-
-
-def _side_by_side(jobs: Sequence[Job], executor: Executor) -> Iterator[tuple[Job, Outcome]]:
-    """What came of each job, as soon as it is known; where one ends the run, those that have begun come first."""
-    futures = {executor.submit(job.call): job for job in jobs}
-    failure: Exception | None = None
-    for future in as_they_end(futures):
-        try:
-            outcome: Outcome = future.result()
-        except CancelledError:
-            continue
-        except (PathError, WorkerDiedError) as error:
-            outcome = error
-        except Exception as error:  # what runs beside it may still finish, and is kept
-            failure = failure or error
-            for other in futures:
-                other.cancel()
-            continue
-        yield futures[future], outcome
-    if isinstance(failure, BrokenExecutor):
-        raise died("A worker process") from failure
-    if failure is not None:
-        raise failure

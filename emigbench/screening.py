@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from emigbench import unfinished
@@ -19,7 +19,7 @@ from emigbench.inference import ready_model
 from emigbench.model import code_of, create, warn_of_other_code
 from emigbench.progress import Progress
 from emigbench.storage import name_of_content, sha256_of, write_text
-from emigbench.workers import WorkerDiedError, as_they_end, died
+from emigbench.workers import died, outcomes
 
 RESULTS = ("structures.csv", "hops.csv", "index.html")
 """Names of the files that a screening ends in, and that a later one takes for no structures."""
@@ -139,23 +139,11 @@ _ready = cache(ready_model)  # once in each process
 
 
 def _run(folder: Path, files: Sequence[str], plan: Plan, executor: Executor | None) -> Iterator[Screened]:
-    if executor is None:
-        for file in files:
-            yield screen_file(folder, file, plan)
-        return
-    futures = {executor.submit(screen_file, folder, file, plan): file for file in files}
-    killed = []
-    for future in as_they_end(futures):
-        try:
-            yield future.result()
-        except WorkerDiedError:
-            killed.append(futures[future])
-    for file in killed:  # each alone, so that no other can be to blame this time
-        for future in as_they_end([executor.submit(screen_file, folder, file, plan)]):
-            try:
-                yield future.result()
-            except WorkerDiedError:
-                yield Screened(file, _sha256(folder / file), error=str(died(f"{file}: its worker")))
+    for file, outcome in outcomes({file: partial(screen_file, folder, file, plan) for file in files}, executor):
+        if isinstance(outcome, Screened):
+            yield outcome
+        else:
+            yield Screened(file, _sha256(folder / file), error=str(died(f"{file}: its worker")))
 
 
 def _files(folder: Path, out: Path, pattern: str) -> list[str]:

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context, parent_process
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from distributed import Future as DaskFuture
 
 LOG = logging.getLogger(__name__)
+Key = TypeVar("Key")
 Found = TypeVar("Found")
 CONNECT_SECONDS = 10
 """How long a scheduler may take to answer."""
@@ -40,7 +41,61 @@ def died(who: str) -> EmigbenchError:
     return EmigbenchError(f"{who} died, perhaps for lack of memory; try fewer --workers.")
 
 
-def as_they_end(futures: Iterable[Future[Found]]) -> Iterator[Future[Found]]:
+def outcomes(
+    calls: Mapping[Key, Callable[[], Found]], executor: Executor | None, harmless: tuple[type[Exception], ...] = ()
+) -> Iterator[tuple[Key, Found | Exception]]:
+    """What came of each call, as soon as it is known: what it gave, or an error that is `harmless` to the others.
+
+    A call whose worker died is made again when the others are done; if that one dies too, `WorkerDiedError` is what
+    came of it. Where an error ends the others, those that have begun come first. Without an executor, calls are made
+    one after the other in this process.
+
+    Raises:
+        EmigbenchError: if the executor itself breaks.
+    """
+    if executor is None:
+        for key, call in calls.items():
+            try:
+                yield key, call()
+            except harmless as error:
+                yield key, error
+        return
+    killed = []
+    for key, outcome in _side_by_side(calls, executor, harmless):
+        if isinstance(outcome, WorkerDiedError):
+            killed.append(key)
+        else:
+            yield key, outcome
+    for key in killed:  # each alone, so that no other can be to blame this time
+        yield from _side_by_side({key: calls[key]}, executor, harmless)
+
+
+def _side_by_side(
+    calls: Mapping[Key, Callable[[], Found]], executor: Executor, harmless: tuple[type[Exception], ...]
+) -> Iterator[tuple[Key, Found | Exception]]:
+    futures = {executor.submit(call): key for key, call in calls.items()}
+    told: tuple[type[Exception], ...] = (*harmless, WorkerDiedError)
+    failure: Exception | None = None
+    for future in _as_they_end(futures):
+        try:
+            outcome: Found | Exception = future.result()
+        except CancelledError:
+            continue
+        except told as error:
+            outcome = error
+        except Exception as error:  # what runs beside it may still finish
+            failure = failure or error
+            for other in futures:
+                other.cancel()
+            continue
+        yield futures[future], outcome
+    if isinstance(failure, BrokenExecutor):
+        raise died("A worker process") from failure
+    if failure is not None:
+        raise failure
+
+
+def _as_they_end(futures: Iterable[Future[Found]]) -> Iterator[Future[Found]]:
     """Futures in the order in which they end or are cancelled; those that are left are cancelled when this is closed.
 
     `concurrent.futures.wait` takes the locks of all that run, and `as_completed` does as it begins: Ctrl-C at that

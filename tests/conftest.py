@@ -7,6 +7,7 @@ from pathlib import Path
 import fitted
 import pandas as pd
 import pytest
+from helpers import FULL
 from hypothesis import settings
 
 from emigbench import cli, load
@@ -35,6 +36,12 @@ def source_dir() -> Path:
 def full(source_dir: Path) -> tuple[LabelledPath, ...]:
     """All 619 records, curated once from the source files."""
     return curate(read(source_dir))
+
+
+@pytest.fixture(scope="session")
+def whole(full: tuple[LabelledPath, ...]) -> Dataset:
+    """The full dataset of these records."""
+    return Dataset(FULL.name, FULL.version, FULL.sha256, full)
 
 
 @pytest.fixture(scope="session")

@@ -577,6 +577,8 @@ def test_figures_do_not_overwrite_a_file_by_a_folder(call, tmp_path):
 def test_build_says_what_it_needs(call, tmp_path, monkeypatch):
     monkeypatch.delenv("EMIGBENCH_SOURCE", raising=False)
     assert "--source" in refused(call("data", "build", "--out", tmp_path))
+    monkeypatch.setenv("EMIGBENCH_SOURCE", "")
+    assert "--source" in refused(call("data", "build", "--out", tmp_path))
 
 
 def test_source_wins_over_the_environment(call, model, tmp_path, monkeypatch):

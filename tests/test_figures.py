@@ -83,6 +83,14 @@ def test_a_parity_plot_shows_each_path_and_the_scores(folder):
     assert f"MAE {models['good'].mae['official'].value:.3f} eV" in texts
 
 
+def test_training_paths_keep_their_colour_where_there_are_no_test_paths(folder):
+    models = {model.slug: model for model in figures.shown(leaderboard.read_entries(folder, FULL), FULL)}
+    with drawing.looks(style.STYLE):
+        figure = parity_plot.parity(models["fitted"])
+    [dots] = [c for c in figure.findobj(mpl.collections.PathCollection) if len(c.get_offsets()) == 559]
+    assert mpl.colors.to_hex(dots.get_facecolor()[0]) == style.BLUE
+
+
 def test_the_papers_race_tracks():
     found = race_tracks.tracks(FULL, "official-train")
     assert list(found) == list(race_tracks.RACE_TRACKS)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -259,7 +260,9 @@ def test_runs_of_ones_own_are_told_apart(folder, tmp_path):
     entries = leaderboard.local_entries([*runs, named], SPINELS)
     names = [f"train-mean, {run} (your run)" for run in runs]
     assert [entry.card.name for entry in entries] == [*names, "Of a card (your run)"]
-    assert [entry.card.slug for entry in entries] == ["your-run", "your-run-2", "your-run-3"]
+    assert [entry.card.slug for entry in entries] == ["your-run", "your-run--2", "your-run--3"]
+    for entry in entries[1:]:  # nor can a submission take that name
+        assert not re.fullmatch(submission.SLUG, entry.card.slug)
     pages = site.files(entries, leaderboard.boards(entries, SPINELS), SPINELS)
     for entry, run in zip(entries, [*runs, named], strict=True):
         page = pages[f"models/{entry.card.slug}.html"]

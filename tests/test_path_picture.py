@@ -7,20 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import FULL
 
 from emigbench import load
-from emigbench.datasets.store import Dataset
 from emigbench.report import path_picture, record
 from emigbench.report.path_picture import profile, scene
 
 DATA = load("spinels")
 ENTRY = DATA.by_id["MgMn2S4"]
-
-
-@pytest.fixture(scope="module")
-def whole(full):
-    return Dataset(FULL.name, FULL.version, FULL.sha256, full)
 
 
 def test_the_band_lies_along_x():

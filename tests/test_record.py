@@ -12,18 +12,12 @@ from hypothesis import strategies as st
 from emigbench import load, splits
 from emigbench.datasets import geometry
 from emigbench.datasets.labels import known_id
-from emigbench.datasets.store import Dataset
 from emigbench.errors import EmigbenchError
 from emigbench.records import MigrationPath
 from emigbench.report import record
 from emigbench.report.record import bond_limit
 
 DATA = load("spinels")
-
-
-@pytest.fixture(scope="module")
-def whole(full):
-    return Dataset(FULL.name, FULL.version, FULL.sha256, full)
 
 
 def hop(host, species, band=((0.0, 0.5, 0.5), (0.4, 0.5, 0.5)), ion="Li", cell=10.0):

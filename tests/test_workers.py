@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -25,10 +24,6 @@ from emigbench.errors import StoppedError
 from emigbench.hop_barriers import Screened
 from emigbench.workers import WorkerDiedError, dask, processes
 from emigbench_baselines.classical.features import available_cores
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +127,7 @@ def test_nothing_is_begun_after_ctrl_c(tmp_path, monkeypatch, side_by_side):
 def test_a_process_that_dies_is_replaced_and_costs_its_own_task_alone():
     with processes(2) as executor:
         long = executor.submit(time.sleep, 1.0)
-        deaths = [executor.submit(die) for _ in range(3)]
+        deaths = [executor.submit(toys.die) for _ in range(3)]
         after = executor.submit(abs, -7)
         for death in deaths:
             with pytest.raises(WorkerDiedError, match="its worker died"):

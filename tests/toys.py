@@ -140,12 +140,12 @@ class FittedOnce(Fitted):
     def fit(self, train, *, seed):
         super().fit(train, seed=seed)
         if noted().count("fit") == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
 
 
 class FittedNever(Fitted):
     def fit(self, train, *, seed):
-        os.kill(os.getpid(), signal.SIGKILL)
+        die()
 
 
 def die():

@@ -65,24 +65,9 @@ class CorrelationSelector(TransformerMixin, BaseEstimator):
         return X[:, self.kept_]
 
 
-def features_alone(paths: Sequence[MigrationPath], workers: int) -> pd.DataFrame:
-    """The matminer features."""
-    return feature_table(paths, workers=workers)
-
-
-def both_tables(paths: Sequence[MigrationPath], workers: int) -> pd.DataFrame:
+def both_tables(paths: Sequence[MigrationPath], *, workers: int) -> pd.DataFrame:
     """The matminer features and the path forest's descriptors side by side."""
     return pd.concat([feature_table(paths, workers=workers), descriptor_table(paths, workers=workers)], axis=1)
-
-
-def one_alone(regressor: RegressorMixin, seed: int) -> RegressorMixin:
-    """The regressor itself."""
-    return regressor
-
-
-def ten(regressor: RegressorMixin, seed: int) -> RegressorMixin:
-    """The mean of ten, which draw other paths and features each."""
-    return BaggingRegressor(regressor, n_estimators=10, bootstrap=False, random_state=seed)
 
 
 @dataclass(frozen=True)
@@ -92,14 +77,14 @@ class Recipe:
     Attributes:
         grid: hyperparameters of the regressor, each with the values that are tried.
         regressor: seed -> the regressor of sqrt(E_m), with what the grid does not vary.
-        table: (paths, workers) -> what is read of each path, a row a path.
-        final: (regressor with the hyperparameters that were chosen, seed) -> what is fitted to all training paths.
+        table: (paths, workers=) -> what is read of each path, a row a path.
+        members: regressors with the hyperparameters that were chosen, fitted to all training paths; the mean answers.
     """
 
     grid: Mapping[str, Sequence[Any]]
     regressor: Callable[[int], RegressorMixin]
-    table: Callable[[Sequence[MigrationPath], int], pd.DataFrame] = features_alone
-    final: Callable[[RegressorMixin, int], RegressorMixin] = one_alone
+    table: Callable[..., pd.DataFrame] = feature_table
+    members: int = 1
 
 
 class _Classical:
@@ -132,7 +117,7 @@ class _Classical:
             EmigbenchError: if the paths are of fewer than two materials, or no feature correlates with E_m.
         """
         paths = [t.path for t in train]
-        table = self.recipe.table(paths, self.workers)
+        table = self.recipe.table(paths, workers=self.workers)
         barriers = np.array([t.e_m for t in train])
         folds = grouped_folds(hosts(Kin.of(paths), [path.material_id for path in paths]), seed=seed)
         regressor = self.recipe.regressor(seed)
@@ -148,7 +133,10 @@ class _Classical:
         search.fit(table.to_numpy(), barriers)
         self.cv_mae = -float(search.best_score_)
         self.best_params = {key.rpartition("__")[2]: value for key, value in search.best_params_.items()}
-        self._model = pipeline(self.recipe.final(regressor.set_params(**self.best_params), seed))
+        chosen = regressor.set_params(**self.best_params)
+        if self.recipe.members > 1:
+            chosen = BaggingRegressor(chosen, self.recipe.members, bootstrap=False, random_state=seed)
+        self._model = pipeline(chosen)
         self._model.fit(table.to_numpy(), barriers)
         self.selected_features = list(table.columns[self._model["select"].kept_])
 
@@ -167,7 +155,7 @@ class _Classical:
             raise EmigbenchError(f"{type(self).__name__} has to be fitted before it predicts.")
         if not paths:
             return []
-        barriers = self._model.predict(self.recipe.table(paths, self.workers).to_numpy())
+        barriers = self._model.predict(self.recipe.table(paths, workers=self.workers).to_numpy())
         return [Prediction(path.id, float(e_m)) for path, e_m in zip(paths, barriers, strict=True)]
 
 
@@ -202,7 +190,7 @@ class BaggedBoosting(_Classical):
     of ten 0.289 (0.47).
     """
 
-    recipe = replace(GradientBoosting.recipe, final=ten)
+    recipe = replace(GradientBoosting.recipe, members=10)
 
 
 class DescriptorBoosting(_Classical):

@@ -37,7 +37,7 @@ def endpoints(path: MigrationPath) -> Endpoints:
     final_lattice, final_host = path.final_cell
     notes = (DIFFERENT_CELLS,) if np.abs(final_lattice - path.lattice).max() > _SAME_CELL else ()
     moves, _ = find_mic((final_host - path.host_frac_coords) @ path.lattice, path.lattice)
-    initial, final = band(path)[0], band(path)[-1]
+    initial, *_, final = band(path)
     final.positions[1:] = initial.positions[1:] + moves
     return Endpoints(initial, final, notes)
 

@@ -33,11 +33,9 @@ def draw(title: str, bands: Mapping[str, NebResult], e_m: float, file: Path) -> 
     Raises:
         EmigbenchError: if there is no such format, or the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     energies, place = figure.subplots(1, 2)
     figure.suptitle(title)
     for name, result in bands.items():

@@ -70,10 +70,10 @@ def build(
     """
     from emigbench.datasets import store
 
-    folder = source or (Path(os.environ["EMIGBENCH_SOURCE"]) if "EMIGBENCH_SOURCE" in os.environ else None)
-    if folder is None:
+    folder = source or os.environ.get("EMIGBENCH_SOURCE")
+    if not folder:
         raise EmigbenchError("Say where the source files are with --source DIR, or set EMIGBENCH_SOURCE.")
-    data = store.build(folder, out)
+    data = store.build(Path(folder), out)
     print(f"{data.name} {data.version}: {len(data)} paths, content {data.sha256}, in {out}")
 
 

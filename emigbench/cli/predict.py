@@ -66,8 +66,7 @@ def predict(
     with talk_on_stderr():
         (prediction,) = predict_paths(ready_model(model, dataset, tell=_say), [hop.path])
     if prediction.e_m is None:
-        why = "".join(f"; {caution.removesuffix('.')}" for caution in prediction.cautions)
-        raise EmigbenchError(f"Model {model!r} failed on this path and gives no barrier{why}.")
+        raise EmigbenchError(f"Model {model!r} failed on this path and gives no barrier{answers.reasons(prediction)}.")
     found = answers.answer(hop.path, prediction, threshold, temperature)
     if as_json:
         print_json({"model": model, "path": hop.to_json(), **found.to_json()})

@@ -9,7 +9,6 @@ from functools import cached_property
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emigbench import scoring, statistics
 from emigbench.comparison.contenders import Contender, check_same_ids, contender, value_of
@@ -45,7 +44,6 @@ class Comparison:
     Attributes:
         metric: its name.
         slugs: the models, best first.
-        letters: slug -> the letters of its tie groups, see `tie_letters`.
         differences: (a, b) -> a's metric minus b's on all paths, with `p_holm`; a stands before b in `slugs`.
         common: the same on the paths that both have a value for, for the pairs in which one lacks some (undefined, with
             an n of 0, where there is no such path); these are other paths for each pair, so they are not corrected
@@ -58,7 +56,6 @@ class Comparison:
 
     metric: str
     slugs: tuple[str, ...]
-    letters: Mapping[str, str]
     differences: Mapping[tuple[str, str], Difference]
     common: Mapping[tuple[str, str], Difference]
     detectable: float
@@ -74,6 +71,12 @@ class Comparison:
         """Other model -> the metric of this one minus that of it, with p-values corrected for these pairs alone."""
         own = corrected(self.difference(slug, other) for other in self.slugs if other != slug)
         return {other: difference for (_, other), difference in own.items()}
+
+    @cached_property
+    def letters(self) -> Mapping[str, str]:
+        """Slug -> the letters of its tie groups, see `tie_letters`."""
+        told_apart = [[a != b and self.difference(a, b).told_apart for b in self.slugs] for a in self.slugs]
+        return dict(zip(self.slugs, tie_letters(told_apart), strict=True))
 
     @cached_property
     def ranks(self) -> Mapping[str, tuple[int, int]]:
@@ -110,12 +113,10 @@ def compare_all(models: Sequence[Contender], groups: Sequence[str], metric: Metr
     weights = scoring.resampling(models[0].samples[0].cluster)
     pairs = list(combinations(range(len(models)), 2))
     differences = corrected(paired_differences(metric, models, pairs, weights))
-    slugs = tuple(model.slug for model in models)
     sd = resampled(metric, models, weights).std(axis=1, ddof=1)
     return Comparison(
         metric=metric.name,
-        slugs=slugs,
-        letters=dict(zip(slugs, tie_letters(_told_apart(slugs, differences)), strict=True)),
+        slugs=tuple(model.slug for model in models),
         differences=differences,
         common=all_on_common(metric, models, weights),
         detectable=float(np.median([d.detectable for d in differences.values()])) if differences else math.nan,
@@ -129,14 +130,6 @@ def compare_submissions(predictions: Mapping[str, scoring.Seeds], labels: Labels
     """The board of a split by MAE, from each submission's predictions on it by slug; see `compare_all`."""
     models = [contender(slug, seeds, labels, split) for slug, seeds in predictions.items()]
     return compare_all(models, [labels.by_id[path_id].structural_group for path_id in models[0].ids])
-
-
-def _told_apart(slugs: Sequence[str], differences: Mapping[tuple[str, str], Difference]) -> NDArray[np.bool_]:
-    position = {slug: k for k, slug in enumerate(slugs)}
-    table = np.zeros((len(slugs), len(slugs)), dtype=np.bool_)
-    for (a, b), difference in differences.items():
-        table[position[a], position[b]] = table[position[b], position[a]] = difference.told_apart
-    return table
 
 
 def _spread(metric: Metric, model: Contender, sampling_sd: float) -> Spread:

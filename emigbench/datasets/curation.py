@@ -189,9 +189,10 @@ def merge_overlaps(path: MigrationPath) -> MigrationPath:
     """
     host, species, lattice = path.host_frac_coords, np.array(path.host_species), path.lattice
     keep = np.ones(len(host), dtype=bool)
-    for first, second in geometry.close_pairs(host, lattice, OVERLAP_A):
-        if keep[first]:
-            keep[second] = False
+    first, second, _ = geometry.near_pairs(host, host, lattice, OVERLAP_A)
+    for i, j in sorted(zip(first, second, strict=True)):
+        if i < j and keep[i]:
+            keep[j] = False
     on_endpoint = geometry.distances(path.band_frac_coords[[0, -1]], host, lattice).min(axis=0) < OVERLAP_A
     keep &= ~(on_endpoint & (species == path.mobile_ion))
     if keep.all():

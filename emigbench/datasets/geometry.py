@@ -57,12 +57,6 @@ def distances(a: FloatArray, b: FloatArray, lattice: FloatArray) -> FloatArray:
     return lengths
 
 
-def close_pairs(coords: FloatArray, lattice: FloatArray, cutoff: float) -> list[tuple[int, int]]:
-    """Pairs i < j of the atoms at (n, 3) coordinates that are nearer than `cutoff` Å to each other."""
-    near = np.argwhere(np.triu(distances(coords, coords, lattice) < cutoff, k=1))
-    return [(int(i), int(j)) for i, j in near]
-
-
 def near_pairs(
     a: FloatArray, b: FloatArray, lattice: FloatArray, cutoff: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:

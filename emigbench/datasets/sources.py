@@ -200,7 +200,7 @@ def read(folder: Path) -> Sources:
 
 def _read_json(file: Path) -> list[JsonRecord]:
     try:
-        records = json.loads(file.read_text())
+        records = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise EmigbenchError(f"{file} is not valid JSON ({error}); fetch it again.") from error
     return list(records)

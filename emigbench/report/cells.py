@@ -9,7 +9,7 @@ from typing import Any
 
 from emigbench.metrics import BY_NAME
 from emigbench.report.text import steady
-from emigbench.scoring import Figure, Score
+from emigbench.scoring import THRESHOLDS_EV, Figure, Score
 
 DIGITS = {"mae": 3, "rmse": 3, "bias": 3, "median_abs_error": 3, "max_abs_error": 3, "crps": 3}
 
@@ -56,6 +56,20 @@ def with_interval(figure: Figure, digits: int = 3) -> str:
         return "–"
     value, low, high = (plain(number, digits) for number in (figure.value, figure.low, figure.high))
     return value if math.isnan(figure.low) else f"{value} [{low}, {high}]"
+
+
+def columns(score: Score) -> dict[str, str]:
+    """What a row of a board shows of a score, in plain characters: name of the column -> cell."""
+    figures, threshold, n_seeds = score.metrics, THRESHOLDS_EV[0], len(score.seeds)
+    sd = figures["mae"].seed_sd
+    return {
+        "MAE (eV)": with_interval(figures["mae"]),
+        "R²": with_interval(figures["r2"], 2),
+        "RMSE (eV)": with_interval(figures["rmse"]),
+        f"Accuracy at {threshold:g} eV": with_interval(score.classification[threshold]["accuracy"], 2),
+        "Coverage": f"{score.coverage:.1%}",
+        "Seeds": str(n_seeds) if sd is None or math.isnan(sd) else f"{n_seeds} (SD {steady(sd):.3f})",
+    }
 
 
 def number(value: float, digits: int) -> str:

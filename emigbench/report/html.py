@@ -44,7 +44,8 @@ def files(entries: Sequence[Entry], boards: Boards, labels: Labels) -> dict[str,
     for entry in entries:
         page = model.model_page(entry, boards, labels, names_of)
         found[f"{MODELS}/{entry.card.slug}.html"] = _render("model.html.jinja", page=page, dataset=_dataset(labels))
-    found[f"{ASSETS}/paths.js"] = f"window.EMIGBENCH={_json(per_path.paths_data(labels, boards))};\n"
+    paths = json.dumps(per_path.paths_data(labels, boards), separators=(",", ":"), allow_nan=False)
+    found[f"{ASSETS}/paths.js"] = f"window.EMIGBENCH={paths};\n"
     for name in ("style.css", "model.js", "vega.min.js"):
         found[f"{ASSETS}/{name}"] = templating.asset(name)
     return found
@@ -99,7 +100,3 @@ def _environment() -> Environment:
         "strip_end": plots.STRIP_END,
     }
     return environment
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)

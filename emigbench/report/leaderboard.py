@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -43,7 +43,7 @@ class Entry:
     card: Card
     predictions: PredictionSet
     fitted_to: str
-    run: Mapping[str, Any] = field(default_factory=dict)
+    run: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def local_entries(folders: Sequence[Path], labels: Labels) -> list[Entry]:
         raise EmigbenchError(f"{files[0]} is no folder of a run; emigbench init-submission makes one of a table.")
     runs = [submission.read_run(folder, labels) for folder in folders]
     names = [_name(folder, run) for folder, run in zip(folders, runs, strict=True)]
-    slugs = ["your-run", *(f"your-run-{k}" for k in range(2, 1 + len(folders)))]
+    slugs = ["your-run", *(f"your-run--{k}" for k in range(2, 1 + len(folders)))]  # as no submission may be called
     return [
         _local_entry(folder, run, f"{name}, {folder}" if names.count(name) > 1 else name, slug, labels)
         for folder, run, name, slug in zip(folders, runs, names, slugs, strict=False)

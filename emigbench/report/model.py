@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,7 +108,7 @@ class ModelPage:
     authors: str
     facts: Sequence[tuple[str, Sequence[text.Part]]]
     files: str
-    splits: Sequence[SplitView] = field(default_factory=tuple)
+    splits: Sequence[SplitView]
 
 
 def model_page(entry: Entry, boards: Boards, labels: Labels, names: Mapping[str, str]) -> ModelPage:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emigbench import drawing
+from emigbench.datasets.geometry import distances
 from emigbench.records import FloatArray, MigrationPath
 from emigbench.report import templating
 from emigbench.report.figures.style import STYLE
@@ -226,12 +227,9 @@ def _legend(figure: Any, seen: Scene, path: MigrationPath) -> None:
 
 def profile(path: MigrationPath, n: int = PROFILE_POINTS) -> tuple[FloatArray, dict[str, FloatArray]]:
     """(n,) places along the band in Å, and for each element of the host the (n,) distances to its nearest atom in Å."""
-    from pymatgen.core.lattice import Lattice
-
-    places = np.linspace(0, 1, n)
+    places, names = np.linspace(0, 1, n), np.array(path.host_species)
     start, end = path.band_frac_coords[0], path.band_frac_coords[-1]
-    lattice, names = Lattice(path.lattice), np.array(path.host_species)
-    lengths = lattice.get_all_distances(start + places[:, None] * (end - start), path.host_frac_coords)
+    lengths = distances(start + places[:, None] * (end - start), path.host_frac_coords, path.lattice)
     nearest = {element: lengths[:, names == element].min(axis=1) for element in sorted(set(path.host_species))}
     return path.hop_length * places, nearest
 

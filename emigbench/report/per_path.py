@@ -35,7 +35,7 @@ class Line:
     largest: float
     strip: str
     tick: str
-    cell: Cell | None = None
+    cell: Cell | None
 
 
 def lines(facts: Sequence[Facts], errors: FloatArray, key: Callable[[Facts], str]) -> list[Line]:

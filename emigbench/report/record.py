@@ -13,6 +13,7 @@ import numpy as np
 from emigbench import splits
 from emigbench.datasets import corrections
 from emigbench.datasets.findings import FLAGS, LABEL_FLAGS
+from emigbench.datasets.geometry import near_pairs
 from emigbench.datasets.labels import Facts, Labels, known_id
 from emigbench.datasets.store import Dataset
 from emigbench.records import MigrationPath
@@ -86,7 +87,7 @@ class Record:
         sides: split -> where the path stands in it, in words.
         limits_a: ligand element of the host -> longest bond to the moving ion, in Å.
         images: the five images of the band.
-        relatives: paths of the same material or band, the most alike in hop length first.
+        relatives: paths of the same band, then others of the same material, the most alike in hop length first.
     """
 
     facts: Facts
@@ -148,12 +149,7 @@ def images(path: MigrationPath) -> tuple[Image, ...]:
 
 
 def _image(path: MigrationPath, k: int, along: float) -> Image:
-    from pymatgen.core.lattice import Lattice
-
-    lattice = Lattice(path.lattice)
-    centre = lattice.get_cartesian_coords(path.band_frac_coords[k])
-    around: Any = lattice.get_points_in_sphere(path.host_frac_coords, centre, REACH_A, zip_results=False)
-    _, distances, indices, _ = around
+    _, indices, distances = near_pairs(path.band_frac_coords[[k]], path.host_frac_coords, path.lattice, REACH_A)
     found = sorted((round(float(d), 6), path.host_species[int(i)]) for d, i in zip(distances, indices, strict=True))
     bonded = Counter(element for distance, element in found if distance < bond_limit(path.mobile_ion, element))
     nearest = tuple(Neighbour(element, distance) for distance, element in found[:N_NEAREST])

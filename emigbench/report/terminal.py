@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from emigbench.errors import on_one_line
 from emigbench.report import cells
-from emigbench.report.cells import label, with_interval
+from emigbench.report.cells import label
 from emigbench.report.names import SUBSET_LABELS
-from emigbench.scoring import THRESHOLDS_EV, Figure, Score
+from emigbench.scoring import Figure, Score
 
 if TYPE_CHECKING:
     from emigbench.comparison import Difference
@@ -66,19 +66,11 @@ def standings(name: str, found: Mapping[str, Standing]) -> str:
 def _standing(name: str, split: str, standing: Standing) -> str:
     from tabulate import tabulate
 
-    score, threshold = standing.score, THRESHOLDS_EV[0]
-    row = {
-        "Model": on_one_line(name),
-        "MAE (eV)": with_interval(score.metrics["mae"], 3),
-        "R²": with_interval(score.metrics["r2"], 2),
-        f"Accuracy at {threshold:g} eV": with_interval(score.classification[threshold]["accuracy"], 2),
-        "Coverage": f"{score.coverage:.1%}",
-        "Seeds": len(score.seeds),
-    }
+    row = {"Model": on_one_line(name), **cells.columns(standing.score)}
     if standing.ranks is not None:
         row = {"Ranks": f"{standing.ranks[0]}–{standing.ranks[1]} of {standing.n_rows}", **row}
     lines = [
-        f"{split}: {score.n} paths",
+        f"{split}: {standing.score.n} paths",
         "",
         tabulate([row], headers="keys", tablefmt="github", disable_numparse=True),
         "",

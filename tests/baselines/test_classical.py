@@ -9,7 +9,6 @@ from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import LinearRegression
 
 from emigbench import BarrierModel, EmigbenchError, LabelledPath, MigrationPath
-from emigbench_baselines.classical import models
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
 from emigbench_baselines.classical.feature_list import FEATURES
 from emigbench_baselines.classical.features import feature_table
@@ -169,6 +168,7 @@ def test_bagged_boosting_answers_the_square_of_the_mean_root_of_ten_and_chooses_
         model.fit(train, seed=3)
     assert (ten.best_params, ten.cv_mae) == (one.best_params, one.cv_mae)
     *before, regress = [step for _, step in ten._model.steps]
+    assert [len(set(seen)) for seen in regress.regressor_.estimators_samples_] == [len(train)] * 10
     rows = feature_table(test_side).to_numpy()
     for step in before:
         rows = step.transform(rows)
@@ -176,12 +176,6 @@ def test_bagged_boosting_answers_the_square_of_the_mean_root_of_ten_and_chooses_
     assert len(roots) == len({tuple(r) for r in roots}) == 10
     found = [p.e_m for p in ten.predict(test_side)]
     np.testing.assert_allclose(found, np.maximum(np.mean(roots, axis=0), 0) ** 2)
-
-
-def test_each_of_ten_sees_all_paths():
-    x, noise = np.random.default_rng(0).normal(size=(2, 30, 2))
-    expected = LinearRegression().fit(x, noise[:, 0]).predict(x)
-    np.testing.assert_allclose(models.ten(LinearRegression(), 0).fit(x, noise[:, 0]).predict(x), expected)
 
 
 @pytest.mark.parametrize("model", [RandomForest, GradientBoosting, BaggedBoosting])
@@ -247,7 +241,7 @@ def test_features_are_selected_on_the_training_rows_of_each_fold_alone_and_folds
 
 def test_descriptor_boosting_reads_both_tables(train):
     paths = [t.path for t in train]
-    table = DescriptorBoosting.recipe.table(paths, 1)
+    table = DescriptorBoosting.recipe.table(paths, workers=1)
     assert list(table.columns) == [*FEATURES, *DESCRIPTORS]
     assert list(table.index) == [path.id for path in paths]
     np.testing.assert_array_equal(table[list(DESCRIPTORS)], descriptor_table(paths))
@@ -263,15 +257,13 @@ def test_a_prediction_depends_on_its_own_path_alone(train, test_side):
 
 
 def test_a_feature_that_is_missing_everywhere_or_here_and_there_is_no_obstacle(train, test_side, monkeypatch):
-    whole = models.feature_table
-
     def with_gaps(paths, **options):
-        table = whole(paths, **options)
+        table = feature_table(paths, **options)
         table["interaction: ewald_site_energy"] = np.nan
         table.iloc[::2, table.columns.get_loc("path: hop length")] = np.nan
         return table
 
-    monkeypatch.setattr(models, "feature_table", with_gaps)
+    monkeypatch.setattr(SmallForest, "recipe", replace(SmallForest.recipe, table=with_gaps))
     fitted = SmallForest(workers=1)
     fitted.fit(train, seed=0)
     assert all(p.status == "ok" for p in fitted.predict(test_side))

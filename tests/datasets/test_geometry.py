@@ -104,14 +104,6 @@ def test_nearest_image_is_not_always_the_rounded_one():
     assert np.linalg.norm(moved @ RHOMBUS) == pytest.approx(np.linalg.norm([0.45, 0.55, 0] @ RHOMBUS))
 
 
-def test_close_pairs_through_the_faces_of_the_cell():
-    coords = np.array([[0.99, 0.5, 0.5], [0.01, 0.5, 0.5], [0.5, 0.5, 0.5], [0.5, 0.53, 0.5]])
-    assert geometry.close_pairs(coords, CUBE, 0.25) == [(0, 1)]
-    assert geometry.close_pairs(coords, CUBE, 0.35) == [(0, 1), (2, 3)]
-    assert geometry.close_pairs(coords, CUBE, 0.1) == []
-    assert geometry.close_pairs(coords[:1], CUBE, 5) == []
-
-
 @given(st.integers(0, 10_000))
 def test_distances_do_not_depend_on_the_cell_that_describes_a_crystal(seed):
     """In skewed cells of the same lattice, whose planes are near each other; against all images within 9 cells."""

@@ -19,10 +19,10 @@ def parity(model: Shown) -> Any:
     sides = [split for split in (TRAIN, TEST) if split in model.on]
     figure = canvas(0.5 + 3.3 * len(sides), 3.7)
     figure.suptitle(model.name, fontsize=9)
-    parts, colours = figure.subfigures(1, len(sides), squeeze=False)[0], (BLUE, PINK)[-len(sides) :]
-    for part, split, colour in zip(parts, sides, colours, strict=True):
-        letter = f"{'ab'[sides.index(split)]}) " if len(sides) > 1 else ""
-        _parity_side(part, model, split, colour, letter + {TRAIN: "Training paths", TEST: "Test paths"}[split])
+    parts = figure.subfigures(1, len(sides), squeeze=False)[0]
+    for part, split, letter in zip(parts, sides, ("a) ", "b) ") if len(sides) > 1 else ("",), strict=True):
+        colour, title = {TRAIN: (BLUE, "Training paths"), TEST: (PINK, "Test paths")}[split]
+        _parity_side(part, model, split, colour, letter + title)
     return figure
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from emigbench import splits
 from emigbench.datasets.labels import Labels
 from emigbench.drawing import canvas
-from emigbench.report.figures.style import short
+from emigbench.report.figures.style import LONGEST_NAME
 from emigbench.report.figures.submissions import CV, TRAIN, Shown
+from emigbench.report.text import clean
 
 RACE_TRACKS = ("Li3OCl", "Ca2Mn2O5", "MgMnSiO4_pbnm", "a1-VOPO4_Na")
 """The materials of the paper's Figure 4a, by the start of their ids; paths are numbered from 1."""
@@ -69,7 +70,7 @@ def race_track(models: Sequence[Shown], labels: Labels, split: str) -> Any:
     axes.set_xlabel("path" + {TRAIN: ", of the training set", CV: ", held out with its framework"}.get(split, ""))
     axes.set_ylabel("$E_m$ (eV)", parse_math=True)
     handles = [axes.scatter([], [], s=24, **_look(k)) for k in range(len(models))]
-    labels_shown = [short(model.name) for model in models]
+    labels_shown = [clean(model.name, LONGEST_NAME) for model in models]
     figure.legend(handles, labels_shown, loc="outside lower center", ncols=min(3, len(models)))
     return figure
 

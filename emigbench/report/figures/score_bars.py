@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from emigbench.drawing import canvas
-from emigbench.report.figures.style import BLUE, GREY, PINK, short
+from emigbench.report.figures.style import BLUE, GREY, LONGEST_NAME, PINK
 from emigbench.report.figures.submissions import TEST, TRAIN, Shown
+from emigbench.report.text import clean
 from emigbench.scoring import Figure
 
 BAR_WIDTH = 0.36
@@ -46,7 +47,8 @@ def scores(models: Sequence[Shown]) -> Any:
         bbox_to_anchor=(1, 1),
         ncols=2,
     )
-    lower.set_xticks(range(len(models)), [short(model.name) for model in models], rotation=40, ha="right")
+    names = [clean(model.name, LONGEST_NAME) for model in models]
+    lower.set_xticks(range(len(models)), names, rotation=40, ha="right")
     lower.set_xlim(-0.6, len(models) - 0.4)
     return figure
 

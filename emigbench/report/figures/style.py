@@ -10,6 +10,8 @@ from emigbench import drawing
 from emigbench.storage import write_bytes
 
 FORMATS = ("svg", "pdf")
+LONGEST_NAME = 34
+"""Characters of a model's name that a label has room for."""
 BLUE, PINK, GREY = "#4477aa", "#cc6699", "#777777"
 PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
 FRAMED: Mapping[str, Any] = {"frameon": True, "facecolor": "white", "edgecolor": "none", "framealpha": 0.8}
@@ -32,8 +34,3 @@ def rendered(draw: Drawing) -> dict[str, bytes]:
     with drawing.looks(STYLE):
         figure = draw()
         return {ending: drawing.content(figure, ending) for ending in FORMATS}
-
-
-def short(name: str, most: int = 34) -> str:
-    """A name, cut where it is too long for a label."""
-    return name if len(name) <= most else name[: most - 1] + "…"
