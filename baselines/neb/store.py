@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -59,16 +60,25 @@ def read_result(file: Path) -> NebResult | None:
 
 
 def kept_results(path: MigrationPath) -> dict[str, NebResult]:
-    """Every result that is kept of a path, by potential and what was done with it, sorted."""
+    """Every result that is kept of a path, by potential and what was done with it, sorted.
+
+    Where a name has stood for several potentials, such as a file whose weights have changed, the beginning of the
+    fingerprint is added.
+    """
     found, geometry = {}, geometry_hash(path)
     for file in (cache_folder() / "neb").glob("*/*.json"):
         try:
             content = json.loads(read_text(file))
             if content["geometry"] == geometry:
-                found[f"{content['potential']}, {_in_words(content['settings'])}"] = _read(content, file)
+                name = f"{content['potential']}, {_in_words(content['settings'])}"
+                found[name, content["fingerprint"]] = _read(content, file)
         except _DAMAGED:
             continue
-    return dict(sorted(found.items()))
+    times = Counter(name for name, _ in found)
+    return {
+        name if times[name] == 1 else f"{name}, weights {fingerprint[:8]}": found[name, fingerprint]
+        for name, fingerprint in sorted(found)
+    }
 
 
 def _in_words(settings: Mapping[str, Any]) -> str:

@@ -324,3 +324,13 @@ def test_kept_results_are_found_by_the_path_alone():
     NebModel(lambda: surface(Curved())).result(vacancy_hop("Cu"))
     names = ["surface, NEB", "surface, NEB, spring 3.0, relax endpoints False", "surface, single points"]
     assert list(store.kept_results(path)) == names
+
+
+def test_kept_results_of_other_weights_under_one_name_are_told_apart():
+    path, old, new = a_path(), surface(Curved()), replace(surface(lambda x, y: (x, (1, 0))), fingerprint="b" * 64)
+    for potential in (old, new):
+        NebModel(lambda potential=potential: potential, NebSettings(relax_endpoints=False)).result(path)
+    words = "surface, NEB, relax endpoints False, weights"
+    kept = store.kept_results(path)
+    assert list(kept) == [f"{words} 1", f"{words} bbbbbbbb"]
+    assert kept[f"{words} 1"].forward != kept[f"{words} bbbbbbbb"].forward
