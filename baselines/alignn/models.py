@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 WEIGHTS = Path(__file__).with_name("weights") / "mpt.safetensors"
 """Our own pre-trained weights; `pretraining` makes them."""
+FILE_ORDER = Path(__file__).with_name("file_order.txt")
+"""Ids of the 559 training paths in the order of the authors' file, RAW-Em-5-images-TRAIN.json."""
 
 
 def pretrained_weights() -> Path:
@@ -96,6 +98,8 @@ class GraphModel:
         """
         if self.recipe.single_path:
             train = [labelled for labelled in train if is_single_path(labelled.id)]
+        if not self.recipe.grouped_validation:
+            train = in_file_order(train)
         if not train:
             raise EmigbenchError(f"{self.recipe.network} has no paths to train on.")
         barriers = np.array([labelled.e_m for labelled in train])
@@ -107,7 +111,7 @@ class GraphModel:
         ]
         self._approximated = sum(not has_final_state(labelled.path) for labelled in train)
         materials = [labelled.path.material_id for labelled in train]
-        fitted, held = validation_rows(materials, seed) if self.recipe.grouped_validation else file_order(len(train))
+        fitted, held = validation_rows(materials, seed) if self.recipe.grouped_validation else original_rows(len(train))
         network = self._initial_network(seed)
         if self.recipe.starts_at_mean:
             start_at(network, float(scaled[fitted].mean()))
@@ -270,7 +274,13 @@ def validation_rows(materials: Sequence[str], seed: int) -> tuple[list[int], lis
     return [i for i, m in enumerate(materials) if m not in drawn], [i for i, m in enumerate(materials) if m in drawn]
 
 
-def file_order(n: int) -> tuple[list[int], list[int]]:
+def in_file_order(train: Sequence[LabelledPath]) -> list[LabelledPath]:
+    """Paths as the original reads them; those that are not in its file come last, as they are."""
+    place = {path_id: i for i, path_id in enumerate(FILE_ORDER.read_text("utf-8").splitlines())}
+    return sorted(train, key=lambda labelled: place.get(labelled.id, len(place)))
+
+
+def original_rows(n: int) -> tuple[list[int], list[int]]:
     """The original's rows: the first 90 % to fit to, the next 10 % to validate, both rounded down (models.md 3)."""
     n_fit, n_validation = int(n / 100 * 90), int(n / 100 * 10)
     return list(range(n_fit)), list(range(n_fit, n_fit + n_validation))

@@ -14,7 +14,8 @@ from emigbench_baselines.alignn.checkpoints import fill, save  # noqa: E402
 from emigbench_baselines.alignn.checkpoints import load as load_weights  # noqa: E402
 from emigbench_baselines.alignn.models import (  # noqa: E402
     GraphModel,
-    file_order,
+    in_file_order,
+    original_rows,
     structures_told_apart,
     validation_rows,
 )
@@ -566,8 +567,31 @@ def test_validation_leaves_a_material_to_fit_to(materials, n_fitted):
         assert fitted if n_fitted is None else len(fitted) == n_fitted
 
 
-def test_the_originals_rows():
-    """503 rows to fit to, 55 to validate, and row 558 is never used: models.md 3."""
-    fitted, held = file_order(559)
+def test_the_originals_rows(full):
+    """503 rows to fit to, 55 to validate, and row 558 is never used; mean barriers of both in eV: models.md 3."""
+    train = in_file_order([entry for entry in full if entry.split == "train"])
+    fitted, held = original_rows(559)
     assert (len(fitted), len(held)) == (503, 55)
-    assert held[-1] == 557
+    assert fitted + held == list(range(558))
+    assert train[558].id == "LiFeBO3_c2c_2"
+    assert np.mean([train[i].e_m for i in fitted]) == pytest.approx(0.833, abs=5e-4)
+    assert np.mean([train[i].e_m for i in held]) == pytest.approx(0.952, abs=5e-4)
+
+
+def test_paths_come_in_the_order_of_the_source_file(source_dir):
+    rows = json.loads((source_dir / "RAW-Em-5-images-TRAIN.json").read_text())
+    assert models.FILE_ORDER.read_text().split() == [row["sys_name"] for row in rows]
+
+
+def test_the_original_recipe_is_fitted_in_file_order(handed_over):
+    """The last of ten paths validates, and one that the file does not have comes last."""
+    names = ["unknown", *models.FILE_ORDER.read_text().split()[8::-1]]
+    paths = [small(number) for number in range(10)]
+    train = [
+        dataclasses.replace(one, path=dataclasses.replace(one.path, id=name))
+        for one, name in zip(paths, names, strict=True)
+    ]
+    quick("model-3-scratch", grouped_validation=False).fit(train, seed=0)
+    scaled = np.linspace(-1, 1, 10)
+    assert targets(handed_over["fitted"]) == pytest.approx(scaled[:0:-1])
+    assert targets(handed_over["held"]) == pytest.approx(scaled[:1])
