@@ -26,10 +26,10 @@ from emigbench.splits import is_single_path
 from emigbench.storage import sha256_of
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import PreparedGraph, prepare
-from emigbench_baselines.alignn.checkpoints import copy_backbone, load, of_authors
+from emigbench_baselines.alignn.checkpoints import copy_backbone, load, of_authors, weights_hash
 from emigbench_baselines.alignn.device import device_named, memory_told, out_of_memory
 from emigbench_baselines.alignn.graph import crystal_graph, has_final_state
-from emigbench_baselines.alignn.graph_store import path_neighbours
+from emigbench_baselines.alignn.graph_store import STORE_VERSION, path_neighbours
 from emigbench_baselines.alignn.network import Backbone, build, start_at
 from emigbench_baselines.alignn.recipes import RECIPES, VALIDATION_SHARE, Recipe, frozen, original, short
 from emigbench_baselines.alignn.training import Epoch, Sample
@@ -121,7 +121,7 @@ class GraphModel:
             with memory_told(self.device):
                 samples = self._halfway(network, [labelled.id for labelled in train], samples)
         frozen_seconds = time.monotonic() - started
-        self._checkpoint = cache_folder() / "training" / f"{self._key(train, seed)}.pt"
+        self._checkpoint = cache_folder() / "training" / f"{self._key(network, train, seed)}.pt"
         with progress_on_stderr(f"{self.recipe.network}, epochs") as progress:
             self.epochs = training.train(
                 network,
@@ -231,11 +231,10 @@ class GraphModel:
                 progress(path_id, len(done), len(samples))
         return done
 
-    def _key(self, train: Sequence[LabelledPath], seed: int) -> str:
-        """Everything that the weights depend on, as sha256: two runs share a checkpoint only if they are the same."""
-        digest = hashlib.sha256(repr((astuple(self.recipe), seed, self.device, torch.__version__)).encode())
-        if self.recipe.pretrained:
-            digest.update(sha256_of(pretrained_weights()).encode())
+    def _key(self, network: Backbone, train: Sequence[LabelledPath], seed: int) -> str:
+        """What a run starts from and how it goes on, as sha256: two share a checkpoint only if they are the same."""
+        settings = astuple(self.recipe), seed, self.device, torch.__version__, STORE_VERSION, weights_hash(network)
+        digest = hashlib.sha256(repr(settings).encode())
         for labelled in train:
             of_path = (geometry_hash(labelled.path), labelled.path.material_id, labelled.e_m)
             digest.update(f"{of_path}\n".encode())

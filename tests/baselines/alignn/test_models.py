@@ -243,44 +243,41 @@ def test_the_checkpoint_stays_until_there_are_predictions(monkeypatch):
     assert all(answer.status == "ok" for answer in answers)
 
 
-def test_a_checkpoint_is_that_of_its_materials():
-    """They say which paths validate."""
-    renamed = [dataclasses.replace(one, path=dataclasses.replace(one.path, material_id="m")) for one in TRAIN]
-    model = quick("model-3-scratch")
-    assert model._key(TRAIN, 0) == model._key(list(TRAIN), 0)
-    assert model._key(TRAIN, 0) != model._key(renamed, 0)
+def test_a_checkpoint_is_that_of_all_that_the_weights_depend_on(monkeypatch):
+    """Every setting of the recipe, seed, device, torch, the rule of neighbours, the first weights, the paths."""
+    model, network = quick("model-3"), build("model-3")
 
+    def key(train=TRAIN, seed=0):
+        return model._key(network, train, seed)
 
-def test_a_checkpoint_is_that_of_all_that_the_weights_depend_on(monkeypatch, weights, tmp_path):
-    """Of the recipe, every setting; the seed, the device, torch, the pre-trained weights, the barriers, the cells."""
-    model = quick("model-3")
-    keys = [model._key(TRAIN, 0), model._key(TRAIN, 1), model._key(TRAIN[1:], 0), model._key(TRAIN[::-1], 0)]
+    keys = [key(), key(seed=1), key(TRAIN[1:]), key(TRAIN[::-1])]
     first = TRAIN[0]
-    keys.append(model._key([dataclasses.replace(first, e_m=first.e_m + 0.001), *TRAIN[1:]], 0))
+    keys.append(key([dataclasses.replace(first, e_m=first.e_m + 0.001), *TRAIN[1:]]))
     for name, value in {
         "lattice": 1.001 * first.path.lattice,
         "band_frac_coords": first.path.band_frac_coords + 0.01,
         "final_lattice": 1.001 * first.path.lattice,
         "mobile_ion": "K",
+        "material_id": "m",  # says which paths validate
     }.items():
         own = {"final_host_frac_coords": first.path.host_frac_coords} if name == "final_lattice" else {}
         moved = dataclasses.replace(first, path=dataclasses.replace(first.path, **{name: value}, **own))
-        keys.append(model._key([moved, *TRAIN[1:]], 0))
+        keys.append(key([moved, *TRAIN[1:]]))
     for name, value in dataclasses.asdict(model.recipe).items():
         other = {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: 2 * v, str: lambda v: v + "x"}
         model.recipe = dataclasses.replace(quick("model-3").recipe, **{name: other[type(value)](value)})
-        keys.append(model._key(TRAIN, 0))
+        keys.append(key())
     model = quick("model-3")
     model.device = "cuda"
-    keys.append(model._key(TRAIN, 0))
+    keys.append(key())
     model.device = "cpu"
-    assert model._key(TRAIN, 0) == keys[0]
-    with monkeypatch.context() as patched:
-        patched.setattr(torch, "__version__", "0.1")
-        keys.append(model._key(TRAIN, 0))
-    with (tmp_path / "mpt.safetensors").open("ab") as file:
-        file.write(b" ")
-    keys.append(model._key(TRAIN, 0))
+    assert key(list(TRAIN)) == keys[0]
+    for owner, name, value in ((torch, "__version__", "0.1"), (models, "STORE_VERSION", 0)):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, value)
+            keys.append(key())
+    torch.nn.init.zeros_(network.fc_out[0].weight)
+    keys.append(key())
     assert len(set(keys)) == len(keys)
 
 

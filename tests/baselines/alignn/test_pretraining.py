@@ -125,6 +125,27 @@ def test_what_is_handed_over_to_training(archive, tmp_path, monkeypatch):
     np.testing.assert_allclose(calls[2][-1], pretraining.sampling_weights(calls[2][0], 1.0))
 
 
+def test_a_checkpoint_is_that_of_the_weights_it_started_from(archive, tmp_path, monkeypatch):
+    """Code that has them otherwise does not take it up."""
+    names = []
+
+    def train(*_, checkpoint, **__):
+        names.append(checkpoint.name)
+        raise KeyboardInterrupt
+
+    def otherwise(name):
+        network = build(name)
+        torch.nn.init.zeros_(network.fc_out[0].weight)
+        return network
+
+    monkeypatch.setattr(training, "train", train)
+    for builder in (build, build, otherwise):
+        monkeypatch.setattr(pretraining, "build", builder)
+        with pytest.raises(KeyboardInterrupt):
+            pretraining.main(["train", str(archive), str(tmp_path / "out"), "--device", "cpu"])
+    assert names[0] == names[1] != names[2]
+
+
 def test_it_trains_scores_and_keeps_the_weights(archive, tmp_path):
     out = tmp_path / "out"
     pretraining.main(["train", str(archive), str(out), "--epochs", "2", "--device", "cpu", "--balance", "0.5"])
