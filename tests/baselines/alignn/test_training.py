@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -276,28 +277,14 @@ def test_half_precision_changes_training_little_and_predictions_not_at_all():
     np.testing.assert_allclose(predict(a, SAMPLES, "cpu"), plain, atol=1e-6)
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 64 vs 0")])
-def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(tmp_path, monkeypatch, caplog, error):
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(tmp_path, monkeypatch, caplog):
     recipe = dataclasses.replace(RECIPE, epochs=1)
-
-    def save(content, file):
-        file.write_bytes(b"half of it")
-        raise error
-
     whole, _ = fitted(recipe=recipe)
     monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
-    monkeypatch.setattr(torch, "save", save)
-    unsaved, _ = fitted(tmp_path, recipe=recipe)
-    assert same(whole, unsaved)
-    assert not list(tmp_path.iterdir())
-    assert "run.pt cannot be written (" in caplog.text
-
-
-def test_a_folder_for_checkpoints_that_cannot_be_made_does_not_end_the_run(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
     (tmp_path / "file").write_text("in the way of the folder")
-    fitted(tmp_path / "file", recipe=dataclasses.replace(RECIPE, epochs=1))
-    assert "run.pt cannot be written (" in caplog.text
+    unsaved, _ = fitted(tmp_path / "file", recipe=recipe)
+    assert same(whole, unsaved)
+    assert re.search(r"Training goes on without a new checkpoint\. Cannot write .*run\.pt: ", caplog.text)
 
 
 @pytest.mark.parametrize("content", [b"no checkpoint", b""])
