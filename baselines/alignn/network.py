@@ -27,8 +27,9 @@ from emigbench_baselines.alignn.layers import (
     mean_of_runs,
 )
 
-PROPERTIES = ("GVRH", "PHONONS", "PIEZO", "DIELECTRIC", "EXP_BAND_GAP", "FORM_ENERGY", "BAND_GAP")
-"""Heads of the pre-trained network, in the authors' order."""
+PROPERTIES = ("GV", "PH", "PZ", "DC", "EBG", "FE", "BG")
+"""Heads of the pre-trained network, in the authors' order: shear modulus, phonon peak, piezoelectric modulus,
+dielectric, experimental band gap, formation energy, band gap."""
 N_LAYERS = 4
 HEAD_WIDTH = 128
 

@@ -33,13 +33,10 @@ from emigbench_baselines.alignn.elements import atomic_number
 from emigbench_baselines.alignn.graph import K, crystal_graph
 from emigbench_baselines.alignn.graph_store import pack, unpack
 from emigbench_baselines.alignn.neighbours import Neighbours, nearest
-from emigbench_baselines.alignn.network import build
+from emigbench_baselines.alignn.network import PROPERTIES, build
 from emigbench_baselines.alignn.recipes import PRETRAINING, VALIDATION_SHARE, Recipe
 from emigbench_baselines.alignn.training import Sample
 
-PROPERTIES = ("GV", "PH", "PZ", "DC", "EBG", "FE", "BG")
-"""Columns of the targets, in the order of the heads: shear modulus, phonon peak, piezoelectric modulus, dielectric,
-experimental band gap, formation energy, band gap."""
 HELD_OUT_SHARE = 0.1
 SPLIT_SEED = 0
 

@@ -12,7 +12,7 @@ from emigbench_baselines.alignn import pretraining, training  # noqa: E402
 from emigbench_baselines.alignn.checkpoints import fill, load  # noqa: E402
 from emigbench_baselines.alignn.graph_store import unpack  # noqa: E402
 from emigbench_baselines.alignn.neighbours import nearest  # noqa: E402
-from emigbench_baselines.alignn.network import build  # noqa: E402
+from emigbench_baselines.alignn.network import PROPERTIES, build  # noqa: E402
 from emigbench_baselines.alignn.training import Sample  # noqa: E402
 
 
@@ -48,7 +48,7 @@ def archive(tmp_path):
 def test_one_row_a_structure_with_a_mask(archive):
     lists, extra = unpack(archive)
     assert len(lists) == 24
-    gv, bg = pretraining.PROPERTIES.index("GV"), pretraining.PROPERTIES.index("BG")
+    gv, bg = PROPERTIES.index("GV"), PROPERTIES.index("BG")
     assert extra["mask"].sum(axis=0)[[gv, bg]].tolist() == [24, 12]
     assert extra["mask"].sum() == 36
     assert extra["targets"][:, gv] == pytest.approx(np.arange(24) / 24)  # of two labels the first
