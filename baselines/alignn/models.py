@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, replace
+from dataclasses import asdict, astuple, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -167,11 +167,11 @@ class GraphModel:
         last = self.recipe.keep == "last" or not np.isfinite(errors).any()
         best = len(errors) - 1 if last else int(np.nanargmin(errors))
         return {
-            "recipe": {name: getattr(self.recipe, name) for name in self.recipe.__dataclass_fields__},
+            "recipe": asdict(self.recipe),
             "pretrained_weights_sha256": sha256_of(pretrained_weights()) if self.recipe.pretrained else None,
             "epochs": len(self.epochs),
             "best_epoch": best + 1,
-            "validation_mae_ev": round(errors[best] * self._scale[1] / 2, 4) if errors else None,
+            "validation_mae_ev": round(errors[best] * self._scale[1] / 2, 4),
             "seconds_an_epoch": round(float(np.mean([epoch.seconds for epoch in self.epochs])), 3),
             "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
             **self._on_train,

@@ -1,7 +1,7 @@
 """The networks of the paper: the backbone, its pre-training heads and the variants for migration paths.
 
 Names of modules are the authors' (models.md 1.5), so that their checkpoints load. Features of two cells come from one
-network that is applied twice; batch statistics are those of each application.
+network that is applied twice; batch statistics are those of each application, but for MODEL-4's.
 """
 
 from __future__ import annotations
