@@ -101,11 +101,6 @@ def _check(graph: CrystalGraph) -> None:
         raise EmigbenchError("a graph holds an edge without length or with one that is not a number")
 
 
-def chunk_rows(device: torch.device) -> int:
-    """How many rows are worked on at a time."""
-    return CHUNK_ROWS.get(device.type, CHUNK_ROWS["cuda"])
-
-
 B = TypeVar("B", "GraphBatch", "HalfwayBatch")
 
 
@@ -148,7 +143,7 @@ class Links:
     def chunks(self) -> Iterator[Chunk]:
         """Whole blocks, together about as many rows as suit the device."""
         rows = self.borders[:, 0]
-        cuts = np.searchsorted(rows, np.arange(0, rows[-1], chunk_rows(self.source.device)))
+        cuts = np.searchsorted(rows, np.arange(0, rows[-1], CHUNK_ROWS[self.source.device.type]))
         bounds = self.borders[np.unique([*cuts, len(rows) - 1])].tolist()
         for begin, end in itertools.pairwise(bounds):
             yield Chunk(*(slice(a, b) for a, b in zip(begin, end, strict=True)))

@@ -125,6 +125,14 @@ def copy_backbone(network: nn.Module, state: Mapping[str, Tensor], source: str) 
     return tuple(mine)
 
 
+def weights_hash(network: nn.Module) -> str:
+    """All weights of a network as sha256."""
+    digest = hashlib.sha256()
+    for value in network.state_dict().values():
+        digest.update(value.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def of_authors(name: str) -> Path:
     """The authors' file of a network in the folder of EMIGBENCH_AUTHORS, by its content, however deep it lies there.
 

@@ -36,8 +36,10 @@ def device_named(name: str | None) -> str:
 
 def has_bfloat16(device: str) -> bool:
     """Whether the device has instructions for bfloat16; False for a CPU where torch is too old to tell."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     told = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return device == "cuda" or (told is not None and told())
+    return told is not None and told()
 
 
 def rows_a_pass(device: str, *, half: bool = False) -> int:

@@ -7,7 +7,7 @@ follow from it in a millisecond (`graph.crystal_graph`). Files are .npz without 
 from __future__ import annotations
 
 import hashlib
-import tempfile
+import io
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from emigbench import EmigbenchError, MigrationPath, cache_folder
 from emigbench.datasets.hashing import geometry_hash
+from emigbench.storage import write_bytes
 from emigbench_baselines.alignn.graph import band_neighbours, endpoint_neighbours, subgraph_neighbours
 from emigbench_baselines.alignn.neighbours import Neighbours
 
@@ -83,19 +84,10 @@ def pack(
         "neighbour": _narrow(_joined((x.neighbour for x in lists), np.zeros(0, np.int32))),
         "image": _narrow(_joined((x.image for x in lists), np.zeros((0, 3), np.int16))),
     }
+    buffer = io.BytesIO()
     save = np.savez_compressed if compress else np.savez
-    temporary = None
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as stream:
-            temporary = Path(stream.name)
-            save(stream, **arrays, **extra, allow_pickle=False)
-        temporary.replace(file)
-    except OSError as error:
-        raise EmigbenchError(f"Graphs cannot be written to {file}: {error.strerror}.") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    save(buffer, **arrays, **extra, allow_pickle=False)
+    write_bytes(file, buffer.getvalue())
 
 
 def unpack(file: Path) -> tuple[list[Neighbours], dict[str, NDArray[Any]]]:

@@ -15,6 +15,7 @@ from emigbench_baselines.alignn.kernels import GatedConvolution, NormSilu
 
 WIDTH = 256
 EMBEDDING_WIDTH = 64
+DROPOUT = 0.2
 
 
 class RadialBasis(nn.Module):
@@ -190,13 +191,12 @@ class Attention(nn.Module):
     output = LayerNorm(mean(X) + w V).
     """
 
-    def __init__(self, width: int = WIDTH, dropout: float = 0.2):
+    def __init__(self, width: int = WIDTH):
         super().__init__()
         self.linear_q = nn.Linear(width, width)
         self.linear_k = nn.Linear(width, width)
         self.linear_v = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
-        self.dropout = dropout
 
     def forward(self, x: Tensor, n_atoms: Tensor) -> Tensor:
         """(atoms, width), graph after graph, to (graphs, width); not in half precision where the rest is."""
@@ -211,7 +211,7 @@ class Attention(nn.Module):
 
     def _of_one(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         score = torch.tanh(key @ query.t()).sum(1)
-        weight = F.dropout(torch.softmax(score, dim=0), self.dropout, self.training)
+        weight = F.dropout(torch.softmax(score, dim=0), DROPOUT, self.training)
         return weight @ value
 
 

@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, replace
+from dataclasses import asdict, astuple, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,10 @@ from emigbench.splits import is_single_path
 from emigbench.storage import sha256_of
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import PreparedGraph, prepare
-from emigbench_baselines.alignn.checkpoints import copy_backbone, load, of_authors
+from emigbench_baselines.alignn.checkpoints import copy_backbone, load, of_authors, weights_hash
 from emigbench_baselines.alignn.device import device_named, memory_told, out_of_memory
 from emigbench_baselines.alignn.graph import crystal_graph, has_final_state
-from emigbench_baselines.alignn.graph_store import path_neighbours
+from emigbench_baselines.alignn.graph_store import STORE_VERSION, path_neighbours
 from emigbench_baselines.alignn.network import Backbone, build, start_at
 from emigbench_baselines.alignn.recipes import RECIPES, VALIDATION_SHARE, Recipe, frozen, original, short
 from emigbench_baselines.alignn.training import Epoch, Sample
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 WEIGHTS = Path(__file__).with_name("weights") / "mpt.safetensors"
 """Our own pre-trained weights; `pretraining` makes them."""
+FILE_ORDER = Path(__file__).with_name("file_order.txt")
+"""Ids of the 559 training paths in the order of the authors' file, RAW-Em-5-images-TRAIN.json."""
 
 
 def pretrained_weights() -> Path:
@@ -96,6 +98,8 @@ class GraphModel:
         """
         if self.recipe.single_path:
             train = [labelled for labelled in train if is_single_path(labelled.id)]
+        if not self.recipe.grouped_validation:
+            train = in_file_order(train)
         if not train:
             raise EmigbenchError(f"{self.recipe.network} has no paths to train on.")
         barriers = np.array([labelled.e_m for labelled in train])
@@ -107,7 +111,7 @@ class GraphModel:
         ]
         self._approximated = sum(not has_final_state(labelled.path) for labelled in train)
         materials = [labelled.path.material_id for labelled in train]
-        fitted, held = validation_rows(materials, seed) if self.recipe.grouped_validation else file_order(len(train))
+        fitted, held = validation_rows(materials, seed) if self.recipe.grouped_validation else original_rows(len(train))
         network = self._initial_network(seed)
         if self.recipe.starts_at_mean:
             start_at(network, float(scaled[fitted].mean()))
@@ -117,7 +121,7 @@ class GraphModel:
             with memory_told(self.device):
                 samples = self._halfway(network, [labelled.id for labelled in train], samples)
         frozen_seconds = time.monotonic() - started
-        self._checkpoint = cache_folder() / "training" / f"{self._key(train, seed)}.pt"
+        self._checkpoint = cache_folder() / "training" / f"{self._key(network, train, seed)}.pt"
         with progress_on_stderr(f"{self.recipe.network}, epochs") as progress:
             self.epochs = training.train(
                 network,
@@ -163,11 +167,11 @@ class GraphModel:
         last = self.recipe.keep == "last" or not np.isfinite(errors).any()
         best = len(errors) - 1 if last else int(np.nanargmin(errors))
         return {
-            "recipe": {name: getattr(self.recipe, name) for name in self.recipe.__dataclass_fields__},
+            "recipe": asdict(self.recipe),
             "pretrained_weights_sha256": sha256_of(pretrained_weights()) if self.recipe.pretrained else None,
             "epochs": len(self.epochs),
             "best_epoch": best + 1,
-            "validation_mae_ev": round(errors[best] * self._scale[1] / 2, 4) if errors else None,
+            "validation_mae_ev": round(errors[best] * self._scale[1] / 2, 4),
             "seconds_an_epoch": round(float(np.mean([epoch.seconds for epoch in self.epochs])), 3),
             "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
             **self._on_train,
@@ -227,11 +231,10 @@ class GraphModel:
                 progress(path_id, len(done), len(samples))
         return done
 
-    def _key(self, train: Sequence[LabelledPath], seed: int) -> str:
-        """Everything that the weights depend on, as sha256: two runs share a checkpoint only if they are the same."""
-        digest = hashlib.sha256(repr((astuple(self.recipe), seed, self.device, torch.__version__)).encode())
-        if self.recipe.pretrained:
-            digest.update(sha256_of(pretrained_weights()).encode())
+    def _key(self, network: Backbone, train: Sequence[LabelledPath], seed: int) -> str:
+        """What a run starts from and how it goes on, as sha256: two share a checkpoint only if they are the same."""
+        settings = astuple(self.recipe), seed, self.device, torch.__version__, STORE_VERSION, weights_hash(network)
+        digest = hashlib.sha256(repr(settings).encode())
         for labelled in train:
             of_path = (geometry_hash(labelled.path), labelled.path.material_id, labelled.e_m)
             digest.update(f"{of_path}\n".encode())
@@ -270,7 +273,13 @@ def validation_rows(materials: Sequence[str], seed: int) -> tuple[list[int], lis
     return [i for i, m in enumerate(materials) if m not in drawn], [i for i, m in enumerate(materials) if m in drawn]
 
 
-def file_order(n: int) -> tuple[list[int], list[int]]:
+def in_file_order(train: Sequence[LabelledPath]) -> list[LabelledPath]:
+    """Paths as the original reads them; those that are not in its file come last, as they are."""
+    place = {path_id: i for i, path_id in enumerate(FILE_ORDER.read_text("utf-8").splitlines())}
+    return sorted(train, key=lambda labelled: place.get(labelled.id, len(place)))
+
+
+def original_rows(n: int) -> tuple[list[int], list[int]]:
     """The original's rows: the first 90 % to fit to, the next 10 % to validate, both rounded down (models.md 3)."""
     n_fit, n_validation = int(n / 100 * 90), int(n / 100 * 10)
     return list(range(n_fit)), list(range(n_fit, n_fit + n_validation))

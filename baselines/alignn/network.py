@@ -1,7 +1,7 @@
 """The networks of the paper: the backbone, its pre-training heads and the variants for migration paths.
 
 Names of modules are the authors' (models.md 1.5), so that their checkpoints load. Features of two cells come from one
-network that is applied twice; batch statistics are those of each application.
+network that is applied twice; batch statistics are those of each application, but for MODEL-4's.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from emigbench_baselines.alignn.layers import (
     mean_of_runs,
 )
 
-PROPERTIES = ("GVRH", "PHONONS", "PIEZO", "DIELECTRIC", "EXP_BAND_GAP", "FORM_ENERGY", "BAND_GAP")
-"""Heads of the pre-trained network, in the authors' order."""
+PROPERTIES = ("GV", "PH", "PZ", "DC", "EBG", "FE", "BG")
+"""Heads of the pre-trained network, in the authors' order: shear modulus, phonon peak, piezoelectric modulus,
+dielectric, experimental band gap, formation energy, band gap."""
 N_LAYERS = 4
 HEAD_WIDTH = 128
 

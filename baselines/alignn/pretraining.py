@@ -27,19 +27,16 @@ from emigbench.records import FloatArray
 from emigbench.storage import sha256_of, write_text
 from emigbench_baselines.alignn import training
 from emigbench_baselines.alignn.batch import prepare as prepare_graph
-from emigbench_baselines.alignn.checkpoints import save
+from emigbench_baselines.alignn.checkpoints import save, weights_hash
 from emigbench_baselines.alignn.device import device_named
 from emigbench_baselines.alignn.elements import atomic_number
 from emigbench_baselines.alignn.graph import K, crystal_graph
 from emigbench_baselines.alignn.graph_store import pack, unpack
 from emigbench_baselines.alignn.neighbours import Neighbours, nearest
-from emigbench_baselines.alignn.network import build
+from emigbench_baselines.alignn.network import PROPERTIES, build
 from emigbench_baselines.alignn.recipes import PRETRAINING, VALIDATION_SHARE, Recipe
 from emigbench_baselines.alignn.training import Sample
 
-PROPERTIES = ("GV", "PH", "PZ", "DC", "EBG", "FE", "BG")
-"""Columns of the targets, in the order of the heads: shear modulus, phonon peak, piezoelectric modulus, dielectric,
-experimental band gap, formation energy, band gap."""
 HELD_OUT_SHARE = 0.1
 SPLIT_SEED = 0
 
@@ -119,15 +116,16 @@ def pretrain(
     with the others where they are held out. A run that was stopped is taken up from its checkpoint in `out`.
     """
     device = device_named(device)
-    checkpoint = out / f"checkpoint-{_key(archive, recipe, seed, device, balance, largest, limit)}.pt"
+    torch.manual_seed(seed)
+    network = build(recipe.network)
+    started_from = weights_hash(network)
+    checkpoint = out / f"checkpoint-{_key(archive, started_from, recipe, seed, device, balance, largest, limit)}.pt"
     samples, held_out = read(archive, canonical=recipe.canonical, limit=limit)
     samples = [sample for sample in samples if sample.n_rows <= largest]
     out.mkdir(parents=True, exist_ok=True)
     order = np.random.default_rng(seed).permutation(len(samples))
     n_validation = int(VALIDATION_SHARE * len(samples))
     validation, fitted = ([samples[i] for i in part] for part in (order[:n_validation], order[n_validation:]))
-    torch.manual_seed(seed)
-    network = build(recipe.network)
     with progress_on_stderr("Pre-training, epochs") as progress:
         epochs = training.train(
             network,

@@ -36,7 +36,8 @@ class Recipe:
         patience: epochs without a better validation error before the run stops; None for never.
         shuffle: new batches in every epoch.
         smallest_batch: a last batch below this is left out of the epoch (batch statistics of a few paths).
-        grouped_validation: validation paths share no material with the others; else the rows after the first 90 %.
+        grouped_validation: validation paths share no material with the others; else paths come in the order of the
+            original's file, and those after the first 90 % validate.
         decay_by_name: decay every parameter without bias, bn or norm in its name, as the original does.
         average_over_all: divide the loss by all targets, known or not (Equation 2 of the paper).
         mixed_precision: train in bfloat16 where the device has instructions for it.

@@ -5,12 +5,12 @@ It needs torch and numpy alone, and runs on a CPU and on a GPU alike.
 
 from __future__ import annotations
 
+import io
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from emigbench import EmigbenchError
 from emigbench.errors import in_words
 from emigbench.records import FloatArray
+from emigbench.storage import write_bytes
 from emigbench_baselines.alignn import passes
 from emigbench_baselines.alignn.batch import GraphBatch, HalfwayBatch, HalfwayGraph, PreparedGraph
 from emigbench_baselines.alignn.device import has_bfloat16, memory_told, rows_a_pass
@@ -318,7 +319,7 @@ def _save(
     progress: _Progress,
     best: dict[str, Tensor],
 ) -> None:
-    """Write the whole run beside the file, then put it in its place; a run goes on without a checkpoint, too."""
+    """Write the whole run; it goes on without a checkpoint, too."""
     content = {
         "network": network.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -328,16 +329,12 @@ def _save(
         "best_mae": progress.best_mae,
         "best_epoch": progress.best_epoch,
     }
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, scratch)
-        scratch.replace(file)
-    except (OSError, RuntimeError) as error:  # a full disk is the one or the other to torch
-        logger.warning("The checkpoint %s cannot be written (%s); training goes on.", file, in_words(error))
-    finally:
-        with suppress(OSError):
-            scratch.unlink(missing_ok=True)
+        write_bytes(file, buffer.getvalue())
+    except EmigbenchError as error:
+        logger.warning("Training goes on without a new checkpoint. %s", error)
 
 
 def _resume(

@@ -35,7 +35,15 @@ def test_bfloat16_is_used_where_torch_tells_that_there_are_instructions_for_it(m
     assert has_bfloat16("cpu") is told
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
     assert has_bfloat16("cpu") is False
-    assert has_bfloat16("cuda") is True
+
+
+@pytest.mark.parametrize(("major", "expected"), [(7, False), (8, True)])
+def test_a_gpu_before_ampere_has_no_instructions_for_bfloat16(monkeypatch, major, expected):
+    """torch only imitates it there."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=major))
+    assert has_bfloat16("cuda") is expected
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from emigbench_baselines.alignn.checkpoints import fill, save  # noqa: E402
 from emigbench_baselines.alignn.checkpoints import load as load_weights  # noqa: E402
 from emigbench_baselines.alignn.models import (  # noqa: E402
     GraphModel,
-    file_order,
+    in_file_order,
+    original_rows,
     structures_told_apart,
     validation_rows,
 )
@@ -242,44 +243,41 @@ def test_the_checkpoint_stays_until_there_are_predictions(monkeypatch):
     assert all(answer.status == "ok" for answer in answers)
 
 
-def test_a_checkpoint_is_that_of_its_materials():
-    """They say which paths validate."""
-    renamed = [dataclasses.replace(one, path=dataclasses.replace(one.path, material_id="m")) for one in TRAIN]
-    model = quick("model-3-scratch")
-    assert model._key(TRAIN, 0) == model._key(list(TRAIN), 0)
-    assert model._key(TRAIN, 0) != model._key(renamed, 0)
+def test_a_checkpoint_is_that_of_all_that_the_weights_depend_on(monkeypatch):
+    """Every setting of the recipe, seed, device, torch, the rule of neighbours, the first weights, the paths."""
+    model, network = quick("model-3"), build("model-3")
 
+    def key(train=TRAIN, seed=0):
+        return model._key(network, train, seed)
 
-def test_a_checkpoint_is_that_of_all_that_the_weights_depend_on(monkeypatch, weights, tmp_path):
-    """Of the recipe, every setting; the seed, the device, torch, the pre-trained weights, the barriers, the cells."""
-    model = quick("model-3")
-    keys = [model._key(TRAIN, 0), model._key(TRAIN, 1), model._key(TRAIN[1:], 0), model._key(TRAIN[::-1], 0)]
+    keys = [key(), key(seed=1), key(TRAIN[1:]), key(TRAIN[::-1])]
     first = TRAIN[0]
-    keys.append(model._key([dataclasses.replace(first, e_m=first.e_m + 0.001), *TRAIN[1:]], 0))
+    keys.append(key([dataclasses.replace(first, e_m=first.e_m + 0.001), *TRAIN[1:]]))
     for name, value in {
         "lattice": 1.001 * first.path.lattice,
         "band_frac_coords": first.path.band_frac_coords + 0.01,
         "final_lattice": 1.001 * first.path.lattice,
         "mobile_ion": "K",
+        "material_id": "m",  # says which paths validate
     }.items():
         own = {"final_host_frac_coords": first.path.host_frac_coords} if name == "final_lattice" else {}
         moved = dataclasses.replace(first, path=dataclasses.replace(first.path, **{name: value}, **own))
-        keys.append(model._key([moved, *TRAIN[1:]], 0))
+        keys.append(key([moved, *TRAIN[1:]]))
     for name, value in dataclasses.asdict(model.recipe).items():
         other = {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: 2 * v, str: lambda v: v + "x"}
         model.recipe = dataclasses.replace(quick("model-3").recipe, **{name: other[type(value)](value)})
-        keys.append(model._key(TRAIN, 0))
+        keys.append(key())
     model = quick("model-3")
     model.device = "cuda"
-    keys.append(model._key(TRAIN, 0))
+    keys.append(key())
     model.device = "cpu"
-    assert model._key(TRAIN, 0) == keys[0]
-    with monkeypatch.context() as patched:
-        patched.setattr(torch, "__version__", "0.1")
-        keys.append(model._key(TRAIN, 0))
-    with (tmp_path / "mpt.safetensors").open("ab") as file:
-        file.write(b" ")
-    keys.append(model._key(TRAIN, 0))
+    assert key(list(TRAIN)) == keys[0]
+    for owner, name, value in ((torch, "__version__", "0.1"), (models, "STORE_VERSION", 0)):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, value)
+            keys.append(key())
+    torch.nn.init.zeros_(network.fc_out[0].weight)
+    keys.append(key())
     assert len(set(keys)) == len(keys)
 
 
@@ -347,18 +345,11 @@ def test_layers_that_were_never_trained_are_not_frozen(name):
 
 
 def test_other_recipes_of_a_model_by_prefix():
-    short, published = models.shortened("model-4"), models.published("model-4")
+    short = models.shortened("model-4")
     assert (short.recipe.network, short.recipe.epochs, short.recipe.shuffle) == ("model-4", 25, True)
     two_cells = models.shortened("scratch-cc").recipe
     assert (two_cells.epochs, two_cells.max_learning_rate, two_cells.loss) == (10, 1e-3, "mse")
     assert two_cells.starts_at_mean
-    assert not models.published("scratch-cc").recipe.starts_at_mean
-    assert (published.recipe.network, published.recipe.epochs, published.recipe.shuffle) == (
-        "model-4-apart",
-        500,
-        False,
-    )
-    assert published.recipe.original_graphs
     with pytest.raises(EmigbenchError, match=r"There is no graph model 'model-5'; there are scratch-add, .*\.$"):
         models.shortened("model-5")
 
@@ -392,7 +383,8 @@ def test_the_published_recipes_are_those_of_the_paper(name):
         16 if is_scratch else 1,
     )
     assert recipe.decay_by_name
-    assert not any((recipe.grouped_validation, recipe.mixed_precision, recipe.average_over_all))
+    assert recipe.original_graphs
+    assert not any((recipe.grouped_validation, recipe.mixed_precision, recipe.average_over_all, recipe.starts_at_mean))
     assert recipe.single_path == (name == "model-1-cc-single-path")
 
 
@@ -566,8 +558,31 @@ def test_validation_leaves_a_material_to_fit_to(materials, n_fitted):
         assert fitted if n_fitted is None else len(fitted) == n_fitted
 
 
-def test_the_originals_rows():
-    """503 rows to fit to, 55 to validate, and row 558 is never used: models.md 3."""
-    fitted, held = file_order(559)
+def test_the_originals_rows(full):
+    """503 rows to fit to, 55 to validate, and row 558 is never used; mean barriers of both in eV: models.md 3."""
+    train = in_file_order([entry for entry in full if entry.split == "train"])
+    fitted, held = original_rows(559)
     assert (len(fitted), len(held)) == (503, 55)
-    assert held[-1] == 557
+    assert fitted + held == list(range(558))
+    assert train[558].id == "LiFeBO3_c2c_2"
+    assert np.mean([train[i].e_m for i in fitted]) == pytest.approx(0.833, abs=5e-4)
+    assert np.mean([train[i].e_m for i in held]) == pytest.approx(0.952, abs=5e-4)
+
+
+def test_paths_come_in_the_order_of_the_source_file(source_dir):
+    rows = json.loads((source_dir / "RAW-Em-5-images-TRAIN.json").read_text())
+    assert models.FILE_ORDER.read_text().split() == [row["sys_name"] for row in rows]
+
+
+def test_the_original_recipe_is_fitted_in_file_order(handed_over):
+    """The last of ten paths validates, and one that the file does not have comes last."""
+    names = ["unknown", *models.FILE_ORDER.read_text().split()[8::-1]]
+    paths = [small(number) for number in range(10)]
+    train = [
+        dataclasses.replace(one, path=dataclasses.replace(one.path, id=name))
+        for one, name in zip(paths, names, strict=True)
+    ]
+    quick("model-3-scratch", grouped_validation=False).fit(train, seed=0)
+    scaled = np.linspace(-1, 1, 10)
+    assert targets(handed_over["fitted"]) == pytest.approx(scaled[:0:-1])
+    assert targets(handed_over["held"]) == pytest.approx(scaled[:1])

@@ -12,7 +12,7 @@ from emigbench_baselines.alignn import pretraining, training  # noqa: E402
 from emigbench_baselines.alignn.checkpoints import fill, load  # noqa: E402
 from emigbench_baselines.alignn.graph_store import unpack  # noqa: E402
 from emigbench_baselines.alignn.neighbours import nearest  # noqa: E402
-from emigbench_baselines.alignn.network import build  # noqa: E402
+from emigbench_baselines.alignn.network import PROPERTIES, build  # noqa: E402
 from emigbench_baselines.alignn.training import Sample  # noqa: E402
 
 
@@ -48,7 +48,7 @@ def archive(tmp_path):
 def test_one_row_a_structure_with_a_mask(archive):
     lists, extra = unpack(archive)
     assert len(lists) == 24
-    gv, bg = pretraining.PROPERTIES.index("GV"), pretraining.PROPERTIES.index("BG")
+    gv, bg = PROPERTIES.index("GV"), PROPERTIES.index("BG")
     assert extra["mask"].sum(axis=0)[[gv, bg]].tolist() == [24, 12]
     assert extra["mask"].sum() == 36
     assert extra["targets"][:, gv] == pytest.approx(np.arange(24) / 24)  # of two labels the first
@@ -123,6 +123,27 @@ def test_what_is_handed_over_to_training(archive, tmp_path, monkeypatch):
     assert structures[0] != structures[1]
     assert [weights is None for *_, weights in calls] == [True, True, False, True, True, True, True]
     np.testing.assert_allclose(calls[2][-1], pretraining.sampling_weights(calls[2][0], 1.0))
+
+
+def test_a_checkpoint_is_that_of_the_weights_it_started_from(archive, tmp_path, monkeypatch):
+    """Code that has them otherwise does not take it up."""
+    names = []
+
+    def train(*_, checkpoint, **__):
+        names.append(checkpoint.name)
+        raise KeyboardInterrupt
+
+    def otherwise(name):
+        network = build(name)
+        torch.nn.init.zeros_(network.fc_out[0].weight)
+        return network
+
+    monkeypatch.setattr(training, "train", train)
+    for builder in (build, build, otherwise):
+        monkeypatch.setattr(pretraining, "build", builder)
+        with pytest.raises(KeyboardInterrupt):
+            pretraining.main(["train", str(archive), str(tmp_path / "out"), "--device", "cpu"])
+    assert names[0] == names[1] != names[2]
 
 
 def test_it_trains_scores_and_keeps_the_weights(archive, tmp_path):

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -61,20 +62,19 @@ def test_the_same_seed_gives_the_same_weights():
     assert not same(fitted(seed=1)[0], fitted(seed=2)[0])
 
 
-@pytest.mark.parametrize("stop_after", [1, 3])
-def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path, monkeypatch, stop_after):
+def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
     whole, epochs = fitted()
 
     def stop(epoch, total):
-        if epoch.number == stop_after:
+        if epoch.number == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fitted(tmp_path, log=stop)
     trained = []
     resumed, resumed_epochs = fitted(tmp_path, log=lambda epoch, total: trained.append(epoch.number))
-    assert trained == [*range(stop_after + 1, 5)]
+    assert trained == [3, 4]
     assert same(whole, resumed)
     without_time = [[dataclasses.replace(e, seconds=0.0) for e in run] for run in (epochs, resumed_epochs)]
     assert without_time[0] == without_time[1]
@@ -276,28 +276,14 @@ def test_half_precision_changes_training_little_and_predictions_not_at_all():
     np.testing.assert_allclose(predict(a, SAMPLES, "cpu"), plain, atol=1e-6)
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 64 vs 0")])
-def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(tmp_path, monkeypatch, caplog, error):
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(tmp_path, monkeypatch, caplog):
     recipe = dataclasses.replace(RECIPE, epochs=1)
-
-    def save(content, file):
-        file.write_bytes(b"half of it")
-        raise error
-
     whole, _ = fitted(recipe=recipe)
     monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
-    monkeypatch.setattr(torch, "save", save)
-    unsaved, _ = fitted(tmp_path, recipe=recipe)
-    assert same(whole, unsaved)
-    assert not list(tmp_path.iterdir())
-    assert "run.pt cannot be written (" in caplog.text
-
-
-def test_a_folder_for_checkpoints_that_cannot_be_made_does_not_end_the_run(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
     (tmp_path / "file").write_text("in the way of the folder")
-    fitted(tmp_path / "file", recipe=dataclasses.replace(RECIPE, epochs=1))
-    assert "run.pt cannot be written (" in caplog.text
+    unsaved, _ = fitted(tmp_path / "file", recipe=recipe)
+    assert same(whole, unsaved)
+    assert re.search(r"Training goes on without a new checkpoint\. Cannot write .*run\.pt: ", caplog.text)
 
 
 @pytest.mark.parametrize("content", [b"no checkpoint", b""])
@@ -411,24 +397,12 @@ def test_weights_say_how_often_a_row_is_drawn():
 @pytest.mark.parametrize("by_name", [True, False])
 def test_weight_decay_spares_biases_and_norms(by_name):
     """By name, as the original does it, the norms inside the embeddings are decayed: models.md 3."""
-    network = build("model-3")
-    recipe = dataclasses.replace(RECIPE, decay_by_name=by_name)
-    groups = training._parameter_groups(network, recipe)
+    network = build("model-4")
+    groups = training._parameter_groups(network, dataclasses.replace(RECIPE, decay_by_name=by_name))
     assert [group["weight_decay"] for group in groups] == [0.01, 0.0]
-    decayed, free = (group["params"] for group in groups)
     names = {id(parameter): name for name, parameter in network.named_parameters()}
-    assert len(decayed) + len(free) == len(names)
-    embedded = names_of = {names[id(p)] for p in decayed}
-    assert ("atom_embedding.layer.1.weight" in embedded) == by_name
-    assert not any(name.endswith("bias") or "bn_" in name for name in names_of)
-
-
-def test_masked_targets_do_not_count():
-    """The loss of Equation 2: absent properties add nothing, and the mean runs over all seven."""
-    recipe = dataclasses.replace(RECIPE, network="mpt", average_over_all=True)
-    output = torch.tensor([[1.0, 5.0], [2.0, -3.0]])
-    chosen = [
-        Sample((), np.array([0.5, 0.0]), np.array([1.0, 0.0])),
-        Sample((), np.array([0.0, -1.0]), np.array([0.0, 1.0])),
-    ]
-    assert float(training._summed_loss(output, chosen, recipe, "cpu")) == pytest.approx(0.5 + 2.0)
+    decayed, free = ([names[id(parameter)] for parameter in group["params"]] for group in groups)
+    assert sorted(decayed + free) == sorted(names.values())
+    norms = (".bn_", "attention.norm.", "attention1.norm.", *([] if by_name else [".layer.1."]))
+    expected = {name for name in names.values() if name.endswith("bias") or any(norm in name for norm in norms)}
+    assert set(free) == expected
