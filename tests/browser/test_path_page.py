@@ -46,3 +46,18 @@ def test_dragging_turns_and_pointing_tells(page):
     assert page.find_element("id", "told").text == "image 2 of Mg"
     ActionChains(page).click_and_hold(view).move_by_offset(60, 30).release().perform()
     assert page.execute_script(PICTURE) != before
+
+
+def test_it_is_drawn_anew_when_the_system_turns_dark(page):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    soon, before = WebDriverWait(page, 10), page.execute_script(PICTURE)
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    try:
+        background = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert sum(map(int, background[4:-1].split(","))) < 150
+        soon.until(lambda driver: driver.execute_script(PICTURE) != before)
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    soon.until(lambda driver: driver.execute_script(PICTURE) == before)

@@ -17,17 +17,15 @@
   const turned = (p) => axes.map((axis) => dot(axis, p));
 
   function turn(right, up) {
-    const mixed = (a, b, angle) => a.map((v, k) => Math.cos(angle) * v + Math.sin(angle) * b[k]);
+    const between = (a, b, angle) => a.map((v, k) => Math.cos(angle) * v + Math.sin(angle) * b[k]);
     const [x, y, z] = axes;
-    const x1 = mixed(x, z, right), z1 = mixed(z, x, -right);
-    axes = [x1, mixed(y, z1, -up), mixed(z1, y, up)];
+    const x1 = between(x, z, right), z1 = between(z, x, -right);
+    axes = [x1, between(y, z1, -up), between(z1, y, up)];
     draw();
   }
 
-  function rgb(colour, pale) {
-    const parts = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
-    return `rgb(${parts.map((v) => Math.round(255 * pale + v * (1 - pale))).join(",")})`;
-  }
+  const parts = (colour) => [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
+  const mixed = (colour, other, share) => `rgb(${colour.map((v, k) => Math.round(other[k] * share + v * (1 - share))).join(",")})`;
 
   function circle(item, x, y, size) {
     context.beginPath();
@@ -53,16 +51,18 @@
     context.font = "12px system-ui, sans-serif";
     const scale = (zoom * Math.min(width, height)) / (2 * reach);
     const at = (p) => [width / 2 + scale * p[0], height / 2 - scale * p[1]];
-    const pale = (z) => Math.min(0.75, Math.max(0, 0.75 * (0.5 - z / (2 * reach))));
+    const style = getComputedStyle(document.body);
+    const [page, ink] = [style.backgroundColor, style.color].map((colour) => colour.match(/\d+/g).map(Number));
+    const faded = (colour, z) => mixed(colour, page, Math.min(0.75, Math.max(0, 0.75 * (0.5 - z / (2 * reach)))));
 
     const atoms = data.atoms.map(turned), band = data.band.map(turned);
     const items = data.bonds.map(([i, j]) => ({ z: Math.min(atoms[i][2], atoms[j][2]) - 1e-3, from: atoms[i], to: atoms[j] }));
     drawn = atoms.map((p, k) => ({
-      z: p[2], p, size: data.radii[data.species[k]], index: k, edge: rgb("#333333", pale(p[2])),
-      fill: rgb(data.colours[data.species[k]], pale(p[2])),
+      z: p[2], p, size: data.radii[data.species[k]], index: k, edge: faded(ink, p[2]),
+      fill: faded(parts(data.colours[data.species[k]]), p[2]),
     })).concat(band.map((p, k) => ({
-      z: p[2], p, size: data.ionRadius, image: k, label: String(k), end: k === 0 || k === last, edge: "#000",
-      fill: rgb(data.colours[data.ion], k === 0 || k === last ? 0 : 0.5),
+      z: p[2], p, size: data.ionRadius, image: k, label: String(k), end: k === 0 || k === last, edge: mixed(ink, page, 0),
+      fill: mixed(parts(data.colours[data.ion]), [255, 255, 255], k === 0 || k === last ? 0 : 0.5),
     })));
     for (const item of items.concat(drawn).sort((a, b) => a.z - b.z)) {
       if (item.from) {
@@ -70,7 +70,7 @@
         context.moveTo(...at(item.from));
         context.lineTo(...at(item.to));
         context.lineWidth = 2.5;
-        context.strokeStyle = rgb("#666666", pale(item.z));
+        context.strokeStyle = faded([128, 128, 128], item.z);
         context.stroke();
       } else {
         [item.x, item.y] = at(item.p);
@@ -110,5 +110,6 @@
     event.preventDefault();
   });
   window.addEventListener("resize", draw);
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   turn(0.25, 0.2);
 })();
