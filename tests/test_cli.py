@@ -567,6 +567,10 @@ def test_a_folder_proves_nothing_of_the_embedded_dataset(call, tmp_path):
     assert "nowhere" in said
 
 
+def test_verify_leaves_none_of_two_places_out(call, tmp_path):
+    assert "not both" in refused(call("data", "verify", tmp_path, "--source", tmp_path))
+
+
 def test_figures_do_not_overwrite_a_file_by_a_folder(call, tmp_path):
     (tmp_path / "file").write_text("kept")
     arguments = ("--submission", "devi2026-model-3", "--out", tmp_path / "file")

@@ -52,6 +52,8 @@ def verify(
     """
     from emigbench.datasets import store
 
+    if folder and source:
+        raise EmigbenchError("A built dataset or source files: give FOLDER or --source, not both.")
     if folder and str(folder) in catalogue.CATALOGUE and not folder.exists():
         raise EmigbenchError(f"There is no folder {folder}; the dataset of that name is meant by --dataset {folder}.")
     data = store.load(dataset, path=folder) if folder else load_dataset(dataset, source)
