@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from emigbench.datasets import catalogue, store
 from emigbench.errors import EmigbenchError, told
-from emigbench.model import BarrierModel, check_answer, create
+from emigbench.model import BarrierModel, answer_of, create
 from emigbench.records import MigrationPath, Prediction
 
 
@@ -33,8 +33,7 @@ def predict(model: str | BarrierModel, paths: Sequence[MigrationPath], dataset: 
         _check_is_default(dataset, f"Model {name!r} is taken as it is")
         ready = model
     with told(f"Model {name!r} failed on {_ids(paths)}"):
-        predictions = list(ready.predict(paths))
-    check_answer(name, _ids(paths), predictions, paths)
+        predictions = answer_of(name, _ids(paths), ready.predict(paths), paths)
     given = {prediction.id: prediction for prediction in predictions}
     return [given[path.id] for path in paths]
 

@@ -117,6 +117,10 @@ class Numbers(Answers):
     answer = staticmethod(lambda given: np.array([p.e_m for p in given]))
 class Nothing(Answers):
     answer = staticmethod(lambda given: None)
+class ByPath(Answers):
+    answer = staticmethod(lambda given: {p.id: p for p in given})
+class Alone(Answers):
+    answer = staticmethod(lambda given: given[0])
 class NotFinite(Answers):
     answer = staticmethod(lambda given: [Prediction(p.id, float("nan")) for p in given])
 class Leaves(Steady):

@@ -82,7 +82,10 @@ def test_what_goes_wrong_is_one_sentence(models):
     assert "cannot be made ready: OSError: no weights" in refused(f"{models}:Broken", PATHS)
     assert f"'{PATHS[2].id}' is missing" in refused(f"{models}:Forgetful", PATHS)
     assert "'elsewhere' is none of them" in refused(f"{models}:Foreign", PATHS)
-    assert "predicted a float" in refused(f"{models}:Numbers", PATHS)
+    assert (
+        "predicted a float on 3 paths; predict() returns a list with one emigbench.Prediction(path.id, e_m) for"
+        in refused(f"{models}:Numbers", PATHS)
+    )
     assert "failed on 3 paths: RuntimeError: no luck" in refused(f"{models}:Raises", PATHS)
     assert f"failed on {PATHS[0].id}" in refused(f"{models}:Raises", PATHS[:1])
     assert "failed on 3 paths: SystemExit: 0" in refused(f"{models}:Leaves", PATHS)
