@@ -173,13 +173,14 @@ def _result(
 ) -> UnitResult:
     kind = getattr(model, "kind", None)
     details = _details(model)
-    told_seconds = float(getattr(model, "fit_seconds", fit))
+    told_seconds = getattr(model, "fit_seconds", None)
+    fit_seconds = fit if told_seconds is None else float(told_seconds)
     implausible = {p.id: remark for p in predictions if (remark := _implausible(p))}
     if implausible:
         details = updated(details, {run_record.REMARKS: implausible})
     return UnitResult(
         tuple(map(as_scored, predictions)),
-        fit_seconds=told_seconds if math.isfinite(told_seconds) else fit,
+        fit_seconds=fit_seconds if math.isfinite(fit_seconds) else fit,
         predict_seconds=predict,
         kind=kind if isinstance(kind, str) else None,
         details=details,
@@ -204,10 +205,10 @@ def _implausible(prediction: Prediction) -> str:
 
 
 def _details(model: BarrierModel) -> dict[str, Any]:
-    """What a model tells of its fit, as a run record takes it."""
-    details = {
-        str(key)[:LONGEST_KEY]: _plain(value) for key, value in dict(getattr(model, "details", None) or {}).items()
-    }
+    """What a model tells of its fit, as a run record takes it; what is no dictionary is kept under `details`."""
+    given = getattr(model, "details", None)
+    by_name = given if isinstance(given, Mapping) else {} if given is None else {"details": given}
+    details = {str(key)[:LONGEST_KEY]: _plain(value) for key, value in by_name.items()}
     if not isinstance(details.get(run_record.REMARKS, {}), Mapping):
         details = {
             **details,

@@ -242,6 +242,13 @@ def test_remarks_that_are_not_by_path_are_kept_and_the_scores_are_shown(models, 
     assert unit["details"] == {"remarks": {}, "remarks (not by path)": "all went well"}
 
 
+def test_details_that_are_no_dictionary_are_kept_and_no_time_is_taken_as_none_told(models, data, tmp_path):
+    do(f"{models}:Listing", data, tmp_path, split_names=["official"])
+    (unit,) = read_run(tmp_path, SPINELS)["units"]
+    assert unit["details"] == {"details": ["all", "went", "well"]}
+    assert 0 <= unit["fit_seconds"] < 60
+
+
 def test_more_seeds_than_a_submission_takes_are_refused_at_once(models, data, tmp_path):
     assert "at most 20" in refused(f"{models}:Steady", data, tmp_path / "out", seeds=range(21))
     assert not (tmp_path / "out").exists()
