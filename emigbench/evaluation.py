@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from concurrent.futures import Executor
 from dataclasses import asdict
 from pathlib import Path
@@ -58,7 +58,8 @@ def evaluate(
         split_names: splits to run, see `emigbench.splits.SPLITS`.
         seeds: one fit for each; a single one for a model that takes paths one by one.
         out: folder for the results; must not hold any yet, unless with `resume`.
-        resume: go on with what `out` holds: an unfinished run of this plan, or a finished one that lacks a part of it.
+        resume: go on with what `out` holds: an unfinished run, all of whose results are asked for, or a finished one
+            that lacks some of them.
         executor: works side by side, see `emigbench.workers`; one after the other if None.
         progress: called after each unit, or each path.
 
@@ -90,10 +91,10 @@ def evaluate(
         raise _nothing_to_do(out, unfinished.read_plan(out))
     if not unfinished.is_in(out):
         _check_results(out, resume)
-    if resume:
-        _check_plan(out, plan)
-    unfinished.start(out, plan, "run", resume=resume)
     todo = (jobs.paths if one_by_one else jobs.fits)(model, data, folds, out / unfinished.FOLDER)
+    if resume:
+        _take_other_plan(out, plan, {job.file for job in todo})
+    unfinished.start(out, plan, "run", resume=resume)
     done = {job.name: result for job in todo if (result := jobs.read_result(job)) is not None}
     warn_of_other_code(model, _made_by(done, earlier), out)
     if one_by_one and earlier:
@@ -169,15 +170,22 @@ def _nothing_to_do(out: Path, kept: Mapping[str, Any] | None) -> EmigbenchError:
     return EmigbenchError(f"The finished run in {out} holds these splits and seeds already; {advice}.")
 
 
-def _check_plan(out: Path, plan: Mapping[str, Any]) -> None:
-    """Make sure that an unfinished run is of the same splits and seeds, if it is of the same model and dataset."""
+def _take_other_plan(out: Path, plan: Mapping[str, Any], asked: Set[Path]) -> None:
+    """Let an unfinished run be of other splits or seeds from now on, if all that it has finished is among `asked`.
+
+    Raises:
+        EmigbenchError: if something that is finished would be lost.
+    """
     kept = unfinished.read_plan(out) or plan
     name = unfinished.difference(kept, plan)
-    if name in ("splits", "seeds"):
+    if name not in ("splits", "seeds"):
+        return
+    if not unfinished.results(out) <= asked:
         raise EmigbenchError(
-            f"The unfinished run in {out} is of other {name} ({kept.get(name)}, now {plan[name]}); "
-            f"{_how_to_go_on(kept)}."
+            f"The unfinished run in {out} is of other {name} ({kept.get(name)}, now {plan[name]}), and some of what it "
+            f"has finished would be lost; {_how_to_go_on(kept)}."
         )
+    unfinished.write_plan(out, plan)
 
 
 def _how_to_go_on(kept: Mapping[str, Any]) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from emigbench.datasets import catalogue, store
 from emigbench.errors import EmigbenchError, told
-from emigbench.model import BarrierModel, check_answer, create
-from emigbench.records import MigrationPath, Prediction
+from emigbench.model import BarrierModel, answer_of, create
+from emigbench.records import LabelledPath, MigrationPath, Prediction
 
 
 def predict(model: str | BarrierModel, paths: Sequence[MigrationPath], dataset: str = "full") -> list[Prediction]:
@@ -33,8 +33,7 @@ def predict(model: str | BarrierModel, paths: Sequence[MigrationPath], dataset: 
         _check_is_default(dataset, f"Model {name!r} is taken as it is")
         ready = model
     with told(f"Model {name!r} failed on {_ids(paths)}"):
-        predictions = list(ready.predict(paths))
-    check_answer(name, _ids(paths), predictions, paths)
+        predictions = answer_of(name, _ids(paths), ready.predict(paths), paths)
     given = {prediction.id: prediction for prediction in predictions}
     return [given[path.id] for path in paths]
 
@@ -79,13 +78,13 @@ def _check_is_default(dataset: str, why: str) -> None:
 
 def _listed(paths: Iterable[MigrationPath]) -> list[MigrationPath]:
     """What a caller gave, after checking that it is paths, each id once."""
-    if isinstance(paths, MigrationPath):
+    if isinstance(paths, MigrationPath | LabelledPath):
         raise EmigbenchError(f"Paths are given in a list, even a single one such as {paths.id}: [path].")
     listed = list(paths)
     if others := [type(each).__name__ for each in listed if not isinstance(each, MigrationPath)]:
         raise EmigbenchError(
             f"A barrier is predicted for a MigrationPath, not for a {others[0]}; emigbench.read_path makes one of two "
-            f"structure files."
+            f"structure files, and one of a dataset is the .path of a LabelledPath."
         )
     if twice := [path_id for path_id, times in Counter(path.id for path in listed).items() if times > 1]:
         raise EmigbenchError(f"Two paths have the id {twice[0]}; read_path takes another one as id=.")

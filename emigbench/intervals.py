@@ -192,6 +192,11 @@ def studentized_interval(
     keeps to the bound. The bootstrap's quantiles are widened as Student's is at the effective number of groups, and
     neither side is shorter than that: the resamples of a score near its best are all on one side.
 
+    Where a few groups make nearly all of the error, resamples without them are hundreds of their own small errors away,
+    and the far end is beyond all measure: it says no more than that the sample does not bound the score. The largest
+    value of a group or a resample would bound it, but other groups do have larger errors (RMSE and R2 hold the truth
+    too seldom as it is), and from where on a resample's error is too small to count is a matter of degree.
+
     Args:
         scores: (1 + B,) the score itself, then of each resample.
         errors: (1 + B,) their standard errors.
@@ -201,7 +206,7 @@ def studentized_interval(
 
     Returns:
         Low and high; the score itself where the sample does not vary; NaN where the resamples do not bound it: too few
-        groups.
+        groups, or too few that make any of the error.
     """
     bound = next(filter(math.isfinite, bounds), None)
     if bound is not None:

@@ -9,7 +9,7 @@ import logging
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -249,31 +249,38 @@ def _first_on_path(folder: Path) -> Iterator[None]:
         sys.path[:] = before if str(folder) in before else [*before, str(folder)]
 
 
-def check_answer(model: str, where: str, predictions: Sequence[Prediction], held_out: Sequence[MigrationPath]) -> None:
-    """Make sure that a model gave one prediction for each path.
+def answer_of(model: str, where: str, given: object, held_out: Sequence[MigrationPath]) -> tuple[Prediction, ...]:
+    """What a model's `predict` gave, after checking that it is one prediction for each path.
 
     Args:
         model: its name, for the message.
         where: what it was asked for, for the message.
-        predictions: what it gave.
+        given: what it gave.
         held_out: what it was asked for.
 
     Raises:
         EmigbenchError: if something else than predictions was given, or some for the wrong paths.
     """
-    for prediction in predictions:
-        if not isinstance(prediction, Prediction):
-            raise EmigbenchError(
-                f"Model {model!r} predicted a {type(prediction).__name__} on {where}, not a Prediction."
-            )
-    given = Counter(prediction.id for prediction in predictions)
+    if isinstance(given, Iterable) and not isinstance(given, Mapping | str):
+        predictions = tuple(given)
+        others = [each for each in predictions if not isinstance(each, Prediction)]
+    else:
+        predictions, others = (), [given]
+    if others:
+        what = "nothing (None)" if others[0] is None else f"a {type(others[0]).__name__}"
+        raise EmigbenchError(
+            f"Model {model!r} predicted {what} on {where}; predict() returns a list with one "
+            f"emigbench.Prediction(path.id, e_m) for each path."
+        )
+    times_given = Counter(prediction.id for prediction in predictions)
     asked = dict.fromkeys(path.id for path in held_out)
     wrong = (
-        [f"{path_id!r} is none of them" for path_id in given if path_id not in asked]
-        + [f"{path_id!r} is given twice" for path_id, times in given.items() if times > 1]
-        + [f"{path_id!r} is missing" for path_id in asked if path_id not in given]
+        [f"{path_id!r} is none of them" for path_id in times_given if path_id not in asked]
+        + [f"{path_id!r} is given twice" for path_id, times in times_given.items() if times > 1]
+        + [f"{path_id!r} is missing" for path_id in asked if path_id not in times_given]
     )
     if wrong:
         raise EmigbenchError(
             f"Model {model!r} gave {len(predictions)} predictions for {len(asked)} paths on {where}: {wrong[0]}."
         )
+    return predictions

@@ -34,7 +34,7 @@ def start(out: Path, plan: Mapping[str, Any], what: str, *, resume: bool) -> Non
     before = read_plan(out)
     if before is None:
         forget(out)  # results without a plan are of nobody knows what
-        write_text(_plan_file(out), json.dumps(plan))
+        write_plan(out, plan)
         return
     if not resume:
         raise EmigbenchError(f"{out} holds an unfinished {what}; go on with --resume or choose another --out.")
@@ -48,6 +48,16 @@ def start(out: Path, plan: Mapping[str, Any], what: str, *, resume: bool) -> Non
 def difference(before: Mapping[str, Any], plan: Mapping[str, Any]) -> str | None:
     """The first name of a plan that had another value before, None if there is none."""
     return next((name for name, value in plan.items() if before.get(name) != value), None)
+
+
+def write_plan(out: Path, plan: Mapping[str, Any]) -> None:
+    """Write down what a run is to do, in place of what was there."""
+    write_text(_plan_file(out), json.dumps(plan))
+
+
+def results(out: Path) -> set[Path]:
+    """The files of single results that an unfinished run has kept."""
+    return set((out / FOLDER).glob("*--*.json"))
 
 
 def is_in(out: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from emigbench import provenance, run_record
 from emigbench.errors import EmigbenchError, in_words, told
-from emigbench.model import BarrierModel, check_answer, code_of, create
+from emigbench.model import BarrierModel, answer_of, code_of, create
 from emigbench.predictions import LARGEST_EV, as_scored, is_implausible
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 
@@ -78,9 +78,9 @@ def run_unit(model: str, unit: Unit, train: Sequence[LabelledPath], held_out: Se
         started = time.perf_counter()
         fresh.fit(train, seed=unit.seed)
         fitted = time.perf_counter()
-        predictions = tuple(fresh.predict(list(held_out)))  # its own list, whatever it does with it
+        given = fresh.predict(list(held_out))  # its own list, whatever it does with it
+        predictions = answer_of(model, unit.name, given, held_out)
         finished = time.perf_counter()
-        check_answer(model, unit.name, predictions, held_out)
         return _result(fresh, code, predictions, fitted - started, finished - fitted)
 
 
@@ -99,9 +99,8 @@ def run_path(model: str, run: str, path: MigrationPath) -> UnitResult:
     kept = _kept_model(model, run)
     try:
         started = time.perf_counter()
-        predictions = tuple(kept.predict([path]))
+        predictions = answer_of(model, path.id, kept.predict([path]), [path])
         seconds = time.perf_counter() - started
-        check_answer(model, path.id, predictions, [path])
         result = _result(kept, _kept.code, predictions, 0.0, seconds)
     except EmigbenchError:
         raise
@@ -174,13 +173,14 @@ def _result(
 ) -> UnitResult:
     kind = getattr(model, "kind", None)
     details = _details(model)
-    told_seconds = float(getattr(model, "fit_seconds", fit))
+    told_seconds = getattr(model, "fit_seconds", None)
+    fit_seconds = fit if told_seconds is None else float(told_seconds)
     implausible = {p.id: remark for p in predictions if (remark := _implausible(p))}
     if implausible:
         details = updated(details, {run_record.REMARKS: implausible})
     return UnitResult(
         tuple(map(as_scored, predictions)),
-        fit_seconds=told_seconds if math.isfinite(told_seconds) else fit,
+        fit_seconds=fit_seconds if math.isfinite(fit_seconds) else fit,
         predict_seconds=predict,
         kind=kind if isinstance(kind, str) else None,
         details=details,
@@ -205,10 +205,10 @@ def _implausible(prediction: Prediction) -> str:
 
 
 def _details(model: BarrierModel) -> dict[str, Any]:
-    """What a model tells of its fit, as a run record takes it."""
-    details = {
-        str(key)[:LONGEST_KEY]: _plain(value) for key, value in dict(getattr(model, "details", None) or {}).items()
-    }
+    """What a model tells of its fit, as a run record takes it; what is no dictionary is kept under `details`."""
+    given = getattr(model, "details", None)
+    by_name = given if isinstance(given, Mapping) else {} if given is None else {"details": given}
+    details = {str(key)[:LONGEST_KEY]: _plain(value) for key, value in by_name.items()}
     if not isinstance(details.get(run_record.REMARKS, {}), Mapping):
         details = {
             **details,

@@ -103,6 +103,10 @@ class Diverged(Answers):
         self.fit_seconds = math.nan
 class Remarkable(Steady):
     details = property(lambda self: {"remarks": "all went well"}, lambda self, value: None)
+class Listing(Steady):
+    "Details that are no dictionary, and a time that it has yet to measure."
+    details = property(lambda self: ["all", "went", "well"], lambda self, value: None)
+    fit_seconds = None
 class Talkative(Steady):
     details = property(lambda self: {"losses": [0.123] * 10**6}, lambda self, value: None)
 class Chatty(Steady):
@@ -117,6 +121,10 @@ class Numbers(Answers):
     answer = staticmethod(lambda given: np.array([p.e_m for p in given]))
 class Nothing(Answers):
     answer = staticmethod(lambda given: None)
+class ByPath(Answers):
+    answer = staticmethod(lambda given: {p.id: p for p in given})
+class Alone(Answers):
+    answer = staticmethod(lambda given: given[0])
 class NotFinite(Answers):
     answer = staticmethod(lambda given: [Prediction(p.id, float("nan")) for p in given])
 class Leaves(Steady):

@@ -165,8 +165,10 @@ def test_two_workers_give_the_same_file_as_one(models, data, tmp_path):
         ("More", "25 predictions for 24 paths"),
         ("Others", "'elsewhere' is none of them"),
         ("Numbered", "The id of a prediction is of type int"),
-        ("Numbers", "not a Prediction"),
-        ("Nothing", "TypeError"),
+        ("Numbers", "predicted a float64 on"),
+        ("Nothing", "predicted nothing (None) on"),
+        ("ByPath", "predicted a dict on"),
+        ("Alone", "predicted a Prediction on"),
         ("NotFinite", "finite"),
         ("BadDetails", "ZeroDivisionError"),
         ("Leaves", "SystemExit: 0"),
@@ -238,6 +240,13 @@ def test_remarks_that_are_not_by_path_are_kept_and_the_scores_are_shown(models, 
     assert "MAE" in done.stdout
     (unit,) = read_run(out, SPINELS)["units"]
     assert unit["details"] == {"remarks": {}, "remarks (not by path)": "all went well"}
+
+
+def test_details_that_are_no_dictionary_are_kept_and_no_time_is_taken_as_none_told(models, data, tmp_path):
+    do(f"{models}:Listing", data, tmp_path, split_names=["official"])
+    (unit,) = read_run(tmp_path, SPINELS)["units"]
+    assert unit["details"] == {"details": ["all", "went", "well"]}
+    assert 0 <= unit["fit_seconds"] < 60
 
 
 def test_more_seeds_than_a_submission_takes_are_refused_at_once(models, data, tmp_path):

@@ -4,7 +4,8 @@ from helpers import one_sentence
 from emigbench import EmigbenchError, Prediction, load, predict
 from emigbench.inference import ready_model
 
-PATHS = [entry.path for entry in load("spinels")[:3]]
+ENTRIES = load("spinels")[:3]
+PATHS = [entry.path for entry in ENTRIES]
 MODELS = """
 from emigbench import Prediction
 
@@ -82,13 +83,18 @@ def test_what_goes_wrong_is_one_sentence(models):
     assert "cannot be made ready: OSError: no weights" in refused(f"{models}:Broken", PATHS)
     assert f"'{PATHS[2].id}' is missing" in refused(f"{models}:Forgetful", PATHS)
     assert "'elsewhere' is none of them" in refused(f"{models}:Foreign", PATHS)
-    assert "predicted a float" in refused(f"{models}:Numbers", PATHS)
+    assert (
+        "predicted a float on 3 paths; predict() returns a list with one emigbench.Prediction(path.id, e_m) for"
+        in refused(f"{models}:Numbers", PATHS)
+    )
     assert "failed on 3 paths: RuntimeError: no luck" in refused(f"{models}:Raises", PATHS)
     assert f"failed on {PATHS[0].id}" in refused(f"{models}:Raises", PATHS[:1])
     assert "failed on 3 paths: SystemExit: 0" in refused(f"{models}:Leaves", PATHS)
     assert "cannot be made ready: SystemExit: 0" in refused(f"{models}:LeavesEarly", PATHS)
     assert f"have the id {PATHS[0].id};" in refused(f"{models}:Shipped", PATHS[:1] * 2)
     assert "in a list" in refused(f"{models}:Shipped", PATHS[0])
+    assert f"such as {PATHS[0].id}: [path]." in refused(f"{models}:Shipped", ENTRIES[0])
+    assert "not for a LabelledPath; " in refused(f"{models}:Shipped", ENTRIES)
     assert "not for a str; emigbench.read_path" in refused(f"{models}:Shipped", [*PATHS, "initial.vasp"])
     assert "cannot be made ready: OSError: needs a potential." in refused(f"{models}:Unready", PATHS)
     assert "no model" in refused("unheard-of", PATHS)

@@ -95,22 +95,43 @@ def test_a_run_that_finished_nothing_leaves_nothing(models, data, tmp_path):
     do(f"{models}:Steady", data, out)  # the same folder, with a model that was mended
 
 
-@pytest.mark.parametrize(
-    "changes", [{"seeds": (0, 1)}, {"split_names": ("official",)}, {"split_names": ("material-cv", "official")}]
-)
-def test_other_settings_do_not_resume(unfinished, models, data, changes):
+@pytest.mark.parametrize("changes", [{"seeds": (1, 2)}, {"split_names": ("official",)}])
+def test_settings_that_would_lose_what_is_finished_do_not_resume(unfinished, models, data, changes):
     message = refused(f"{models}:Breaks", data, unfinished, resume=True, **changes)
     assert str(unfinished) in message
     assert f"is of other {next(iter(changes)).removesuffix('_names')}" in message
-    assert "; go on with what was stopped there by --split material-cv --seeds 1 --resume, or choose another" in message
+    assert "what it has finished would be lost; go on with what was stopped there by --split material-cv" in message
+    assert message.endswith(" --seeds 1 --resume, or choose another --out.")
     assert len(units_kept(unfinished)) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "n_lacking"),
+    [
+        ({"split_names": ["official"], "seeds": (0, 1)}, 0),  # all that is asked for is there
+        ({"split_names": ["official"], "seeds": (0, 1, 2)}, 1),
+        ({"split_names": ["material-cv", "official"], "seeds": (0, 1)}, 10),
+    ],
+)
+def test_a_stopped_run_ends_with_other_seeds_and_splits_if_nothing_finished_is_lost(
+    models, data, tmp_path, asked, n_lacking
+):
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    refused(f"{models}:Breaks", data, out, split_names=["official"], seeds=range(5))
+    models.with_name("mended").touch()
+    before = len(fits(models))
+    do(f"{models}:Breaks", data, out, resume=True, **asked)
+    assert len(fits(models)) == before + n_lacking
+    assert sorted(file.name for file in out.iterdir()) == ["predictions.csv", "run.json"]
+    do(f"{models}:Breaks", data, whole, **asked)
+    assert (out / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
 
 
 def test_seeds_that_no_option_asks_for_are_named_as_python_has_them(models, data, tmp_path):
     with pytest.raises(StoppedError):
         do(f"{models}:Breaks", data, tmp_path, seeds=[3, 5])
-    message = refused(f"{models}:Breaks", data, tmp_path, seeds=[3], resume=True)
-    assert "is of other seeds ([3, 5], now [3]); go on with what was stopped there by " in message
+    message = refused(f"{models}:Breaks", data, tmp_path, seeds=[5], resume=True)
+    assert "is of other seeds ([3, 5], now [5]), and some of what it has finished would be lost; go on " in message
     assert "by split_names=['material-cv'], seeds=[3, 5], resume=True, or choose" in message
 
 
