@@ -15,7 +15,7 @@ SPLITTING = 0.35
 DIRECT_RADIUS = 10.0
 """Å; there erfc(SPLITTING r) is below 1e-6."""
 RECIPROCAL_RADIUS = 2.6
-"""1/Å; there exp(-(G / 2 SPLITTING)²) is below 1e-6."""
+"""1/Å; there exp(-(G / 2 SPLITTING)²) is 1e-6."""
 NEAREST = 1e-3
 """Å; a charge nearer than this is taken to be as far as this."""
 CHUNK = 4000

@@ -33,8 +33,8 @@ N_POINTS = 9
 RADIUS = 7.0
 """Å around every point of the path."""
 MOBILE_RADIUS = 4.5
-"""Å; other mobile ions farther than this do not count. In 61 of the 619 cells an ion comes within it of its own
-periodic image, which counts as another ion."""
+"""Å; other mobile ions farther than this do not count. On the way of 61 of the 619 paths an image of the initial or the
+final site is within it. No ion counts there; in a longer cell, which has one at the first of these, it would."""
 SHELLS = (2.0, 2.75, 3.5, 4.5)
 """Å; centres of the radial symmetry functions (Behler, J. Chem. Phys. 134, 074106, 2011, G2)."""
 SHELL_WIDTH = 0.4
@@ -115,8 +115,8 @@ class Surroundings:
         """(…, m) eV, Morse energy of the moving ion with anions at these distances.
 
         In the manner of Adams & Rao (2011): the minimum is at the length of a bond that carries its share of the
-        charge, the steepness is that of bond valence, the depth is Coulomb's energy times b² / 2 Rmin². NaN where
-        the moving ion is no cation: it has no bonds with anions.
+        charge, the steepness is that of bond valence, the depth is half of b² times a force constant for which they
+        take 14.4 eV/Å times both charges over Rmin. NaN where the moving ion is no cation: it has no bonds with anions.
         """
         if self.ion_charge <= 0:
             return np.where(self.anion, np.nan, np.zeros_like(distances))

@@ -94,8 +94,8 @@ def facts(symbol: str) -> ElementFacts:
 def charges(elements: Iterable[str]) -> dict[str, float]:
     """Charge in e of every element of a neutral cell.
 
-    Sulphur is +6 in sulphates, carbon +2 in cyanides, phosphorus -3 where there is no other anion. Elements without
-    a usual charge (transition metals) share the charge that makes the cell neutral.
+    Sulphur is +6 in sulphates, carbon +2 in cyanides, phosphorus and arsenic -3 where there is no other anion.
+    Elements without a usual charge (transition metals) share the charge that makes the cell neutral.
 
     Args:
         elements: the element of each atom, or a count of atoms by element.

@@ -324,7 +324,10 @@ def _cautions(path: MigrationPath, standardised: FloatArray, trained: Trained) -
     found += _about_bonds(path)
     distance = float(np.sqrt(((trained.known - standardised) ** 2).sum(axis=1).min()))
     if distance > trained.farthest:
-        found.append("the path is farther from every path it was fitted to than 99 % of those are from each other")
+        found.append(
+            f"the path is farther from every path it was fitted to than {FARTHEST:.0%} of those are from the nearest "
+            f"one in another framework"
+        )
     return found
 
 

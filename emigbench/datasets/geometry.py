@@ -23,14 +23,23 @@ def wrapped(coords: FloatArray) -> FloatArray:
     return inside
 
 
-def image_lengths(delta: FloatArray, lattice: FloatArray) -> FloatArray:
-    """Lengths of a fractional displacement (3,) over the nearest lattice translations, sorted, in Å.
+def near_images(delta: FloatArray, lattice: FloatArray) -> FloatArray:
+    """Images (n, 125, 3) of each fractional displacement (n, 3) that hold its shortest, however skewed the cell.
 
-    Two cells in every direction are searched, which is enough for the dataset's skewed cells; rounding each
-    component to the nearest integer is not.
+    Two cells in every direction are searched, by LLL-reduced vectors.
     """
-    reduced = delta - np.round(delta)
-    lengths: FloatArray = np.sort(np.linalg.norm((reduced + NEAR_CELLS) @ lattice, axis=1))
+    from pymatgen.core.lattice import Lattice
+
+    basis = np.round(Lattice(lattice).get_lll_reduced_lattice().matrix @ np.linalg.inv(lattice))
+    inside = delta @ np.linalg.inv(basis)
+    inside -= np.round(inside)
+    images: FloatArray = (inside[:, None, :] + NEAR_CELLS) @ basis
+    return images
+
+
+def image_lengths(delta: FloatArray, lattice: FloatArray) -> FloatArray:
+    """Lengths of a fractional displacement (3,) over the nearest lattice translations, sorted, in Å."""
+    lengths: FloatArray = np.sort(np.linalg.norm(near_images(delta[None], lattice)[0] @ lattice, axis=1))
     return lengths
 
 

@@ -247,7 +247,8 @@ def test_a_value_outside_of_the_range_is_told_with_the_range(fitted, spinels):
     volume = 8 * abs(np.linalg.det(path.lattice)) / n_anions
     assert any(f"volume of the cell per anion ({volume:.2f} Å³)" in caution for caution in said)
     assert any(caution.startswith("the least distance of the straight path from") for caution in said)
-    assert "the path is farther from every path it was fitted to than 99 % of those are from each other" in said
+    far = "farther from every path it was fitted to than 99% of those are from the nearest one in another framework"
+    assert f"the path is {far}" in said
     small = replace(path, lattice=0.8 * path.lattice)
     told = f"the hop length ({0.8 * path.hop_length:.2f} Å) is outside of the range that it was fitted to"
     assert f"{told} ({low} to {high} Å)" in fitted.predict([small])[0].cautions

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from pymatgen.core.lattice import Lattice
 
 from emigbench.datasets import geometry
@@ -63,13 +64,13 @@ def test_shortest_lattice_vector(lattice):
     assert geometry.shortest_lattice_vector(lattice) == pytest.approx(brute[1])
 
 
-def test_cells_of_the_dataset_are_not_too_skewed(full):
-    """Two cells each way are enough for the hop and the cell of every record: four find nothing shorter."""
-    for entry in full:
-        delta = entry.path.band_frac_coords[-1] - entry.path.band_frac_coords[0]
-        for vector in (delta, np.zeros(3)):
-            ours = geometry.image_lengths(vector, entry.path.lattice)
-            np.testing.assert_allclose(ours[:2], all_lengths(vector, entry.path.lattice)[:2], atol=1e-9)
+@given(vectors(-3, 3), lattices(), arrays(int, 3, elements=st.integers(-6, 6)))
+def test_images_do_not_hang_on_the_vectors_that_describe_the_lattice(delta, lattice, sheared_by):
+    x, y, z = sheared_by
+    shear = np.array([[1, 0, 0], [x, 1, 0], [y, z, 1]])
+    other = geometry.image_lengths(delta @ np.linalg.inv(shear), shear @ lattice)
+    np.testing.assert_allclose(other[:2], geometry.image_lengths(delta, lattice)[:2], atol=1e-9)
+    assert geometry.shortest_lattice_vector(shear @ lattice) == pytest.approx(geometry.shortest_lattice_vector(lattice))
 
 
 @given(crystals(), st.data())
