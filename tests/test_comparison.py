@@ -542,6 +542,14 @@ def test_what_is_better_higher_is_won_by_the_higher(few_resamples):
         assert "Resolved: emig-best is better" in report.in_words(report.compare(a, b, FULL, "official", accuracy))
 
 
+def test_a_better_fit_to_the_training_paths_is_called_no_test(few_resamples):
+    pair = [published(s, splits.FITTED) for s in ("devi2026-model-1", "devi2026-model-3")]
+    text = report.in_words(report.compare(*pair, FULL, splits.FITTED))
+    no_test = "on the training paths, which is no test of a model fitted to them."
+    assert f"Resolved: devi2026-model-3 is better {no_test}" in text
+    assert "paths like these" not in text
+
+
 def test_the_parts_of_a_difference_show_mean_errors_over_seeds(few_resamples):
     facts = [FULL.by_id[i] for i in splits.held_out(FULL, "official")]
 
