@@ -94,7 +94,6 @@ class PairedComparison:
         for name in ("all_paths", "common_paths"):
             if (scores := getattr(self, name)) is not None:
                 content[name]["difference"]["told_apart"] = scores.difference.told_apart
-                content[name]["difference"]["detectable"] = scores.difference.detectable
                 del content[name]["difference"]["p_holm"]
         return {key: cells.mapped(value, cells.finite) for key, value in content.items()}
 
