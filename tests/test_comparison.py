@@ -22,7 +22,7 @@ from emigbench.comparison import (
     train_median,
 )
 from emigbench.comparison.board import compare_all
-from emigbench.comparison.differences import detectable_difference, holm
+from emigbench.comparison.differences import LEVEL, detectable_difference, holm
 from emigbench.comparison.error_bars import CALIBRATION_LEVELS, calibration
 from emigbench.comparison.influence import group_influence
 from emigbench.comparison.ties import possible_ranks, tie_groups, tie_letters
@@ -167,15 +167,27 @@ def test_influence_of_paths_by_hand():
 
 
 def test_detectable_difference():
-    """(1.959964 + 0.841621) sd at 5% and 80%."""
-    assert detectable_difference(1.0) == pytest.approx(2.801585, abs=1e-6)
-    assert detectable_difference(0.1) == pytest.approx(0.2801585)
+    """(1.959964 + 0.841621) sd at 5% and 80%; of nine groups Student's (2.306004 + 0.888890) and sqrt(9/8)."""
+    assert detectable_difference(1.0, 10**9) == pytest.approx(2.801585, abs=1e-6)
+    assert detectable_difference(0.1, 9) == pytest.approx(0.1 * math.sqrt(9 / 8) * (2.306004 + 0.888890), abs=1e-6)
+    assert math.isnan(detectable_difference(0.1, 1))
+
+
+@pytest.mark.parametrize("n_groups", [9, 27])
+def test_detectable_difference_of_few_groups_is_found_as_often_as_it_says(n_groups):
+    """Of independent normal differences: the resampled mean has a variance of (n - 1) / n^2."""
+    rng, trials = np.random.default_rng(5), 400
+    weights = statistics.bootstrap_weights(np.arange(n_groups), 400, seed=0)
+    sd = math.sqrt(n_groups - 1) / n_groups
+    drawn = rng.normal(detectable_difference(sd, n_groups), 1, (trials, n_groups))
+    p = [intervals.two_sided_p(weights @ each / n_groups, float(each.mean()), n_groups, each) for each in drawn]
+    assert np.mean(np.array(p) < LEVEL) == pytest.approx(0.8, abs=0.06)
 
 
 def test_detectable_difference_is_found_as_often_as_it_says():
     rng, found, trials = np.random.default_rng(3), 0, 400
     sd = 0.2 * math.sqrt((1 - 2 / math.pi) * 2 / 80)  # of the difference of two means of |normal| of 80 paths
-    scale = 0.2 * (1 + detectable_difference(sd) / (0.2 * math.sqrt(2 / math.pi)))
+    scale = 0.2 * (1 + detectable_difference(sd, 80) / (0.2 * math.sqrt(2 / math.pi)))
     weights = statistics.bootstrap_weights([f"m{k}" for k in range(80)], 400, seed=0)
     for _ in range(trials):
         a, b = (model(s, rng.normal(0, x, 80), np.zeros(80)) for s, x in (("a", 0.2), ("b", scale)))
@@ -540,6 +552,14 @@ def test_what_is_better_higher_is_won_by_the_higher(few_resamples):
     accuracy = report.metric_named("accuracy", 0.65)
     for a, b in (pair, pair[::-1]):
         assert "Resolved: emig-best is better" in report.in_words(report.compare(a, b, FULL, "official", accuracy))
+
+
+def test_a_better_fit_to_the_training_paths_is_called_no_test(few_resamples):
+    pair = [published(s, splits.FITTED) for s in ("devi2026-model-1", "devi2026-model-3")]
+    text = report.in_words(report.compare(*pair, FULL, splits.FITTED))
+    no_test = "on the training paths, which is no test of a model fitted to them."
+    assert f"Resolved: devi2026-model-3 is better {no_test}" in text
+    assert "paths like these" not in text
 
 
 def test_the_parts_of_a_difference_show_mean_errors_over_seeds(few_resamples):

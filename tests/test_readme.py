@@ -59,6 +59,14 @@ def test_how_often_the_interval_holds_of_high_barriers():
         assert f"{held:.0%} {where}" in sentence
 
 
+def test_how_often_small_p_values_come_by_chance_is_what_the_simulation_found():
+    found = (ROOT / "benchmarks" / "p_values.txt").read_text(encoding="utf-8")
+    at_5_percent, *_, smallest = re.search(r"real, official +(.*)", found)[1].split()
+    times = f"about {float(smallest):.0f} times"
+    assert f"by chance {times} as often as it should (below 0.05: {at_5_percent} times)" in README
+    assert f"[{times}](../benchmarks/p_values.txt)" in (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+
+
 def test_the_guide_to_answers_names_every_key_and_column():
     guide = (ROOT / "docs" / "answers.md").read_text(encoding="utf-8")
     path = emigbench.load("spinels")[0].path

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from emigbench import comparison, intervals, scoring, statistics, submission, unfinished
+from emigbench import comparison, intervals, scoring, splits, statistics, submission, unfinished
 from emigbench.comparison import Contender, Difference
 from emigbench.datasets import labels as datasets
 from emigbench.datasets.labels import Labels
@@ -94,7 +94,6 @@ class PairedComparison:
         for name in ("all_paths", "common_paths"):
             if (scores := getattr(self, name)) is not None:
                 content[name]["difference"]["told_apart"] = scores.difference.told_apart
-                content[name]["difference"]["detectable"] = scores.difference.detectable
                 del content[name]["difference"]["p_holm"]
         return {key: cells.mapped(value, cells.finite) for key, value in content.items()}
 
@@ -234,7 +233,7 @@ def _scores_in_words(found: PairedComparison, scores: PairedScores) -> list[str]
         f"  Paired difference {pair.a} - {pair.b}: {pair.value:+.3f}{unit}, 95% interval {pair.low:+.3f} to "
         f"{pair.high:+.3f}, p = {cells.p_value(pair.p)}."
     )
-    lines.append(f"  {_verdict(found.better, pair)}")
+    lines.append(f"  {_verdict(found, pair)}")
     if pair.sd > 0:
         lines.append(
             f"  The smallest true difference that such a test on these paths finds with a chance of "
@@ -248,15 +247,16 @@ def _with_interval(score: Estimate, unit: str) -> str:
     return f"{score.value:.3f}{unit}{interval}"
 
 
-def _verdict(better: str, pair: Difference) -> str:
+def _verdict(found: PairedComparison, pair: Difference) -> str:
     if pair.sd == 0 and pair.value == 0:
         return "The two score the same in every resample."
     if not pair.told_apart:
         return f"Not resolved: these {pair.n} paths do not tell the two apart."
-    ahead = {"lower": pair.value < 0, "higher": pair.value > 0}.get(better)
+    ahead = {"lower": pair.value < 0, "higher": pair.value > 0}.get(found.better)
     if ahead is None:
         return "Resolved: the two differ."
-    return f"Resolved: {pair.a if ahead else pair.b} is better on paths like these."
+    where = "the training paths, which is no test of a model fitted to them" if found.split == splits.FITTED else ""
+    return f"Resolved: {pair.a if ahead else pair.b} is better on {where or 'paths like these'}."
 
 
 def _paired_scores(metric: Metric, a: Contender, b: Contender, weights: FloatArray) -> PairedScores:
