@@ -17,8 +17,9 @@ from emigbench.hops.paths import new_path
 from emigbench.records import FloatArray, MigrationPath
 
 SHORTEST_HOP_A = 1.0
-CROWDED_A = 1.8
-"""Two metal ions are never nearer; such sites belong to one ion that is now here, now there."""
+CROWDED_A = 2.0
+"""Two metal ions are not nearer, in Li3N 2.1 Å; such sites belong to one ion that is now here, now there: in Li6PS5Cl
+they are 1.9 Å apart."""
 SMALLEST_CELL_A = 7.0
 """A cell with lattice planes nearer than this is repeated, so that the ion does not meet its own image."""
 ROUNDING_A = 1e-6
@@ -159,10 +160,10 @@ def vacancy_path(crystal: Crystal, hop: VacancyHop, path_id: str) -> MigrationPa
 
 
 def empty_site(crystal: Crystal, ion: str) -> FloatArray | None:
-    """A place in fractions of the cell that is like an occupied site of a metal ion, and that no atom is near; or None.
+    """A place in fractions of the cell that is like an occupied site of a metal ion, and that none is near; or None.
 
     Alike are sites that the symmetry of the crystal without the ion, as spglib finds it at 0.1 Å, takes to each other.
-    Where all of them are occupied, or those that are not are nearer than 1.8 Å to one that is, as in an ordered garnet,
+    Where all of them are occupied, or those that are not are nearer than 2 Å to one that is, as in an ordered garnet,
     nothing is missing. Anions are left alone, since their places hang on how the cations' polyhedra tilt, and so is a
     host of one element, such as the bare anions of fluorite, which is too symmetric to tell.
     """
@@ -180,7 +181,7 @@ def empty_site(crystal: Crystal, ion: str) -> FloatArray | None:
     sites = crystal.frac_coords[is_ion]
     for rotation, translation in zip(found["rotations"], found["translations"], strict=True):
         images = sites @ rotation.T + translation
-        near, _, _ = near_pairs(images, crystal.frac_coords, crystal.lattice, CROWDED_A)
+        near, _, _ = near_pairs(images, sites, crystal.lattice, CROWDED_A)
         alone = np.setdiff1d(np.arange(len(sites)), near)
         if len(alone):
             place: FloatArray = images[alone[0]] % 1.0

@@ -8,7 +8,7 @@ from emigbench.datasets.geometry import surroundings
 from emigbench.hops import images
 from emigbench.hops.files import Crystal, crystal
 
-APART_A = 1.9
+APART_A = 2.0
 CELLS = np.array(list(product((-1, 0, 1), repeat=3)))
 
 
@@ -30,7 +30,7 @@ def distances(point, coords, lattice):
 
 
 def random_sites(rng, lattice, n):
-    """n sites, no two nearer than 1.9 Å."""
+    """n sites, no two nearer than 2 Å."""
     sites = np.zeros((0, 3))
     for _ in range(5000):
         new = rng.random(3)

@@ -310,6 +310,18 @@ def test_an_empty_site_is_one_that_the_rest_makes_equal_to_an_occupied_one():
     assert empty_site(reordered(holed, np.random.default_rng(0)), "Li") is not None
 
 
+def test_an_empty_site_is_found_however_near_its_anions_are():
+    """Berlinite along a doubled vector, without one of its six Al, whose bonds to O are 1.73 Å long."""
+    sites = {"Al": [0.4664, 0, 1 / 3], "P": [0.4669, 0, 5 / 6], "O": [0.4163, 0.2922, 0.3976]}
+    other = {"O2-": [0.4156, 0.2576, 0.8837]}
+    lattice = Lattice.hexagonal(4.9423, 10.9446)
+    berlinite = Structure.from_spacegroup("P3_121", lattice, [*sites, *other], [*sites.values(), *other.values()])
+    holed = berlinite * (2, 1, 1)
+    taken = holed.pop(0)
+    assert empty_site(from_structure(holed, "AlPO4"), "Al") == pytest.approx(taken.frac_coords, abs=1e-3)
+    assert empty_site(from_structure(berlinite, "AlPO4"), "Al") is None
+
+
 def test_where_every_site_is_occupied_none_is_empty():
     """Nor where the rest cannot tell: of fluorite, the bare anions have twice as many cubes as cations."""
     fluorite = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.46), ["Ca", "F"], [[0] * 3, [0.25] * 3])
@@ -328,3 +340,20 @@ def test_sites_that_are_too_near_for_two_ions_are_not_empty():
     """Li beside the middle of a cube of a perovskite, 0.4 Å off: the other places around it belong to the same ion."""
     beside = replace(PEROVSKITE, frac_coords=np.vstack([[[0.1, 0, 0]], PEROVSKITE.frac_coords[1:]]))
     assert empty_site(beside, "Li") is None
+
+
+def test_the_half_occupied_site_of_an_argyrodite_is_neither_filled_nor_empty():
+    """Li6PS5Cl, much as Deiseroth et al. have it (Angew. Chem. 47, 755, 2008): a place and its mirror image, 1.90 Å
+    apart, hold one Li; all of them filled are Li12PS5Cl."""
+    sites = {"Li+": [0.3183, 0.0251, 0.6817], "P5+": [0, 0, 0.5], "S2-": [0.1195, -0.1195, 0.6195]}
+    anions = {"S": [0.25, 0.25, 0.75], "Cl-": [0, 0, 0]}
+    filled = Structure.from_spacegroup(
+        "F-43m", Lattice.cubic(9.859), [*sites, *anions], [*sites.values(), *anions.values()]
+    )
+    with pytest.raises(EmigbenchError, match=r"two Li only 1\.90 Å apart"):
+        vacancy_hops(primitive(from_structure(filled, "Li12PS5Cl")), "Li", 4.0)
+    near = filled.distance_matrix < 2
+    first = [i for i in range(len(filled)) if np.flatnonzero(near[i])[0] == i]  # of both halves
+    ordered = from_structure(Structure.from_sites([filled[i] for i in first]), "Li6PS5Cl")
+    assert ordered.species.count("Li") == 24
+    assert empty_site(ordered, "Li") is None
