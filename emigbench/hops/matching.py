@@ -307,7 +307,10 @@ def _atom(a: Crystal, index: int) -> str:
 def _nothing_moves(a: Crystal, b: Crystal, found: _Assignment, ion: str | None) -> str:
     farthest = int(found.lengths.argmax())
     if found.lengths[farthest] < 0.05:
-        return f"{a.name} and {b.name} are the same structure, so no ion hops; the second must hold the final state."
+        return (
+            f"{a.name} and {b.name} are the same structure, so no ion hops; the second must hold the final state "
+            f"(where the ion hops to an image of its own site, in a repeated cell)."
+        )
     return (
         f"No {'ion' if ion is None else ion} hops from {a.name} to {b.name}: the atom that moves most, "
         f"{_atom(a, farthest)}, moves by {found.lengths[farthest]:.2f} Å, and a hop has at least {ION_MOVES_A:g} Å."
