@@ -225,11 +225,16 @@ def studentized_interval(
     return (scores[0] - below, scores[0] + above) if math.isfinite(below + above) else (math.nan, math.nan)
 
 
-def student_quantile(n_groups: float) -> float:
-    """Student's two-sided 95% quantile for the mean of `n_groups` independent values; NaN for 1 or fewer."""
+def student_quantile(n_groups: float, below: float = (1 + CONFIDENCE) / 2) -> float:
+    """Student's quantile for the mean of `n_groups` independent values; NaN for 1 or fewer.
+
+    Args:
+        n_groups: need not be whole.
+        below: the probability below the quantile; that of a two-sided 95% interval by default.
+    """
     from scipy.special import stdtrit
 
-    return float(stdtrit(n_groups - 1, (1 + CONFIDENCE) / 2)) if n_groups > 1 else math.nan
+    return float(stdtrit(n_groups - 1, below)) if n_groups > 1 else math.nan
 
 
 def two_sided_p(values: FloatArray, observed: float, n_groups: int, totals: FloatArray | None = None) -> float:

@@ -154,12 +154,10 @@ def detectable_difference(sd: float, n_groups: int) -> float:
         sd: standard deviation of the paired difference over the resamples of clusters, in any unit.
         n_groups: number of clusters; the difference is NaN for fewer than 2.
     """
-    from scipy.special import stdtrit
-
     if n_groups < 2:
         return math.nan
-    quantiles = stdtrit(n_groups - 1, 1 - LEVEL / 2) + stdtrit(n_groups - 1, POWER)
-    return math.sqrt(n_groups / (n_groups - 1)) * float(quantiles) * sd
+    quantiles = intervals.student_quantile(n_groups, 1 - LEVEL / 2) + intervals.student_quantile(n_groups, POWER)
+    return math.sqrt(n_groups / (n_groups - 1)) * quantiles * sd
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

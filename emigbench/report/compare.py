@@ -255,8 +255,10 @@ def _verdict(found: PairedComparison, pair: Difference) -> str:
     ahead = {"lower": pair.value < 0, "higher": pair.value > 0}.get(found.better)
     if ahead is None:
         return "Resolved: the two differ."
-    where = "the training paths, which is no test of a model fitted to them" if found.split == splits.FITTED else ""
-    return f"Resolved: {pair.a if ahead else pair.b} is better on {where or 'paths like these'}."
+    where = "paths like these"
+    if found.split == splits.FITTED:
+        where = "the training paths, which is no test of a model fitted to them"
+    return f"Resolved: {pair.a if ahead else pair.b} is better on {where}."
 
 
 def _paired_scores(metric: Metric, a: Contender, b: Contender, weights: FloatArray) -> PairedScores:
