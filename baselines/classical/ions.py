@@ -35,13 +35,35 @@ ANION_RADII = {"P": 2.12, "As": 2.22}
 """Of the phosphide and the arsenide ion, in Å, which Shannon's table lacks (Pauling, The Nature of the Chemical Bond,
 1960)."""
 
+# fmt: off
+BOND_PARAMETERS = {
+    "H": (0.38, 0.89), "Li": (1, 0.97), "Be": (0.81, 1.47), "B": (0.79, 1.6), "C": (0.78, 2), "N": (0.72, 2.61),
+    "O": (0.63, 3.15), "F": (0.58, 3.98), "Na": (1.36, 1.01), "Mg": (1.21, 1.23), "Al": (1.13, 1.47),
+    "Si": (1.12, 1.58), "P": (1.09, 1.96), "S": (1.03, 2.35), "Cl": (0.99, 2.74), "K": (1.73, 0.91), "Ca": (1.5, 1.04),
+    "Sc": (1.34, 1.2), "Ti": (1.27, 1.32), "V": (1.21, 1.45), "Cr": (1.16, 1.56), "Mn": (1.17, 1.6),
+    "Fe": (1.16, 1.64), "Co": (1.09, 1.7), "Ni": (1.04, 1.75), "Cu": (0.87, 1.75), "Zn": (1.07, 1.66),
+    "Ga": (1.14, 1.82), "Ge": (1.21, 1.51), "As": (1.21, 2.23), "Se": (1.18, 2.51), "Br": (1.13, 2.58),
+    "Rb": (1.84, 0.89), "Sr": (1.66, 0.99), "Y": (1.52, 1.11), "Zr": (1.43, 1.22), "Nb": (1.4, 1.23),
+    "Mo": (1.37, 1.3), "Ru": (1.21, 1.42), "Rh": (1.18, 1.54), "Pd": (1.11, 1.35), "Ag": (1.12, 1.42),
+    "Cd": (1.28, 1.46), "In": (1.34, 1.49), "Sn": (1.37, 1.72), "Sb": (1.41, 1.72), "Te": (1.4, 2.72),
+    "I": (1.33, 2.38), "Cs": (2.05, 0.86), "Ba": (1.88, 0.97), "La": (1.71, 1.08), "Ce": (1.68, 1.08),
+    "Pr": (1.66, 1.07), "Nd": (1.64, 1.07), "Sm": (1.61, 1.07), "Eu": (1.62, 1.01), "Gd": (1.58, 1.11),
+    "Tb": (1.56, 1.1), "Dy": (1.54, 1.1), "Ho": (1.53, 1.1), "Er": (1.51, 1.11), "Tm": (1.5, 1.11), "Yb": (1.49, 1.06),
+    "Lu": (1.47, 1.14), "Hf": (1.42, 1.23), "Ta": (1.39, 1.33), "W": (1.38, 1.4), "Re": (1.37, 1.46),
+    "Ir": (1.37, 1.55), "Hg": (1.32, 1.44), "Tl": (1.62, 1.44), "Pb": (1.53, 1.55), "Bi": (1.54, 1.67),
+    "Th": (1.7, 1.11), "U": (1.59, 1.22),
+}
+# fmt: on
+"""r in Å and c of each element, from which the length of a bond of valence 1 follows (O'Keeffe & Brese, J. Am. Chem.
+Soc. 113, 3226, 1991). pymatgen has the same numbers, in a module that takes longer to import than a path to predict."""
+
 BOND_VALENCE_SOFTNESS = 0.37
 """The b of a bond's valence exp((R0 - d) / b), in Å (Brown & Altermatt, Acta Cryst. B 41, 244, 1985)."""
 
 
 @dataclass(frozen=True)
 class ElementFacts:
-    """What pymatgen knows of an element; NaN where it knows nothing.
+    """What pymatgen and the tables above know of an element; NaN where they know nothing.
 
     Attributes:
         electronegativity: Pauling's.
@@ -52,7 +74,7 @@ class ElementFacts:
         group: of the periodic table.
         ionisation_energy: the first, in eV.
         is_transition_metal: of the d block.
-        bond_r: its r of O'Keeffe & Brese (J. Am. Chem. Soc. 113, 3226, 1991), in Å.
+        bond_r: its r of `BOND_PARAMETERS`, in Å.
         bond_c: its c of the same table.
     """
 
@@ -71,11 +93,10 @@ class ElementFacts:
 @cache
 def facts(symbol: str) -> ElementFacts:
     """The facts of one element."""
-    from pymatgen.analysis.bond_valence import BV_PARAMS
     from pymatgen.core.periodic_table import Element
 
     element = Element(symbol)
-    bond = BV_PARAMS.get(element, {})
+    bond_r, bond_c = BOND_PARAMETERS.get(symbol, (nan, nan))
     atomic_radius = float(element.atomic_radius or nan)
     return ElementFacts(
         electronegativity=float(element.X),
@@ -86,8 +107,8 @@ def facts(symbol: str) -> ElementFacts:
         group=int(element.group),
         ionisation_energy=float(element.ionization_energies[0] or nan) if element.ionization_energies else nan,
         is_transition_metal=bool(element.is_transition_metal),
-        bond_r=float(bond.get("r", nan)),
-        bond_c=float(bond.get("c", nan)),
+        bond_r=bond_r,
+        bond_c=bond_c,
     )
 
 

@@ -12,7 +12,7 @@ from scipy.special import erfc
 from emigbench import MigrationPath, load
 from emigbench.datasets.hashing import geometry_hash
 from emigbench_baselines.classical import channel as channels
-from emigbench_baselines.classical import descriptors
+from emigbench_baselines.classical import descriptors, ions
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, STATISTICS, describe, descriptor_table
 from emigbench_baselines.classical.electrostatics import COULOMB, atoms_around, site_potential
 from emigbench_baselines.classical.environment import PROFILES, profiles, surroundings
@@ -303,6 +303,14 @@ def test_a_phosphide_ion_has_a_size():
     assert facts("P").anion_radius == 2.12
     assert facts("O").anion_radius == pytest.approx(1.26)
     assert facts("Li").anion_radius == 0
+
+
+def test_bond_parameters_are_those_of_pymatgen():
+    from pymatgen.analysis.bond_valence import BV_PARAMS
+
+    expected = {element.symbol: (entry["r"], entry["c"]) for element, entry in BV_PARAMS.items()}
+    assert expected == ions.BOND_PARAMETERS
+    assert np.isnan(bond_length("Pm", "O"))
 
 
 def test_threshold_worked_by_hand():
