@@ -22,16 +22,15 @@ def predict(model: str | BarrierModel, paths: Sequence[MigrationPath], dataset: 
         dataset: what a model without shipped weights is fitted to.
 
     Raises:
-        EmigbenchError: if `paths` is no such list, there is no such model or dataset, the model is not fitted to it, it
-            fails or gives no answer for a path.
+        EmigbenchError: if `paths` is no such list or `model` is none, there is no such model or dataset, the model is
+            not fitted to it, it fails or gives no answer for a path.
     """
-    name = model if isinstance(model, str) else type(model).__name__
     paths = _listed(paths)
     if isinstance(model, str):
-        ready = ready_model(model, dataset)
+        name, ready = model, ready_model(model, dataset)
     else:
+        name, ready = type(model).__name__, _object(model)
         _check_is_default(dataset, f"Model {name!r} is taken as it is")
-        ready = model
     with told(f"Model {name!r} failed on {_ids(paths)}"):
         predictions = answer_of(name, _ids(paths), ready.predict(paths), paths)
     given = {prediction.id: prediction for prediction in predictions}
@@ -74,6 +73,15 @@ def _check_is_default(dataset: str, why: str) -> None:
     """Refuse a dataset that somebody chose for a model that will not be fitted to it."""
     if catalogue.info(dataset).name != "full":
         raise EmigbenchError(f"{why}, so the dataset {dataset} would change nothing; leave it out.")
+
+
+def _object(model: BarrierModel) -> BarrierModel:
+    """A model that is none by name, after checking that it is an object that predicts."""
+    if isinstance(model, type):
+        raise EmigbenchError(f"{model.__name__} is a class; give a fitted object of it.")
+    if not hasattr(model, "predict"):
+        raise EmigbenchError(f"A model is a name or an object with predict(); {type(model).__name__} is none.")
+    return model
 
 
 def _listed(paths: Iterable[MigrationPath]) -> list[MigrationPath]:

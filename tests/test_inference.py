@@ -108,6 +108,8 @@ def test_a_model_of_ones_own_needs_no_name():
             return [Prediction(path.id, 1.0) for path in paths]
 
     assert predict(Mine(), PATHS)[2].e_m == 1.0
+    assert refused(Mine, PATHS) == "Mine is a class; give a fitted object of it."
+    assert "an object with predict(); NoneType is none." in refused(None, PATHS)
 
 
 def test_a_dataset_that_would_change_nothing_is_refused(models):
