@@ -27,10 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
+from emigbench.provenance import available_cores
 from emigbench.records import FloatArray
 from emigbench_baselines.classical.bonds import valence_per_charge
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
-from emigbench_baselines.classical.features import available_cores
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.forest import Forest, from_arrays, from_sklearn
 from emigbench_baselines.classical.kinship import N_NEIGHBOURS, Effects, Kin, expected_unseen, hosts, siblings
