@@ -25,6 +25,8 @@ OfficialSide = Literal["train", "test"]
 """Of the paper's own split."""
 
 N_IMAGES = 5
+INTERVAL_LEVEL = 0.9
+"""Of the interval that a prediction may carry."""
 
 
 def _frozen_array(values: object, shape: tuple[int, int], name: str, path_id: str) -> FloatArray:
