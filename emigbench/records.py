@@ -75,7 +75,7 @@ class MigrationPath:
         crystal_system: one of the seven, capitalised.
         path_label: the source's own words for the path.
         flags: findings about the geometry, see `emigbench.datasets.findings`.
-        raw: the source's strings for the fields that curation changed.
+        raw: the source's strings for the fields that curation may change; none of a path that is not of the dataset.
     """
 
     id: str
