@@ -16,7 +16,8 @@ from emigbench.datasets import findings, labels
 from emigbench.datasets.geometry import plane_spacings
 from emigbench.datasets.labels import Facts
 from emigbench.hops.matching import ION_MOVES_A
-from emigbench.records import MigrationPath, Prediction
+from emigbench.records import INTERVAL_LEVEL, MigrationPath, Prediction
+from emigbench.scoring import THRESHOLDS_EV
 
 BOLTZMANN_EV_PER_K = 8.617333262e-5
 ATTEMPT_FREQUENCY_HZ = 1e13
@@ -38,7 +39,7 @@ HOST_RELAXES_A = 0.5
 """Atoms of other elements than the ion hardly ever move farther while a host relaxes: in 6 paths of the dataset."""
 EMPTY_LAYER_A = 6.0
 """Between the layers of a crystal there is less: in the dataset 4.2 Å at most, from atom to atom."""
-_SD_OF_INTERVAL = NormalDist().inv_cdf(0.95)
+_SD_OF_INTERVAL = NormalDist().inv_cdf((1 + INTERVAL_LEVEL) / 2)
 """Half the width of a 90% interval in standard deviations, if errors are normal."""
 
 
@@ -131,7 +132,7 @@ class Answer:
                 "e_m_ev": p.e_m,
                 "low_ev": p.low,
                 "high_ev": p.high,
-                "interval_level": None if p.low is None else 0.9,
+                "interval_level": None if p.low is None else INTERVAL_LEVEL,
                 "std_ev": p.std,
                 "status": p.status,
             },
@@ -165,7 +166,9 @@ class Answer:
         }
 
 
-def answer(path: MigrationPath, prediction: Prediction, threshold: float = 0.65, temperature: float = 300.0) -> Answer:
+def answer(
+    path: MigrationPath, prediction: Prediction, threshold: float = THRESHOLDS_EV[0], temperature: float = 300.0
+) -> Answer:
     """What a prediction means for its path."""
     return Answer(path, prediction, threshold, temperature, tuple(nearest_known(path)))
 

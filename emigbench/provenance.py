@@ -1,4 +1,4 @@
-"""What the program can know of where it runs: versions, hardware, memory, its own command."""
+"""What the program can know of where it runs: versions, hardware, cores, memory, its own command."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import parent_process
 from pathlib import Path
 
 _BETWEEN = ", "
@@ -34,6 +35,13 @@ def hardware() -> dict[str, str | int]:
         "cores": os.cpu_count() or 1,
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def available_cores() -> int:
+    """Cores that this process may use; 1 in a worker, since its siblings have the others."""
+    if parent_process() is not None:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def joined(records: Iterable[Mapping[str, str | int]]) -> dict[str, str | int]:

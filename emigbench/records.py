@@ -25,6 +25,8 @@ OfficialSide = Literal["train", "test"]
 """Of the paper's own split."""
 
 N_IMAGES = 5
+INTERVAL_LEVEL = 0.9
+"""Of the interval that a prediction may carry."""
 
 
 def _frozen_array(values: object, shape: tuple[int, int], name: str, path_id: str) -> FloatArray:
@@ -73,7 +75,7 @@ class MigrationPath:
         crystal_system: one of the seven, capitalised.
         path_label: the source's own words for the path.
         flags: findings about the geometry, see `emigbench.datasets.findings`.
-        raw: the source's strings for the fields that curation changed.
+        raw: the source's strings for the fields that curation may change; none of a path that is not of the dataset.
     """
 
     id: str

@@ -17,7 +17,7 @@ from emigbench.datasets.labels import Labels, labels_of
 from emigbench.errors import EmigbenchError
 from emigbench.metrics import BY_NAME, METRICS, Metric, Sample, confusion
 from emigbench.predictions import as_scored, as_seed, as_written, grouped, listed
-from emigbench.records import FloatArray, Prediction
+from emigbench.records import INTERVAL_LEVEL, FloatArray, Prediction
 
 if TYPE_CHECKING:
     from emigbench.datasets.store import Dataset
@@ -211,7 +211,7 @@ def _column(name: str, given: Sequence[Prediction], filled: Sequence[Prediction]
 def _guess(labels: Labels, ids: Sequence[str]) -> Prediction:
     """What the barriers of some paths alone say of another one: median, standard deviation, central 90%."""
     barriers = [labels.by_id[path_id].e_m_ev for path_id in ids]
-    low, high = np.quantile(barriers, [0.05, 0.95])
+    low, high = np.quantile(barriers, [(1 - INTERVAL_LEVEL) / 2, (1 + INTERVAL_LEVEL) / 2])
     return Prediction("", median(barriers), pstdev(barriers), low=low, high=high)
 
 

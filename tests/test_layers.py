@@ -12,6 +12,7 @@ KNOWN_TO_BASELINES = {
     "emigbench",
     "emigbench.cli.console",
     "emigbench.datasets.findings",
+    "emigbench.datasets.geometry",
     "emigbench.datasets.hashing",
     "emigbench.errors",
     "emigbench.metrics.pairs",

@@ -23,7 +23,6 @@ from emigbench import EmigbenchError, jobs, provenance, screening, units, worker
 from emigbench.errors import StoppedError
 from emigbench.hop_barriers import Screened
 from emigbench.workers import WorkerDiedError, dask, processes
-from emigbench_baselines.classical.features import available_cores
 
 
 @pytest.fixture(scope="module")
@@ -220,8 +219,8 @@ def test_what_a_worker_has_started_ends_with_a_program_that_is_killed(tmp_path):
 
 def test_a_worker_has_one_core():
     with processes(1) as executor:
-        assert executor.submit(available_cores).result() == 1
-    assert available_cores() >= 1
+        assert executor.submit(provenance.available_cores).result() == 1
+    assert provenance.available_cores() >= 1
 
 
 def test_an_ordinary_unit_whose_process_dies_once_is_fitted_again(data, tmp_path):

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emigbench import EmigbenchError
+from emigbench.datasets.geometry import plane_spacings
 from emigbench_baselines.alignn.elements import LAST
 
 SHELL_TOLERANCE = 1e-5
@@ -163,11 +164,10 @@ def _checked(
 
 
 def _check_size(lattice: NDArray[np.float64], n_atoms: int, name: str) -> None:
-    volume = abs(np.linalg.det(lattice))
-    spacing = volume / np.linalg.norm(np.cross(np.roll(lattice, -1, axis=0), np.roll(lattice, -2, axis=0)), axis=1)
-    if spacing.min() < LEAST_SPACING:
+    volume, spacing = abs(np.linalg.det(lattice)), plane_spacings(lattice).min()
+    if spacing < LEAST_SPACING:
         raise EmigbenchError(
-            f"{name}: the cell is too flat, its lattice planes are {spacing.min():.1g} Å apart, where at least "
+            f"{name}: the cell is too flat, its lattice planes are {spacing:.1g} Å apart, where at least "
             f"{LEAST_SPACING} Å are expected; check its vectors."
         )
     if volume < LEAST_VOLUME * n_atoms:
@@ -189,7 +189,7 @@ def _candidates(
 
     shift = np.floor(frac_coords).astype(np.int64)
     wrapped = frac_coords - shift
-    spacing = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
+    spacing = plane_spacings(lattice)
     radius, asked = _first_radius(lattice, len(frac_coords), k), k + _SPARE
     while True:
         site, image = _sites_around(wrapped, radius / spacing)

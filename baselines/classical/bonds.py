@@ -7,6 +7,7 @@ from math import nan
 import numpy as np
 
 from emigbench import MigrationPath
+from emigbench.datasets.geometry import near_pairs
 from emigbench_baselines.classical.ions import bond_length, bond_valence, charges, is_anion
 
 LONGEST_BOND_A = 5.0
@@ -19,18 +20,14 @@ def valence_per_charge(path: MigrationPath) -> float:
     By Pauling's rule it is 1 (Brown & Altermatt 1985, as in `ions`). NaN where there are no such ions, or the bonds of
     an element are not known.
     """
-    from pymatgen.optimization.neighbors import find_points_in_spheres
-
     species = np.array([path.mobile_ion, *path.host_species])
     charge_of = charges(species.tolist())
     anion = np.array([is_anion(e, charge_of[e]) for e in species])
     charge = sum(charge_of[e] for e in species[~anion])
     if not anion.any() or charge <= 0:
         return nan
-    lattice = np.ascontiguousarray(path.lattice)
-    points = (np.vstack([path.band_frac_coords[:1], path.host_frac_coords]) % 1.0) @ lattice
-    at, to = points[~anion], points[anion]
-    first, second, _, lengths = find_points_in_spheres(to, at, LONGEST_BOND_A, np.ones(3, dtype=np.int64), lattice)
+    coords = np.vstack([path.band_frac_coords[:1], path.host_frac_coords])
+    first, second, lengths = near_pairs(coords[~anion], coords[anion], path.lattice, LONGEST_BOND_A)
     kinds, kind = np.unique([species[~anion][first], species[anion][second]], axis=1, return_inverse=True)
     unit = np.array([bond_length(cation, other) for cation, other in kinds.T])[kind.reshape(-1)]
     return float(bond_valence(unit, lengths).sum() / charge)

@@ -148,7 +148,7 @@ def descriptor_table(paths: Sequence[MigrationPath], *, workers: int = 1) -> pd.
         workers: processes that share the work.
     """
     keys = [(geometry_hash(path), path.state) for path in paths]
-    found = {key: _REMEMBERED[key] for key in keys if key in _REMEMBERED}
+    found = {key: values for key in keys if (values := _REMEMBERED.get(key)) is not None}
     missing = {key: path for key, path in zip(keys, paths, strict=True) if key not in found}
     if workers == 1 or len(missing) < MIN_PARALLEL:
         computed = [describe(path) for path in missing.values()]
@@ -158,7 +158,7 @@ def descriptor_table(paths: Sequence[MigrationPath], *, workers: int = 1) -> pd.
     found.update(zip(missing, computed, strict=True))
     _REMEMBERED.update(found)
     for key in list(_REMEMBERED)[:-MOST_REMEMBERED]:
-        del _REMEMBERED[key]
+        _REMEMBERED.pop(key, None)  # another thread may have been first
     table = np.array([found[key] for key in keys], dtype=np.float64).reshape(len(paths), len(DESCRIPTORS))
     return pd.DataFrame(table, index=[path.id for path in paths], columns=list(DESCRIPTORS))
 

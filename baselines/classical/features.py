@@ -14,14 +14,12 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import cache
-from multiprocessing import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +29,7 @@ import pandas as pd
 import emigbench
 from emigbench import EmigbenchError, MigrationPath
 from emigbench.progress import progress_on_stderr
-from emigbench.provenance import versions
+from emigbench.provenance import available_cores, versions
 from emigbench.records import FloatArray
 from emigbench.storage import write_bytes
 from emigbench_baselines.classical.feature_list import FEATURES
@@ -144,13 +142,6 @@ def _write(file: Path, values: FloatArray) -> None:
     except EmigbenchError as error:
         advice = "set EMIGBENCH_CACHE to a folder that can be written to"
         raise EmigbenchError(f"The feature cache cannot be kept ({str(error).removesuffix('.')}); {advice}.") from error
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if parent_process() is not None:
-        return 1  # one of several workers, which have the others
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _compute_all(geometries: Mapping[str, MigrationPath], workers: int) -> Iterator[tuple[str, FloatArray]]:

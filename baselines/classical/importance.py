@@ -14,9 +14,9 @@ import pandas as pd
 
 import emigbench
 from emigbench import LabelledPath
+from emigbench.provenance import available_cores
 from emigbench.records import FloatArray
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
-from emigbench_baselines.classical.features import available_cores
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.kinship import framework
 from emigbench_baselines.classical.path_forest import barrier, filled, grow, medians, roots

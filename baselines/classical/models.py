@@ -26,9 +26,10 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
+from emigbench.provenance import available_cores
 from emigbench.records import FloatArray
 from emigbench_baselines.classical.descriptors import descriptor_table
-from emigbench_baselines.classical.features import available_cores, feature_table
+from emigbench_baselines.classical.features import feature_table
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.kinship import Kin, hosts
 

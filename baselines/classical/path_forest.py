@@ -27,17 +27,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
-from emigbench.records import FloatArray
+from emigbench.provenance import available_cores
+from emigbench.records import INTERVAL_LEVEL, FloatArray
 from emigbench_baselines.classical.bonds import valence_per_charge
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
-from emigbench_baselines.classical.features import available_cores
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.forest import Forest, from_arrays, from_sklearn
 from emigbench_baselines.classical.kinship import N_NEIGHBOURS, Effects, Kin, expected_unseen, hosts, siblings
 
 N_TREES = 300
 MAX_FEATURES = 0.3
-INTERVAL = 0.90
 STANDARD = 0.6827
 """Share of a normal distribution within one standard deviation."""
 POWER = 0.25
@@ -69,7 +68,7 @@ class Trained:
         forest: answers the fourth root of E_m / eV.
         effects: what its answers are too low by for an ion and a framework, where it has not seen the host.
         fill: (d,) what stands for an undefined descriptor: the training median.
-        stretch: spread of the trees to half an interval of INTERVAL and of STANDARD, of the root.
+        stretch: spread of the trees to half an interval of INTERVAL_LEVEL and of STANDARD, of the root.
         known: (n, d) standardised descriptors of the training paths.
         centre: (d,) and
         scale: (d,) what they are standardised with.
@@ -292,8 +291,8 @@ def centre_and_spread(forest: Forest, table: FloatArray) -> tuple[FloatArray, Fl
 
 
 def stretches(scores: FloatArray) -> tuple[float, float]:
-    """Spread of the trees to half an interval of INTERVAL and of STANDARD, from (n,) errors over spreads."""
-    return conformal(scores, INTERVAL), conformal(scores, STANDARD)
+    """Spread of the trees to half an interval of INTERVAL_LEVEL and of STANDARD, from (n,) errors over spreads."""
+    return conformal(scores, INTERVAL_LEVEL), conformal(scores, STANDARD)
 
 
 def conformal(scores: FloatArray, share: float) -> float:

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
+from emigbench.provenance import available_cores
 from emigbench.records import FloatArray
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
 from emigbench_baselines.classical.environment import MOBILE_RADIUS
-from emigbench_baselines.classical.features import available_cores
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.forest import Forest
 from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen, hosts, siblings
@@ -37,7 +37,7 @@ from emigbench_baselines.classical.path_forest import (
     roots,
     stretches,
 )
-from emigbench_baselines.neb.energies import BandEnergies, Bands, shipped
+from emigbench_baselines.neb.energies import BandEnergies, BandModel, Bands, shipped
 
 if TYPE_CHECKING:
     from sklearn.ensemble import VotingRegressor
@@ -347,7 +347,7 @@ def mattersim_bands() -> Bands:
     return Bands(shipped("mattersim-coarse"), _mattersim)
 
 
-def _mattersim() -> Any:
+def _mattersim() -> BandModel:
     try:
         from emigbench_baselines.neb.models import mattersim_neb_coarse
     except ImportError as error:

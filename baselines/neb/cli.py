@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emigbench.cli.console import DatasetOption, JsonOption, ModelArgument, SourceOption, load_dataset, print_json
 from emigbench.errors import EmigbenchError, in_words
+
+if TYPE_CHECKING:
+    from emigbench_baselines.neb.band import NebResult
 
 app = typer.Typer(help="Run nudged elastic bands and look at them.", no_args_is_help=True)
 
@@ -125,7 +128,7 @@ def _band_model(spec: str) -> Any:
     return model
 
 
-def _line(result: Any) -> str:
+def _line(result: NebResult) -> str:
     """What came of a band, on one line."""
     barriers = f"forward {result.forward:.3f} eV, reverse {result.reverse:.3f} eV" if result.images else "no barrier"
     reason = f" ({result.reason})" if result.reason else ""

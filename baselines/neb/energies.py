@@ -20,6 +20,7 @@ from emigbench.records import Status
 
 if TYPE_CHECKING:
     from emigbench_baselines.neb.band import NebResult
+    from emigbench_baselines.neb.potentials import Potential
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +76,8 @@ class BandModel(Protocol):
     """What runs bands: the models of `emigbench_baselines.neb.models`."""
 
     @property
-    def potential(self) -> Any:
-        """The potential, with `name` and `fingerprint`."""
+    def potential(self) -> Potential:
+        """The potential."""
 
     def result(self, path: MigrationPath) -> NebResult:
         """The band of a path."""

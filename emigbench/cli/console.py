@@ -10,11 +10,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emigbench.errors import EmigbenchError, StoppedError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from emigbench.datasets.store import Dataset
 
 ModelArgument = Annotated[str, typer.Argument(help="Registry name, package.module:Class or file.py:Class.")]
 DatasetOption = Annotated[str, typer.Option("--dataset", help="full (619 paths) or spinels (82, in the package).")]
@@ -36,7 +41,7 @@ DaskOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def load_dataset(dataset: str, source: Path | None) -> Any:
+def load_dataset(dataset: str, source: Path | None) -> Dataset:
     """The dataset, curated from `source` if that is given."""
     from emigbench.datasets import store
 
@@ -93,7 +98,7 @@ def check_cluster(model: str, workers: int, dask: str | None) -> None:
 
 
 @contextmanager
-def executor_of(workers: int, dask: str | None) -> Iterator[Any]:
+def executor_of(workers: int, dask: str | None) -> Iterator[Executor | None]:
     """What spreads the work: a cluster, processes, or None for this process alone."""
     from emigbench import workers as executors
 

@@ -21,6 +21,7 @@ from emigbench.cli.console import (
 )
 from emigbench.errors import EmigbenchError
 from emigbench.progress import progress_on_stderr
+from emigbench.scoring import THRESHOLDS_EV
 
 app = typer.Typer()
 
@@ -35,7 +36,7 @@ def predict(
     temperature: Annotated[float, typer.Option(min=1, max=5000, help="For the diffusivity, in K.")] = 300.0,
     threshold: Annotated[
         float, typer.Option(min=0, max=100, help="Barrier in eV up to which a conductor is good.")
-    ] = 0.65,
+    ] = THRESHOLDS_EV[0],
     ion: Annotated[str | None, typer.Option(help="Element of the moving ion, where it is not clear.")] = None,
     site: Annotated[int | None, typer.Option(min=1, help="Its number in INITIAL, counted from 1.")] = None,
     group: Annotated[
@@ -86,7 +87,7 @@ def screen(
     model: Annotated[str, typer.Option(help="Registry name, package.module:Class or file.py:Class.")] = "path-forest",
     threshold: Annotated[
         float, typer.Option(min=0, max=100, help="Barrier in eV that the page draws as a dashed line; no rank uses it.")
-    ] = 0.65,
+    ] = THRESHOLDS_EV[0],
     pattern: Annotated[str, typer.Option(help="Files to take, by their names, such as '*.cif'.")] = "*",
     out: Annotated[Path | None, typer.Option(help="Folder for the result, or runs/screen-FOLDER-ION.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes; each takes a file.")] = 1,

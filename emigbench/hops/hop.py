@@ -193,11 +193,11 @@ def hop_between(
     )
 
 
-def clearance(start: FloatArray, step: FloatArray, host: Crystal) -> float:
-    """Distance in Å, no more than 3, from a line to the nearest host atom; start and step (3,) are fractional."""
-    n_points = 1 + max(20, int(np.linalg.norm(step @ host.lattice) / 0.1))
+def clearance(start: FloatArray, step: FloatArray, atoms: FloatArray, lattice: FloatArray) -> float:
+    """Distance in Å, no more than 3, from a line to the nearest of (n, 3) atoms; all but the lattice is fractional."""
+    n_points = 1 + max(20, int(np.linalg.norm(step @ lattice) / 0.1))
     line = start + np.linspace(0, 1, n_points)[:, None] * step
-    _, _, lengths = near_pairs(line, host.frac_coords, host.lattice, REACH_A)
+    _, _, lengths = near_pairs(line, atoms, lattice, REACH_A)
     return float(lengths.min(initial=REACH_A))
 
 
@@ -206,12 +206,10 @@ def _clearest_image(a: Crystal, found: Match) -> tuple[FloatArray, int]:
     steps = images.shortest_ones(found.moved[found.moving], a.lattice, TIE_A)
     if len(steps) == 1:
         return steps[0], 1
-    others = np.arange(len(a)) != found.moving
-    host = replace(a, species=(), frac_coords=a.frac_coords[others])
-    start = a.frac_coords[found.moving]
+    start, host = a.frac_coords[found.moving], np.delete(a.frac_coords, found.moving, axis=0)
 
     def order(step: FloatArray) -> tuple[float, list[float]]:
-        return round(clearance(start, step, host), 2), np.round(step, 3).tolist()
+        return round(clearance(start, step, host, a.lattice), 2), np.round(step, 3).tolist()
 
     return max(steps, key=order), len(steps)
 

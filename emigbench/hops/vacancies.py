@@ -272,4 +272,5 @@ def _passes_through_an_atom(crystal: Crystal, edge: Edge) -> bool:
     i, j, cells = edge
     step = crystal.frac_coords[j] + cells - crystal.frac_coords[i]
     end = OVERLAP_A / float(np.linalg.norm(step @ crystal.lattice))
-    return clearance(crystal.frac_coords[i] + end * step, (1 - 2 * end) * step, crystal) < OVERLAP_A - ROUNDING_A
+    start, middle = crystal.frac_coords[i] + end * step, (1 - 2 * end) * step
+    return clearance(start, middle, crystal.frac_coords, crystal.lattice) < OVERLAP_A - ROUNDING_A

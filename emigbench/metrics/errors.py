@@ -20,10 +20,7 @@ from emigbench.metrics.weighted import (
     share,
     sum_of_products,
 )
-from emigbench.records import FloatArray
-
-INTERVAL_LEVEL = 0.9
-"""Of the interval that a prediction may carry, see `emigbench.Prediction`."""
+from emigbench.records import INTERVAL_LEVEL, FloatArray
 
 
 def abs_error(sample: Sample) -> FloatArray:

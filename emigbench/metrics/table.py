@@ -14,7 +14,7 @@ import numpy as np
 from emigbench.metrics import classification, errors, pairs
 from emigbench.metrics.sample import Sample
 from emigbench.metrics.weighted import Counts, mean, ratio
-from emigbench.records import FloatArray
+from emigbench.records import INTERVAL_LEVEL, FloatArray
 
 Needs = Literal["value", "threshold", "paths", "std", "interval"]
 Better = Literal["lower", "higher", "target", "none"]
@@ -346,7 +346,7 @@ METRICS: tuple[Metric, ...] = (
         errors.interval_coverage,
         "interval",
         "target",
-        target=errors.INTERVAL_LEVEL,
+        target=INTERVAL_LEVEL,
     ),
     _mean(
         "interval_width",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,6 +20,7 @@ from emigbench.errors import EmigbenchError
 from emigbench.model import Kind
 from emigbench.predictions import PREDICTIONS_FILE, PredictionSet, read_predictions
 from emigbench.progress import Progress
+from emigbench.provenance import available_cores
 from emigbench.report.cells import finite, mapped
 from emigbench.report.text import steady
 from emigbench.scoring import Score
@@ -164,7 +164,7 @@ def boards(entries: Sequence[Entry], labels: Labels, progress: Progress = lambda
     ]
     scores: dict[str, list[tuple[Entry, Score]]] = {}
     # numpy works outside the interpreter's lock, so threads of ours use the cores better than those of its products
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(available_cores()) as pool:
         scored = pool.map(lambda task: scoring.score(task[1].predictions[task[0]], labels, task[0]), tasks)
         for done, ((split, entry), score) in enumerate(zip(tasks, scored, strict=True), start=1):
             scores.setdefault(split, []).append((entry, score))

@@ -105,6 +105,28 @@ def test_the_oldest_geometries_are_forgotten(monkeypatch):
     assert list(descriptors._REMEMBERED) == [(geometry_hash(path), path.state) for path in paths[1:]]
 
 
+def test_what_another_thread_forgets_meanwhile_is_described_again(monkeypatch):
+    """Threads of a cluster's worker share what is remembered; here the other one acts whenever it may."""
+
+    class Shared(dict):
+        def __contains__(self, key):
+            there = super().__contains__(key)
+            self.clear()
+            return there
+
+        def __iter__(self):
+            keys = list(self.keys())
+            self.clear()
+            return iter(keys)
+
+    paths = [d.path for d in load("spinels")[:2]]
+    expected = descriptor_table(paths)
+    monkeypatch.setattr(descriptors, "_REMEMBERED", Shared())
+    monkeypatch.setattr(descriptors, "MOST_REMEMBERED", 1)
+    descriptors._REMEMBERED.update(zip([(geometry_hash(p), p.state) for p in paths], expected.to_numpy(), strict=True))
+    np.testing.assert_array_equal(descriptor_table(paths).to_numpy(), expected.to_numpy())
+
+
 def test_no_path_gives_an_empty_table():
     assert descriptor_table([]).shape == (0, len(DESCRIPTORS))
 

@@ -197,10 +197,10 @@ def test_a_concerted_hop_in_the_files_own_order_is_told():
 
 def test_clearance_by_hand():
     lattice = np.eye(3) * 10.0
-    host = crystal("h", lattice, ["O", "O"], [[0.25, 0.12, 0], [0.5, 0.5, 0.9]])
+    atoms = np.array([[0.25, 0.12, 0], [0.5, 0.5, 0.9]])
     along_x = np.array([0.5, 0, 0])
-    assert clearance(np.zeros(3), along_x, host) == pytest.approx(1.2)
-    assert clearance(np.array([0, 0, 0.5]), along_x, host) == 3.0  # nothing within reach
+    assert clearance(np.zeros(3), along_x, atoms, lattice) == pytest.approx(1.2)
+    assert clearance(np.array([0, 0, 0.5]), along_x, atoms, lattice) == 3.0  # nothing within reach
 
 
 def test_fields_that_a_structure_tells():
