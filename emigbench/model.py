@@ -6,11 +6,12 @@ import difflib
 import importlib
 import importlib.util
 import logging
+import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -77,6 +78,14 @@ def _offered(group: str) -> dict[str, EntryPoint]:
     return {e.name: e for e in sorted(entry_points(group=group), key=lambda e: e.name)}
 
 
+@contextmanager
+def staying_here() -> Iterator[None]:
+    """Come back to the working folder, wherever a model's code goes from it: what is read and written hangs on it."""
+    with chdir(os.curdir):
+        yield
+
+
+@staying_here()
 def create(spec: str) -> BarrierModel:
     """Build a fresh model from a registry name, `package.module:Class`, `file.py:Class` or `prefix:REST`.
 
