@@ -233,7 +233,7 @@ def _import_module(name: str) -> ModuleType:
 def _import_file(file: Path) -> ModuleType:
     if not file.is_file():
         raise EmigbenchError(f"There is no file {file}, so no model can be read from it.")
-    name = f"emigbench_model_{file.stem}"  # a file called numpy.py must not become numpy
+    name = _module_name(file)
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
@@ -242,6 +242,21 @@ def _import_file(file: Path) -> ModuleType:
     with _first_on_path(file.resolve().parent):
         spec.loader.exec_module(module)
     return module
+
+
+def _module_name(file: Path) -> str:
+    """What a file is imported as: its own name, by which processes that the model starts find it as well.
+
+    Where that is the name of something else, another one: a file called numpy.py must not become numpy.
+    """
+    another = f"emigbench_model_{file.stem}"
+    if "." in file.stem:
+        return another
+    try:
+        found = importlib.util.find_spec(file.stem)
+    except ValueError:  # it is imported and does not say from where
+        return another
+    return file.stem if found is None or Path(found.origin or "").resolve() == file.resolve() else another
 
 
 @contextmanager
