@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from emigbench.datasets import catalogue, store
 from emigbench.errors import EmigbenchError, told
-from emigbench.model import BarrierModel, answer_of, create
+from emigbench.model import BarrierModel, answer_of, create, staying_here
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 
 
+@staying_here()
 def predict(model: str | BarrierModel, paths: Sequence[MigrationPath], dataset: str = "full") -> list[Prediction]:
     """Barriers of new paths, in the order of the paths.
 
@@ -37,6 +38,7 @@ def predict(model: str | BarrierModel, paths: Sequence[MigrationPath], dataset: 
     return [given[path.id] for path in paths]
 
 
+@staying_here()
 def ready_model(spec: str, dataset: str = "full", tell: Callable[[str], None] = lambda sentence: None) -> BarrierModel:
     """A model that can predict: with the weights that it ships, or fitted to every path of a dataset.
 

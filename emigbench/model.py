@@ -6,11 +6,12 @@ import difflib
 import importlib
 import importlib.util
 import logging
+import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -77,6 +78,14 @@ def _offered(group: str) -> dict[str, EntryPoint]:
     return {e.name: e for e in sorted(entry_points(group=group), key=lambda e: e.name)}
 
 
+@contextmanager
+def staying_here() -> Iterator[None]:
+    """Come back to the working folder, wherever a model's code goes from it: what is read and written hangs on it."""
+    with chdir(os.curdir):
+        yield
+
+
+@staying_here()
 def create(spec: str) -> BarrierModel:
     """Build a fresh model from a registry name, `package.module:Class`, `file.py:Class` or `prefix:REST`.
 
@@ -224,7 +233,7 @@ def _import_module(name: str) -> ModuleType:
 def _import_file(file: Path) -> ModuleType:
     if not file.is_file():
         raise EmigbenchError(f"There is no file {file}, so no model can be read from it.")
-    name = f"emigbench_model_{file.stem}"  # a file called numpy.py must not become numpy
+    name = _module_name(file)
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
@@ -233,6 +242,21 @@ def _import_file(file: Path) -> ModuleType:
     with _first_on_path(file.resolve().parent):
         spec.loader.exec_module(module)
     return module
+
+
+def _module_name(file: Path) -> str:
+    """What a file is imported as: its own name, by which processes that the model starts find it as well.
+
+    Where that is the name of something else, another one: a file called numpy.py must not become numpy.
+    """
+    another = f"emigbench_model_{file.stem}"
+    if "." in file.stem:
+        return another
+    try:
+        found = importlib.util.find_spec(file.stem)
+    except ValueError:  # it is imported and does not say from where
+        return another
+    return file.stem if found is None or Path(found.origin or "").resolve() == file.resolve() else another
 
 
 @contextmanager

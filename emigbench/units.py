@@ -12,7 +12,7 @@ from typing import Any
 
 from emigbench import provenance, run_record
 from emigbench.errors import EmigbenchError, in_words, told
-from emigbench.model import BarrierModel, answer_of, code_of, create
+from emigbench.model import BarrierModel, answer_of, code_of, create, staying_here
 from emigbench.predictions import LARGEST_EV, as_scored, is_implausible
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 
@@ -67,6 +67,7 @@ class PathError(Exception):
     """A model raised on a path; the message is the reason."""
 
 
+@staying_here()
 def run_unit(model: str, unit: Unit, train: Sequence[LabelledPath], held_out: Sequence[MigrationPath]) -> UnitResult:
     """Fit a fresh model and predict the held-out paths.
 
@@ -84,6 +85,7 @@ def run_unit(model: str, unit: Unit, train: Sequence[LabelledPath], held_out: Se
         return _result(fresh, code, predictions, fitted - started, finished - fitted)
 
 
+@staying_here()
 def run_path(model: str, run: str, path: MigrationPath) -> UnitResult:
     """Predict one path with the model that this worker keeps, since weights take long to load.
 

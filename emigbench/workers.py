@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.util import Finalize
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -193,7 +194,14 @@ def _settle_in() -> None:
     if hasattr(os, "setsid"):
         os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    Finalize(None, _end_children, exitpriority=0)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_children() -> None:
+    """End what a model left running, such as joblib's idle processes: this one would wait for them, 300 s for those."""
+    for child in active_children():
+        child.terminate()
 
 
 def _end_with_parent() -> None:

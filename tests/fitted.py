@@ -130,6 +130,20 @@ class NotFinite(Answers):
 class Leaves(Steady):
     def fit(self, train, *, seed):
         raise SystemExit(0)
+class Moves(Steady):
+    "Works in another folder, and stays there."
+    def __init__(self):
+        os.chdir(LOG.parent)
+    def fit(self, train, *, seed):
+        os.chdir("/")
+        super().fit(train, seed=seed)
+class MovesByPath(Steady):
+    one_by_one = True
+    def fit(self, train, *, seed):
+        os.chdir("/")
+    def predict(self, paths):
+        os.chdir("/")
+        return [Prediction(path.id, 0.5) for path in paths]
 class BadDetails(Steady):
     details = property(lambda self: 1 / 0, lambda self, value: None)
 """

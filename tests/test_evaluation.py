@@ -3,6 +3,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,6 +103,18 @@ def test_what_a_model_does_with_the_list_of_paths_is_its_own_business(models, da
     do(f"{models}:Steady", data, tmp_path / "steady")
     tidy, steady = ((tmp_path / name / "predictions.csv").read_bytes() for name in ("tidy", "steady"))
     assert tidy == steady
+
+
+@pytest.mark.parametrize("name", ["Moves", "MovesByPath"])
+def test_a_model_that_changes_the_working_folder_leaves_its_results_where_they_belong(
+    models, data, tmp_path, monkeypatch, name
+):
+    monkeypatch.chdir(tmp_path)
+    kept = []
+    do(f"{models.name}:{name}", data, "out", progress=lambda *_: kept.append(len(units_kept(Path("out")))))
+    assert kept == [*range(1, len(kept) + 1)]
+    assert Path.cwd() == tmp_path
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["predictions.csv", "run.json"]
 
 
 def test_single_precision_predictions_are_kept(models, data, tmp_path):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from helpers import one_sentence
 
@@ -7,6 +9,8 @@ from emigbench.inference import ready_model
 ENTRIES = load("spinels")[:3]
 PATHS = [entry.path for entry in ENTRIES]
 MODELS = """
+import os
+
 from emigbench import Prediction
 
 class Shipped:
@@ -45,6 +49,10 @@ class Leaves(Shipped):
 
 class LeavesEarly(Shipped):
     def load_trained(self): raise SystemExit(0)
+
+class Moves(Shipped):
+    def load_trained(self): super().load_trained(); os.chdir("/")
+    def predict(self, paths): os.chdir("/"); return super().predict(paths)
 """
 
 
@@ -77,6 +85,14 @@ def test_a_model_without_weights_is_fitted_and_says_so(models):
 def test_a_zero_shot_model_needs_no_dataset(models, monkeypatch):
     monkeypatch.setenv("EMIGBENCH_DATA", "/nowhere")
     assert predict(f"{models}:ZeroShot", PATHS)[0].e_m == 0.0
+
+
+def test_a_model_leaves_the_working_folder_as_it_was(models, monkeypatch):
+    monkeypatch.chdir(models.parent)
+    ready = ready_model("models.py:Moves")
+    assert Path.cwd() == models.parent
+    assert predict(ready, PATHS)[0].e_m == 0.4
+    assert Path.cwd() == models.parent
 
 
 def test_what_goes_wrong_is_one_sentence(models):

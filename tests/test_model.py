@@ -1,7 +1,9 @@
 import hashlib
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import entry_points, metadata
+from multiprocessing import get_context
 from types import SimpleNamespace
 
 import pytest
@@ -32,6 +34,7 @@ class Raises(Model):
 @pytest.fixture
 def model_file(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "my_model", raising=False)  # another test's
     file = tmp_path / "my_model.py"
     file.write_text(GOOD)
     return file
@@ -92,6 +95,26 @@ def test_a_file_can_import_its_neighbours_at_once_and_later(model_file):
     for _ in range(2):
         assert create(f"{model_file}:Late").predict([]) == 2
     assert sys.path == [*before, str(model_file.parent)]
+
+
+def test_what_a_file_defines_is_known_in_processes_that_its_model_starts(tmp_path):
+    """As with joblib, or a pool where processes are not forked; not of a second file of that name."""
+    for folder in ("one", "two"):
+        file = tmp_path / folder / "model_with_a_pool.py"
+        file.parent.mkdir()
+        file.write_text(f"{GOOD}\ndef where():\n    return {folder!r}\n")
+        assert create(f"{file}:Model")
+    where = sys.modules["model_with_a_pool"].where
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        assert executor.submit(where).result(PATIENCE_S) == "one"
+
+
+@pytest.mark.parametrize("name", ["numpy", "__main__", "model.v2", "my-model"])
+def test_any_name_of_a_file_will_do(tmp_path, name):
+    (tmp_path / f"{name}.py").write_text(GOOD)
+    before = sys.modules.get(name)
+    assert create(f"{tmp_path / name}.py:Model")
+    assert before is None or sys.modules[name] is before
 
 
 def test_a_file_of_a_package_is_named_as_a_module(model_file):

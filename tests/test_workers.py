@@ -12,6 +12,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from multiprocessing import get_context
 
 import distributed
 import pytest
@@ -197,6 +198,21 @@ def test_what_a_worker_has_started_ends_with_it(tmp_path):
         wait_for(lambda: file.is_file() and file.read_text())
         raise KeyboardInterrupt
     wait_for(lambda: not is_alive(int(file.read_text())))
+
+
+def leave_one_behind() -> int:
+    """Start a process that lasts, and be done before it."""
+    other = get_context("spawn").Process(target=time.sleep, args=(30,))
+    other.start()
+    return other.pid
+
+
+def test_what_a_task_has_left_running_is_not_waited_for():
+    with processes(1) as executor:
+        pid = executor.submit(leave_one_behind).result()
+        done = time.monotonic()
+    assert time.monotonic() - done < 25
+    assert not is_alive(pid)
 
 
 def test_what_a_worker_has_started_ends_with_a_program_that_is_killed(tmp_path):
