@@ -228,45 +228,15 @@ def grow(table: FloatArray, targets: FloatArray, seed: int) -> Forest:
     return from_sklearn(trees.fit(filled(table, medians(table)), targets))
 
 
-@dataclass(frozen=True, eq=False)
-class Unseen:
-    """Trees that have not seen a group, for every group of the training paths.
-
-    Attributes:
-        folds: of each fold its forest, what stands for an undefined descriptor, and the groups it was grown without.
-    """
-
-    folds: tuple[tuple[Forest, FloatArray, frozenset[str]], ...]
-
-    @classmethod
-    def grown(cls, table: FloatArray, targets: FloatArray, groups: Sequence[str], seed: int) -> Unseen:
-        """On (n, d) descriptors and (n,) roots of E_m, without one fold of groups at a time."""
-        names = np.asarray(groups)
-        return cls(
-            tuple(
-                (grow(table[inside], targets[inside], seed), medians(table[inside]), frozenset(names[outside].tolist()))
-                for inside, outside in grouped_folds(groups, seed=seed)
-            )
-        )
-
-    def answers(self, table: FloatArray, groups: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-        """Centre and spread of the answer for each row, from the trees that have not seen its group.
-
-        NaN for a group that is not one of those that they were grown on.
-        """
-        centres, spreads = np.full(len(table), np.nan), np.full(len(table), np.nan)
-        for forest, fill, without in self.folds:
-            rows = np.flatnonzero([group in without for group in groups])
-            if len(rows):
-                centres[rows], spreads[rows] = centre_and_spread(forest, filled(table[rows], fill))
-        return centres, spreads
-
-
 def answers_unseen(
     table: FloatArray, targets: FloatArray, groups: Sequence[str], seed: int
 ) -> tuple[FloatArray, FloatArray]:
     """(n,) centre and spread of the trees' answer for each path, from trees that have not seen its group."""
-    return Unseen.grown(table, targets, groups, seed).answers(table, groups)
+    centres, spreads = np.empty(len(table)), np.empty(len(table))
+    for inside, outside in grouped_folds(groups, seed=seed):
+        forest, fill = grow(table[inside], targets[inside], seed), medians(table[inside])
+        centres[outside], spreads[outside] = centre_and_spread(forest, filled(table[outside], fill))
+    return centres, spreads
 
 
 def prediction(

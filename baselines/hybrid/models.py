@@ -23,11 +23,11 @@ from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_ta
 from emigbench_baselines.classical.environment import MOBILE_RADIUS
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.forest import Forest
-from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen, hosts, siblings
+from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen, hosts
 from emigbench_baselines.classical.path_forest import (
     LEAST_SPREAD,
     POWER,
-    Unseen,
+    answers_unseen,
     barrier,
     centre_and_spread,
     filled,
@@ -138,8 +138,7 @@ class EmigBest(_OnBands):
     it had not seen, on those plain hops of the training paths whose bands ship with the package and converged. The
     more the trees differ about a path, the more the NEB counts. What speaks against a NEB (`doubts`) halves its share
     or leaves the answer to the forest. To that comes what errors on paths of the same ion and framework say
-    (`kinship`). For a path in a host of the training paths the trees are those of the inner fold without it, since line
-    and effects were learned from answers of such trees.
+    (`kinship`).
 
     Args:
         workers: processes for the descriptors; the model does not depend on it.
@@ -159,9 +158,8 @@ class EmigBest(_OnBands):
         table = descriptor_table([t.path for t in train], workers=self.workers).to_numpy()
         self._fill = medians(table)
         targets, kin = roots(train), Kin.of([t.path for t in train])
-        self._hosts = hosts(kin, [t.path.material_id for t in train])
-        self._unseen = Unseen.grown(table, targets, self._hosts, seed)
-        centres, spreads = self._unseen.answers(table, self._hosts)
+        host = hosts(kin, [t.path.material_id for t in train])
+        centres, spreads = answers_unseen(table, targets, host, seed)
         self._usual = float(spreads.mean()), max(float(spreads.std()), LEAST_SPREAD)
         shares = np.array([neb_share(doubts(t.path, row)) for t, row in zip(train, table, strict=True)])
         columns = self._known_columns(train, shares, centres, spreads)
@@ -169,9 +167,9 @@ class EmigBest(_OnBands):
         if plain.sum() < FEWEST:
             raise _too_few(plain.sum(), len(train))
         self._line = fitted_line(columns[plain], targets[plain])
-        answers = joined_unseen(centres, columns, shares, targets, self._hosts, seed + 1)
+        answers = joined_unseen(centres, columns, shares, targets, host, seed + 1)
         self._effects = Effects.learned(kin, targets - answers)
-        answers += expected_unseen(kin, targets - answers, self._hosts, seed + 1)
+        answers += expected_unseen(kin, targets - answers, host, seed + 1)
         self._forest: Forest = grow(table, targets, seed)
         scores = np.abs(answers - targets) / spreads
         others = scores[~plain] if (~plain).sum() >= FEWEST else scores
@@ -197,12 +195,8 @@ class EmigBest(_OnBands):
         if not paths:
             return []
         table = descriptor_table(paths, workers=self.workers).to_numpy()
-        answers = centre_and_spread(self._forest, filled(table, self._fill))
-        kin = Kin.of(paths)
-        known = [self._hosts[row] if row >= 0 else "" for row in siblings(kin, self._effects.kin)]
-        as_unseen = self._unseen.answers(table, known)
-        centres, spreads = np.where(np.isnan(as_unseen), answers, as_unseen)
-        expected = self._effects.expected(kin)
+        centres, spreads = centre_and_spread(self._forest, filled(table, self._fill))
+        expected = self._effects.expected(Kin.of(paths))
         predictions = []
         for path, centre, spread, missed, row in zip(paths, centres, spreads, expected, table, strict=True):
             against = doubts(path, row)
