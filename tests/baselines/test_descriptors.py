@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from crystals import backwards, crystal, crystals, doubled, redescribed
 from hypothesis import example, given, settings
@@ -107,6 +108,13 @@ def test_the_oldest_geometries_are_forgotten(monkeypatch):
 
 def test_no_path_gives_an_empty_table():
     assert descriptor_table([]).shape == (0, len(DESCRIPTORS))
+
+
+def test_an_id_may_be_the_name_of_a_file_that_is_no_utf_8(data):
+    """As of a file that was named in Latin-1; pandas 3 keeps text as UTF-8, unless it is told otherwise."""
+    path = replace(data[0].path, id="Stra\udcdfe.cif#1")
+    with pd.option_context("future.infer_string", True):
+        assert list(descriptor_table([path]).index) == [path.id]
 
 
 def test_statistics_worked_by_hand():
