@@ -162,13 +162,17 @@ class _Processes(Executor):
             return self._pools[self._own.pid].submit(function, *args, **kwargs).result()
         except BrokenProcessPool as error:
             if (pid := getattr(self._own, "pid", None)) is not None:  # else it died as it started
-                self._pools.pop(pid, None)
+                self._pools.pop(pid).shutdown()
             self._own.pid = None
             raise WorkerDiedError("its worker died") from error
 
     def _start_process(self) -> int:
         pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_settle_in)
-        pid: int = pool.submit(os.getpid).result()
+        try:
+            pid: int = pool.submit(os.getpid).result()
+        except BrokenProcessPool:
+            pool.shutdown()  # a broken pool that is let go before its thread has ended can hang Python 3.13 at exit
+            raise
         self._pools[pid] = pool
         if self._killed:
             _kill(pid)

@@ -415,6 +415,13 @@ def test_the_dataset_is_that_of_the_run_whether_its_folder_or_its_file_is_named(
     assert call("score", tmp_path / "out" / "predictions.csv") == folder
 
 
+def test_what_an_encoding_lacks_is_written_by_its_number(spinels_csv):
+    """Results in a file on Windows are in the code page of the system, which may have no ρ."""
+    done = run("score", spinels_csv, "--dataset", "spinels", env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Spearman \\u03c1" in done.stdout
+
+
 def test_score_of_several_seeds_shows_their_spread(call, spinels_csv):
     lines = [f"{seed},{line}" for seed in (0, 1) for line in csv_lines(value=0.5 + seed / 10)]
     spinels_csv.write_text("\n".join(["seed,id,e_m_ev", *lines]))

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import re
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -290,6 +291,16 @@ def test_written_files_do_not_differ_and_changed_ones_do(folder, tmp_path):
     file = out / "results.json"
     file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n", 1))
     assert site.differences(out, files) == ["results.json"]
+
+
+def test_a_checkout_has_line_feeds_on_every_system():
+    """Git for Windows would put CRLF into pages that are compared byte by byte, and tables that are hashed."""
+    names = ["leaderboard/index.html", "leaderboard/results.json", "emigbench/datasets/CHANGELOG.md"]
+    asked = ["git", "check-attr", "eol", "--", *names]
+    done = subprocess.run(asked, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no clone: {done.stderr.strip()}")
+    assert done.stdout.splitlines() == [f"{name}: eol: lf" for name in names]
 
 
 def test_the_card_of_a_submission_keeps_its_rules(tmp_path):

@@ -160,7 +160,8 @@ def descriptor_table(paths: Sequence[MigrationPath], *, workers: int = 1) -> pd.
     for key in list(_REMEMBERED)[:-MOST_REMEMBERED]:
         _REMEMBERED.pop(key, None)  # another thread may have been first
     table = np.array([found[key] for key in keys], dtype=np.float64).reshape(len(paths), len(DESCRIPTORS))
-    return pd.DataFrame(table, index=[path.id for path in paths], columns=list(DESCRIPTORS))
+    ids = pd.Index([path.id for path in paths], dtype=object)  # a file's name may be no UTF-8, which pandas' text is
+    return pd.DataFrame(table, index=ids, columns=list(DESCRIPTORS))
 
 
 def describe(path: MigrationPath) -> FloatArray:

@@ -80,7 +80,8 @@ def feature_table(paths: Sequence[MigrationPath], *, workers: int | None = None)
                 rows[key] = values
                 progress(missing[key].id, done, len(missing))
     table = np.array([rows[key] for key in keys]).reshape(len(paths), len(FEATURES))
-    return pd.DataFrame(table, index=[path.id for path in paths], columns=list(FEATURES))
+    ids = pd.Index([path.id for path in paths], dtype=object)  # a file's name may be no UTF-8, which pandas' text is
+    return pd.DataFrame(table, index=ids, columns=list(FEATURES))
 
 
 def canonical(path: MigrationPath) -> MigrationPath:

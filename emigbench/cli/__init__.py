@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib.metadata import entry_points
@@ -54,6 +55,8 @@ def main() -> None:
     What goes wrong outside the program is one sentence and exit code 2; an error in the program is one sentence
     and exit code 1. With --debug, both show the traceback.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file on Windows, or an old locale, has no ρ
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:

@@ -105,12 +105,16 @@ _GEOMETRY = ("lattice", "host_frac_coords", "band_frac_coords", *_NULLABLE)
 
 
 def schema() -> pa.Schema:
-    """The columns as Arrow knows them, and `datasets` from Arrow."""
+    """The columns as Arrow knows them, and `datasets` from Arrow.
+
+    A column with nulls is of lists of any length: Arrow up to 25 neither writes nor reads the null of a fixed length.
+    """
     import pyarrow as pa
 
     def of(column: Column) -> Any:
         kind: Any = pa.type_for_alias(column.kind)
-        for length in reversed(column.shape):
+        shape = (None, *column.shape[1:]) if column.name in _NULLABLE else column.shape
+        for length in reversed(shape):
             kind = pa.list_(kind, -1 if length is None else length)
         return kind
 

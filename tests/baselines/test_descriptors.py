@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from crystals import backwards, crystal, crystals, doubled, redescribed
 from hypothesis import example, given, settings
@@ -129,6 +130,13 @@ def test_what_another_thread_forgets_meanwhile_is_described_again(monkeypatch):
 
 def test_no_path_gives_an_empty_table():
     assert descriptor_table([]).shape == (0, len(DESCRIPTORS))
+
+
+def test_an_id_may_be_the_name_of_a_file_that_is_no_utf_8(data):
+    """As of a file that was named in Latin-1; pandas 3 keeps text as UTF-8, unless it is told otherwise."""
+    path = replace(data[0].path, id="Stra\udcdfe.cif#1")
+    with pd.option_context("future.infer_string", True):
+        assert list(descriptor_table([path]).index) == [path.id]
 
 
 def test_statistics_worked_by_hand():
