@@ -23,6 +23,7 @@ from emigbench.records import FloatArray
 from emigbench_baselines.classical.channel import CHANNEL_STATISTICS, CHANNEL_UNITS, channel
 from emigbench_baselines.classical.environment import PROFILES, profiles, surroundings
 from emigbench_baselines.classical.ions import POLARISABILITY, charges, facts, is_anion
+from emigbench_baselines.classical.path_table import path_table
 
 MIN_PARALLEL = 50
 """Fewer paths than this are described without starting other processes."""
@@ -159,9 +160,7 @@ def descriptor_table(paths: Sequence[MigrationPath], *, workers: int = 1) -> pd.
     _REMEMBERED.update(found)
     for key in list(_REMEMBERED)[:-MOST_REMEMBERED]:
         _REMEMBERED.pop(key, None)  # another thread may have been first
-    table = np.array([found[key] for key in keys], dtype=np.float64).reshape(len(paths), len(DESCRIPTORS))
-    ids = pd.Index([path.id for path in paths], dtype=object)  # a file's name may be no UTF-8, which pandas' text is
-    return pd.DataFrame(table, index=ids, columns=list(DESCRIPTORS))
+    return path_table([found[key] for key in keys], paths, DESCRIPTORS)
 
 
 def describe(path: MigrationPath) -> FloatArray:

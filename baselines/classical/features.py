@@ -35,6 +35,7 @@ from emigbench.storage import write_bytes
 from emigbench_baselines.classical.feature_list import FEATURES
 from emigbench_baselines.classical.ions import charges
 from emigbench_baselines.classical.path_features import PATH_FEATURES, path_features
+from emigbench_baselines.classical.path_table import path_table
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -79,9 +80,7 @@ def feature_table(paths: Sequence[MigrationPath], *, workers: int | None = None)
                 _write(folder / f"{key}.npz", values)
                 rows[key] = values
                 progress(missing[key].id, done, len(missing))
-    table = np.array([rows[key] for key in keys]).reshape(len(paths), len(FEATURES))
-    ids = pd.Index([path.id for path in paths], dtype=object)  # a file's name may be no UTF-8, which pandas' text is
-    return pd.DataFrame(table, index=ids, columns=list(FEATURES))
+    return path_table([rows[key] for key in keys], paths, FEATURES)
 
 
 def canonical(path: MigrationPath) -> MigrationPath:
