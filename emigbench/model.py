@@ -6,12 +6,11 @@ import difflib
 import importlib
 import importlib.util
 import logging
-import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import chdir, contextmanager
+from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -80,8 +79,15 @@ def _offered(group: str) -> dict[str, EntryPoint]:
 
 @contextmanager
 def staying_here() -> Iterator[None]:
-    """Come back to the working folder, wherever a model's code goes from it: what is read and written hangs on it."""
-    with chdir(os.curdir):
+    """Come back to the working folder, wherever a model's code goes from it: what is read and written hangs on it.
+
+    One that has been removed is none to come back to.
+    """
+    try:
+        back: AbstractContextManager[None] = chdir(Path.cwd())
+    except FileNotFoundError:
+        back = nullcontext()
+    with back:
         yield
 
 

@@ -95,6 +95,13 @@ def test_a_model_leaves_the_working_folder_as_it_was(models, monkeypatch):
     assert Path.cwd() == models.parent
 
 
+def test_a_working_folder_that_was_removed_is_not_needed(models, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert predict(f"{models}:Shipped", PATHS)[0].e_m == 0.4
+
+
 def test_what_goes_wrong_is_one_sentence(models):
     assert "cannot be made ready: OSError: no weights" in refused(f"{models}:Broken", PATHS)
     assert f"'{PATHS[2].id}' is missing" in refused(f"{models}:Forgetful", PATHS)
