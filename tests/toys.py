@@ -16,6 +16,9 @@ DEADLY, ODD = "MgHo2Se4", "MgY2Te4"
 GO_ON, ARRIVED = "go on", "arrived"
 """What tests write down for models that wait for it."""
 
+WAITING = "waiting"
+"""What models write down for tests that wait for it."""
+
 SHORT = 3.8
 """Å; below it are some of the spinels' hops."""
 
@@ -49,12 +52,15 @@ class Toy:
 
 
 class Waits(Toy):
-    """One that comes to ten paths or so, and to no more until it is told to go on."""
+    """One that comes to ten paths or so, and stays at the last until it is told to go on."""
 
     def predict(self, paths):
-        while len(noted()) > 10 and GO_ON not in noted():
-            time.sleep(0.02)
-        return super().predict(paths)
+        answer = super().predict(paths)
+        if len(noted()) > 10 and GO_ON not in noted():
+            note(WAITING)
+            while GO_ON not in noted():
+                time.sleep(0.02)
+        return answer
 
 
 class Timed(Toy):
