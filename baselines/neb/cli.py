@@ -63,7 +63,7 @@ def export(
     dataset: DatasetOption = "full",
     source: SourceOption = None,
 ) -> None:
-    """Write the energies of the bands that are kept of a model's paths as a table for models that learn from them.
+    """Write the energies of a model's kept bands as a table, for models that learn from them.
 
     Nothing is run. The tables in baselines/neb/energies were made so.
 
@@ -92,7 +92,7 @@ def show(
     source: SourceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw the energy profile and the path of every band that is kept of a path, and print what is known of each.
+    """Draw the energy profile and the path of every kept band of a path, and print what is known of each.
 
     Examples:
         emigbench neb show Cr2O4_Mg --out Cr2O4_Mg.svg

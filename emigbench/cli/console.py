@@ -36,7 +36,7 @@ SourceOption = Annotated[
     typer.Option("--source", help="Folder with the source files, curated on the spot (or EMIGBENCH_SOURCE)."),
 ]
 DaskOption = Annotated[
-    str | None, typer.Option(metavar="ADDRESS", help="Scheduler of a Dask cluster that does it, see docs/scale.md.")
+    str | None, typer.Option(metavar="ADDRESS", help="Scheduler of a Dask cluster to run on, see docs/scale.md.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

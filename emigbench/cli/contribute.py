@@ -48,7 +48,9 @@ def init_submission(
     split: Annotated[str, typer.Option(help="Split of a table that has no such column.")] = "official",
     kind: Annotated[str | None, typer.Option(help="What sort of model it is, see submission.yaml.")] = None,
     name: Annotated[str | None, typer.Option(help="Name on the leaderboard.")] = None,
-    author: Annotated[list[str] | None, typer.Option(help="May be given several times; git's user if not.")] = None,
+    author: Annotated[
+        list[str] | None, typer.Option(help="Author, git's user if not given; may be given several times.")
+    ] = None,
     code: Annotated[str | None, typer.Option(help="Where the code or the figures are.")] = None,
     submissions: SubmissionsOption = Path("submissions"),
     dataset: DatasetOption = "full",
@@ -99,7 +101,7 @@ def submit(
         str | None, typer.Option(metavar="REPO_ID", help="Open a pull request of this Hub dataset repository.")
     ] = None,
     submissions: Annotated[
-        Path | None, typer.Option(help="Folder of the others; the one that the folder is in if not given.")
+        Path | None, typer.Option(help="Folder of the other submissions; the one that FOLDER is in if not given.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

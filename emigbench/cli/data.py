@@ -81,10 +81,10 @@ def build(
 
 @app.command("splits")
 def write_splits(
-    out: Annotated[Path, typer.Option(help="Folder for a CSV file a split.")],
+    out: Annotated[Path, typer.Option(help="Folder for the CSV files, one for each split.")],
     dataset: DatasetOption = "full",
 ) -> None:
-    """Write the splits as CSV files: split, fold, id, side (train, held_out or unused); not the learning curve's.
+    """Write the splits, but those of the learning curve, as CSV: split, fold, id, side (train, held_out or unused).
 
     Examples:
         emigbench data splits --out splits

@@ -31,14 +31,19 @@ def predict(
     model: ModelArgument,
     initial: Annotated[Path, typer.Argument(help="Initial state: POSCAR, CIF, extended XYZ, …, or a folder of VASP.")],
     final: Annotated[
-        Path | None, typer.Argument(help="Final state; else first and last frame of INITIAL, or a NEB's 00, 01, ….")
+        Path | None,
+        typer.Argument(
+            help="Final state. If not given, INITIAL has both: several frames, or a NEB (folders 00, 01, …)."
+        ),
     ] = None,
     temperature: Annotated[float, typer.Option(min=1, max=5000, help="For the diffusivity, in K.")] = 300.0,
     threshold: Annotated[
         float, typer.Option(min=0, max=100, help="Barrier in eV up to which a conductor is good.")
     ] = THRESHOLDS_EV[0],
     ion: Annotated[str | None, typer.Option(help="Element of the moving ion, where it is not clear.")] = None,
-    site: Annotated[int | None, typer.Option(min=1, help="Its number in INITIAL, counted from 1.")] = None,
+    site: Annotated[
+        int | None, typer.Option(min=1, help="Number of the moving ion in INITIAL, counted from 1.")
+    ] = None,
     group: Annotated[
         str, typer.Option(help="Structural group of the host, such as SPINEL; group-median and nearest-hop use it.")
     ] = "",
@@ -96,13 +101,17 @@ def screen(
     dataset: DatasetOption = "full",
     as_json: JsonOption = False,
 ) -> None:
-    """Predict all vacancy hops of an ion in many structures, and rank these by the barrier of an endless path.
+    """Predict all vacancy hops of an ion in many structures, and rank these by their percolation barrier.
+
+    That is the lowest barrier at which hops join into a path without end, in one direction at least. A hop and the
+    way back count as one, with the higher barrier of the two.
 
     Every site of the ion must be occupied in the files: each hop then goes into one that is left empty. Files that
-    cannot be used are listed with the reason, and so are NEBs (folders 00, 01, …), in which a site is empty. Of a
-    run of VASP, CONTCAR is taken or else POSCAR; of a file with several frames the last, as of a relaxation;
-    structures of different composition belong in files of their own. A hop and the way back are one, with the
-    higher barrier of the two. With --dask, the workers need the folder at the same place.
+    cannot be used are listed with the reason, and so are NEBs (folders 00, 01, …), in which a site is empty.
+
+    Of a run of VASP, CONTCAR is taken, or else POSCAR; of a file with several frames the last, as of a relaxation.
+    Structures of different composition belong in files of their own. With --dask, the workers need the folder at
+    the same place.
 
     Examples:
         emigbench screen structures --ion Li --workers 4

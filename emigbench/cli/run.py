@@ -78,7 +78,9 @@ def evaluate(
     context: typer.Context,
     model: ModelArgument,
     dataset: DatasetOption = "full",
-    split: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Split to run, official if not given; may be given several times.")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, counted from 0.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for the result; runs/MODEL-DATASET if not given.")] = None,
     source: SourceOption = None,
@@ -104,7 +106,7 @@ def evaluate(
 
         emigbench evaluate random-forest --seeds 5 --dask tcp://head:8786
 
-    With --json, an object for each split by its name, like the one that `emigbench score --json` prints.
+    With --json, the answer has an object for each split by its name, like the one that `emigbench score --json` prints.
     """
     from emigbench import evaluation
 
