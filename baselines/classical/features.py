@@ -164,6 +164,9 @@ def compute(geometry: MigrationPath) -> FloatArray:
     """The features of one canonical geometry, in the order of `FEATURES`.
 
     A featurizer that fails gives NaN for its columns: no path is ever left out.
+
+    Raises:
+        MemoryError: if there is too little memory, which is no trait of the path and is not to be kept as one.
     """
     labelled: dict[str, Mapping[str, Any]] = {}
 
@@ -176,6 +179,8 @@ def compute(geometry: MigrationPath) -> FloatArray:
         for source, featurizer in {**_featurizers(), "path_features": of_path}.items():
             try:
                 labelled[source] = featurizer(structure)
+            except MemoryError:
+                raise
             except Exception as error:  # matminer passes on whatever its helpers raise
                 log.info("%s: no features from %s (%r).", geometry.id, source, error)
     found = [labelled.get(f.source, {}).get(f.label, np.nan) for f in FEATURES.values()]

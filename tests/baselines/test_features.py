@@ -200,6 +200,18 @@ def test_a_featurizer_that_fails_leaves_nan_and_the_path(cache, monkeypatch):
 
 
 @needs_matminer
+def test_too_little_memory_is_not_kept_as_a_trait_of_the_path(cache, monkeypatch):
+    def fails(structure):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setitem(features._featurizers(), "EwaldSiteEnergy", fails)
+        with pytest.raises(MemoryError):
+            feature_table([rock_salt()], workers=1)
+    assert feature_table([rock_salt()], workers=1).notna().all(axis=None)
+
+
+@needs_matminer
 def test_a_damaged_cache_file_is_computed_again(cache):
     expected = feature_table([rock_salt()], workers=1)
     (file,) = cache.iterdir()
