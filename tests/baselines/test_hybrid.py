@@ -34,7 +34,8 @@ def table(entries, **changes):
 
 @pytest.fixture(autouse=True)
 def few_trees(monkeypatch):
-    monkeypatch.setattr(path_forest, "N_TREES", 60)
+    for module in (path_forest, models):
+        monkeypatch.setattr(module, "N_TREES", 60)
 
 
 @pytest.fixture
