@@ -164,6 +164,9 @@ def test_influence_of_paths_by_hand():
     assert [path_id for path_id, _ in parts] == ["p0", "p1", "p2"]
     assert [part for _, part in parts] == pytest.approx([0.1, -0.05, -0.05])
     assert influence_of_paths(MAE, b, a)[0] == ("p0", pytest.approx(-0.1))  # the largest, whatever its sign
+    tied = influence_of_paths(MAE, model("a", [0.3, 0.1 + 0.2, 0.0], [0] * 3), model("b", [0] * 3, [0] * 3))
+    assert tied[2][1] > tied[1][1]  # by the last bit
+    assert [path_id for path_id, _ in tied] == ["p2", "p0", "p1"]
 
 
 def test_detectable_difference():
