@@ -72,9 +72,9 @@ def test_difference_by_hand():
 
 
 def test_seeds_are_averaged():
-    """MAE over seeds: 0.1 and 0.3 make 0.2; the averaged prediction, 0.1 and -0.3, would make 0.1."""
-    a, b = model("a", [[0.1, 0.1], [-0.3, -0.3]], [0, 0]), model("b", [0.5, 0.5], [0, 0])
-    assert paired_difference(MAE, a, b, np.array([[1.0, 1.0], [2.0, 0.0]])).value == pytest.approx(-0.3)
+    """MAE over seeds: 0.1, 0.3 and 0.8 make 0.4; the averaged prediction, 0.1, -0.3 and 0.8, would make 0.2."""
+    a, b = model("a", [[0.1, 0.1], [-0.3, -0.3], [0.8, 0.8]], [0, 0]), model("b", [0.5, 0.5], [0, 0])
+    assert paired_difference(MAE, a, b, np.array([[1.0, 1.0], [2.0, 0.0]])).value == pytest.approx(-0.1)
 
 
 def test_a_small_p_is_that_of_whole_clusters_averaged_over_seeds():
@@ -164,6 +164,9 @@ def test_influence_of_paths_by_hand():
     assert [path_id for path_id, _ in parts] == ["p0", "p1", "p2"]
     assert [part for _, part in parts] == pytest.approx([0.1, -0.05, -0.05])
     assert influence_of_paths(MAE, b, a)[0] == ("p0", pytest.approx(-0.1))  # the largest, whatever its sign
+    tied = influence_of_paths(MAE, model("a", [0.3, 0.1 + 0.2, 0.0], [0] * 3), model("b", [0] * 3, [0] * 3))
+    assert tied[2][1] > tied[1][1]  # by the last bit
+    assert [path_id for path_id, _ in tied] == ["p2", "p0", "p1"]
 
 
 def test_detectable_difference():
@@ -405,17 +408,17 @@ def test_two_that_have_no_path_in_common(few_resamples):
 
 
 def test_leaving_a_group_out_by_hand():
-    """Without h, a is 0.1 and b 0.2; without g, 0.9 and 0.2: the order turns."""
-    a, b = model("a", [0.1, 0.1, 0.9], [0] * 3), model("b", [0.2, 0.2, 0.2], [0] * 3)
-    found = group_influence(MAE, [a, b], ["g", "g", "h"])
+    """Without h, a is 0.1 and b and c 0.2 and 0.3; without g, a is 0.9: the best is the worst."""
+    a, b, c = model("a", [0.1, 0.1, 0.9], [0] * 3), model("b", [0.2] * 3, [0] * 3), model("c", [0.3] * 3, [0] * 3)
+    found = group_influence(MAE, [a, b, c], ["g", "g", "h"])
     assert found.groups == ("g", "h")
-    np.testing.assert_allclose(found.values, [[0.9, 0.1], [0.2, 0.2]])
-    np.testing.assert_array_equal(found.ranks, [[2, 1], [1, 2]])
-    np.testing.assert_array_equal(found.full_ranks, [2, 1])
+    np.testing.assert_allclose(found.values, [[0.9, 0.1], [0.2, 0.2], [0.3, 0.3]])
+    np.testing.assert_array_equal(found.ranks, [[3, 1], [1, 2], [2, 3]])
+    np.testing.assert_array_equal(found.full_ranks, [3, 1, 2])
     group, change = found.largest(0)
     assert (group, change) == ("g", pytest.approx(0.9 - 1.1 / 3))
-    assert found.rank_range(0) == (1, 2)
-    better_without_g = group_influence(MAE, [model("c", [0.9, 0.9, 0.3], [0] * 3)], ["g", "g", "h"])
+    assert found.rank_range(0) == (1, 3)
+    better_without_g = group_influence(MAE, [model("d", [0.9, 0.9, 0.3], [0] * 3)], ["g", "g", "h"])
     assert better_without_g.largest(0) == ("g", pytest.approx(0.3 - 0.7))
 
 
@@ -487,7 +490,8 @@ def test_calibration_by_hand():
 def test_calibration_needs_error_bars():
     without, with_std = Sample([0.0], [0.1], ["a"]), Sample([0.0], [0.1], ["a"], [0.1])
     assert calibration([without], np.ones((9, 1))) is calibration([with_std, without], np.ones((9, 1))) is None
-    certain = calibration([Sample([0.0, 0.0], [0.0, 0.1], ["a", "b"], [0.0, 0.1])], np.ones((9, 2)))
+    certain = calibration([Sample([0.0, 0.0], [0.2, 0.0], ["a", "b"], [0.0, 0.1])], np.ones((9, 2)))
+    assert math.isnan(certain.z_mean)
     assert math.isnan(certain.z_sd)
     assert certain.rows[0].observed == 0.5
 

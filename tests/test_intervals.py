@@ -251,6 +251,13 @@ def test_p_by_hand():
     assert two_sided_p(values, 0.9, 10) > 0.12
 
 
+def test_p_beyond_what_was_drawn_is_the_normals_tail():
+    """A difference of 0.5 with a standard error of 0.1, of which no resample is below 0.3: twice the tail at 5."""
+    values = 0.4 + 0.1 * np.tile([-1.0, 1.0], 5000)
+    assert two_sided_p(values, 0.5, 10**6) == pytest.approx(5.733e-7, rel=0.01)
+    assert two_sided_p(-values, -0.5, 10**6) == two_sided_p(values, 0.5, 10**6)
+
+
 def test_p_is_never_zero_and_one_for_no_difference_at_all():
     assert two_sided_p(np.zeros(1000), 0.0, 30) == 1
     far = np.random.default_rng(0).normal(50, 1, 1000)
@@ -264,24 +271,32 @@ def test_p_is_never_zero_and_one_for_no_difference_at_all():
 @pytest.mark.parametrize("n_groups", [9, 20, 59])
 @pytest.mark.parametrize("shape", ["normal", "long tail above", "long tail below", "many zeros"])
 def test_the_share_at_odds_is_what_counting_finds(n_groups, shape):
-    """400,000 resamples of groups whose mean is 2.4 errors off zero, and as many of them reweighted to zero."""
+    """All resamples of groups whose mean is 2.4 errors off zero, and all of them reweighted to zero.
+
+    Groups' parts are whole numbers, so that the distribution of a sum of n is that of one, convolved n times.
+    """
     rng = np.random.default_rng(n_groups)
     drawn = rng.normal(0, 1, n_groups) if shape in ("normal", "many zeros") else rng.exponential(1, n_groups)
     drawn *= {"long tail below": -1.0}.get(shape, 1.0)
     drawn += 2.4 * drawn.std() / math.sqrt(n_groups) - drawn.mean()
     if shape == "many zeros":
         drawn *= np.arange(n_groups) % 3 > 0
-    least = minimize_scalar(lambda tilt: np.log(np.mean(np.exp(tilt * drawn))))
-    to_zero = np.exp(least.x * drawn) / np.exp(least.x * drawn).sum()
-    assert to_zero @ drawn == pytest.approx(0, abs=1e-6)
+    parts = np.rint(200 * drawn).astype(int)
+    least = minimize_scalar(lambda tilt: np.log(np.mean(np.exp(tilt * parts / 200))))
+    to_zero = np.exp(least.x * parts / 200) / np.exp(least.x * parts / 200).sum()
+    assert to_zero @ parts == pytest.approx(0, abs=1e-3)
+    n_sums = n_groups * np.ptp(parts) + 1
+    sums = np.arange(n_sums) + n_groups * parts.min()
 
-    def counted(weights, is_at_odds):
-        draws = (rng.choice(drawn, (100_000, n_groups), p=weights).sum(axis=1) for _ in range(4))
-        return np.mean([is_at_odds(sums).mean() for sums in draws])
+    def chances(weights):
+        of_one = np.fft.rfft(np.bincount(parts - parts.min(), weights), n_sums)
+        return np.fft.irfft(of_one**n_groups, n_sums)
 
-    shares = counted(None, lambda sums: sums <= 0), counted(to_zero, lambda sums: sums >= drawn.sum())
-    assert share_at_odds(drawn) == pytest.approx(max(shares), rel=0.15 if n_groups < 10 else 0.05)
-    assert share_at_odds(-3 * drawn) == pytest.approx(share_at_odds(drawn))
+    uniform = np.full(n_groups, 1 / n_groups)
+    shares = chances(uniform)[sums <= 0].sum(), chances(to_zero)[sums >= parts.sum()].sum()
+    found = share_at_odds(parts.astype(float))
+    assert found == pytest.approx(max(shares), rel=0.04 if n_groups < 10 else 0.01)
+    assert share_at_odds(-3.0 * parts) == pytest.approx(found)
 
 
 def test_the_share_at_odds_of_groups_that_all_lean_one_way():

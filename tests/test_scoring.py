@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from helpers import FULL, SPINELS, constant, one_sentence
 
-from emigbench import EmigbenchError, Labels, Prediction, comparison, score, splits
-from emigbench.metrics import METRICS, Sample
+from emigbench import EmigbenchError, Labels, Prediction, comparison, score, scoring, splits
+from emigbench.metrics import BY_NAME, METRICS, Sample
 from emigbench.predictions import grouped, read_predictions, write_predictions
 from emigbench.report import terminal
 from emigbench.scoring import COVERED, THRESHOLDS_EV, Figure, mean_sample, part_of
@@ -382,12 +382,12 @@ def test_what_is_held_out_as_a_whole_is_resampled_as_a_whole(split, fact):
     floor = [Prediction(i, FULL.by_id[i].e_m_ev) for i in errors]
     a, b = (comparison.contender(name, grouped_as(split, p), FULL, split) for name, p in [("a", given), ("b", floor)])
     assert comparison.paired_difference(comparison.MAE, a, b).sd == pytest.approx(expected, rel=0.03)
-    found = score(given, FULL, split)
-    by_material = score(given, FULL, "material-cv")
-    assert found.metrics["mae"].value == pytest.approx(by_material.metrics["mae"].value)
-    width, narrow = (each.metrics["mae"].high - each.metrics["mae"].low for each in (found, by_material))
-    assert width > 1.5 * narrow
-    assert found.n_pairs == by_material.n_pairs  # paths are paired by material on every split
+    other = comparison.contender("a", grouped_as("material-cv", given), FULL, "material-cv")
+    found, by_material = (scoring.figure(comparison.MAE, each.samples) for each in (a, other))
+    assert found.value == pytest.approx(by_material.value)
+    assert found.high - found.low > 1.5 * (by_material.high - by_material.low)
+    pairs = [BY_NAME["pairs_told_apart"].trials(each.samples[0]) for each in (a, other)]
+    assert pairs[0] == pairs[1]  # paths are paired by material on every split
 
 
 def grouped_as(split, predictions):

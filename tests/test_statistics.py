@@ -184,11 +184,12 @@ def test_proportions_get_wilson_with_the_trials_that_the_resamples_tell():
 
 
 def test_all_right_has_the_trials_that_there_are():
-    """Precision 1 of the two called good, on average over seeds 1.5: Wilson's with that many, and Student's t."""
+    """Precision 1 of two, one and one called good, 4/3 on average: Wilson's with that many, and Student's t."""
     e_m, weights = [0.1, 0.1, 0.9, 0.9], bootstrap_weights(range(4), 2000, seed=0)
-    samples = [Sample(e_m, predicted, range(4)) for predicted in ([0, 0, 1, 1], [0, 1, 1, 1])]
+    samples = [Sample(e_m, predicted, range(4)) for predicted in ([0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1])]
     result = estimate(BY_NAME["precision_good"].at(0.65), samples, weights)
-    assert (result.low, result.high) == intervals.wilson_interval(1, 1.5, intervals.student_quantile(4))
+    expected = intervals.wilson_interval(1, 4 / 3, intervals.student_quantile(4))
+    assert (result.low, result.high) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)

@@ -41,16 +41,17 @@ def crystal(seed: int, elements: tuple[str, str, str]) -> MigrationPath:
 
 
 def redescribed(path: MigrationPath, seed: int) -> MigrationPath:
-    """The same hop: turned, with another origin, other periodic images and another order of the atoms."""
+    """The same hop: turned, with another origin, other periodic images and another order of the atoms and vectors."""
     random = np.random.default_rng(seed)
     shift, order = random.uniform(0, 1, 3), random.permutation(len(path.host_species))
     images = random.integers(-2, 3, (len(order), 3))
+    vectors = random.permutation(3)  # left-handed every other time
     return replace(
         path,
-        lattice=path.lattice @ Rotation.random(random_state=seed).as_matrix(),
+        lattice=path.lattice[vectors] @ Rotation.random(random_state=seed).as_matrix(),
         host_species=tuple(path.host_species[i] for i in order),
-        host_frac_coords=path.host_frac_coords[order] + shift + images,
-        band_frac_coords=path.band_frac_coords + shift - random.integers(-2, 3, 3),
+        host_frac_coords=(path.host_frac_coords[order] + shift + images)[:, vectors],
+        band_frac_coords=(path.band_frac_coords + shift - random.integers(-2, 3, 3))[:, vectors],
     )
 
 

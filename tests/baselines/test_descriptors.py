@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -235,7 +236,12 @@ def test_chemistry_by_hand():
     mass = 2 * 6.941 + 2 * 55.845 + 30.973762 + 4 * 15.9994
     spheres = 2 * facts("Li").cation_radius ** 3 + 2 * facts("Fe").cation_radius ** 3 + facts("P").cation_radius ** 3
     expected = {
+        "ion electronegativity": 0.98,
+        "ion row": 2,
         "ion charge": 1,
+        "anion electronegativity": 3.44,
+        "anion charge": -2,
+        "anion mass": 15.9994,
         "ionic potential": 1 / facts("Li").cation_radius,
         "cation mean electronegativity": (2 * 1.83 + 2.19) / 3,
         "cation highest electronegativity": 2.19,
@@ -244,6 +250,8 @@ def test_chemistry_by_hand():
         "transition metal charge": 0.5,
         "d electrons": 7.5,
         "transition metals per anion": 0.5,
+        "transition metal group": 8,
+        "transition metal row": 4,
         "P per anion": 0.25,
         "mobile ions per anion": 0.5,
         "mobile ions per cation": 2 / 3,
@@ -255,6 +263,19 @@ def test_chemistry_by_hand():
         "relative hop length": 3 / 250 ** (1 / 3),
     }
     assert {name: value(path, name) for name in expected} == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("host", "found"), [("FeSOOOO", 1), ("FeSS", 0), ("FePOOOO", 0)])
+def test_sulphur_makes_a_sulphate_where_it_is_a_cation(host, found):
+    elements = tuple(re.findall("[A-Z][a-z]?", host))
+    path = replace(line_of_oxygens(*[(1.5, 2.0 + k, 0) for k in range(len(elements))]), host_species=elements)
+    assert value(path, "sulphate") == found
+
+
+def test_digits_that_hang_on_the_order_of_sums_are_not_kept():
+    """Seven in all, and six after the point."""
+    found = descriptors._rounded(np.array([123.45678499, 0.01234567, -2e-7, np.nan]))
+    np.testing.assert_array_equal(found, [123.4568, 0.012346, 0, np.nan])
 
 
 def test_the_channel_of_an_open_path_is_the_straight_one():
@@ -316,10 +337,13 @@ ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.2), ["Li", "O"], 
     ],
 )
 def test_an_ideal_crystal_is_the_same_however_it_lies(path):
-    """Where atoms are equally near and lengths are whole steps, rounding must not decide."""
+    """Where atoms are equally near and lengths are whole steps, rounding must not decide.
+
+    But for atoms that are 10 Å away to the last digit: with or without them the potential differs by some 1e-5 eV.
+    """
     expected = describe(path)
-    for seed in range(3):
-        np.testing.assert_allclose(describe(redescribed(path, seed)), expected, **TOLERANCE)
+    for seed in range(5):
+        np.testing.assert_allclose(describe(redescribed(path, seed)), expected, rtol=1e-5, atol=1e-4)
 
 
 def test_a_place_is_as_polarised_from_wherever_the_ion_comes():

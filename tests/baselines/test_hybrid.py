@@ -34,7 +34,8 @@ def table(entries, **changes):
 
 @pytest.fixture(autouse=True)
 def few_trees(monkeypatch):
-    monkeypatch.setattr(path_forest, "N_TREES", 60)
+    for module in (path_forest, models):
+        monkeypatch.setattr(module, "N_TREES", 60)
 
 
 @pytest.fixture
@@ -449,3 +450,9 @@ def test_the_shipped_bands_are_of_the_dataset_and_make_sense():
     assert set(ids) <= set(load_labels("full").by_id)
     assert all(len(b.energies_ev) == 5 for b in bands.values() if b.status != "failed")
     assert np.median([b.span for b in bands.values()]) == pytest.approx(0.5, abs=0.3)
+
+
+def test_the_shipped_bands_are_found_by_the_geometry_of_their_paths(full):
+    of_geometry = {geometry_hash(entry.path): entry.id for entry in full}
+    bands = shipped("mattersim-coarse").bands
+    assert {key: band.id for key, band in bands.items()}.items() <= of_geometry.items()

@@ -14,7 +14,7 @@ from emigbench_baselines.classical.bonds import valence_per_charge
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
 from emigbench_baselines.classical.forest import LEAF, Forest, from_arrays, from_sklearn
 from emigbench_baselines.classical.ions import bond_length
-from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen, framework, hosts
+from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen, framework, hosts, siblings
 from emigbench_baselines.classical.path_forest import PathForest, answers_unseen, conformal
 
 
@@ -306,6 +306,40 @@ def test_what_is_kept_predicts_the_same(fitted, spinels, monkeypatch, tmp_path):
     fresh.load_trained()
     np.testing.assert_allclose(numbers(fresh.predict(spinels[1])), numbers(fitted.predict(spinels[1])), rtol=1e-6)
     assert [p.cautions for p in fresh.predict(spinels[1])] == [p.cautions for p in fitted.predict(spinels[1])]
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    model = PathForest(workers=1)
+    model.load_trained()
+    return model
+
+
+def farthest_from_what_was_grown_on(model, paths):
+    """Over paths, of the nearest row of the trees: the descriptor that differs most, in its standard deviations."""
+    arrays = model.arrays()
+    table = path_forest.filled(descriptor_table(paths).to_numpy(), arrays["fill"])
+    rows = (table - arrays["centre"]) / arrays["scale"]
+    return max(np.abs(arrays["known"] - row).max(axis=1).min() for row in rows)
+
+
+def test_the_shipped_trees_know_the_spinels_in_the_descriptors_of_today(shipped):
+    """These are rebuilt of a few figures, to within 0.01 Å of what the trees were grown on."""
+    entries = list(load("spinels"))[::10]
+    paths = [entry.path for entry in entries]
+    assert farthest_from_what_was_grown_on(shipped, paths) < 0.02
+    assert (siblings(Kin.of(paths), shipped._get().effects.kin) >= 0).all()
+    assert [p.e_m for p in shipped.predict(paths)] == pytest.approx([entry.e_m for entry in entries], abs=0.02)
+
+
+def test_the_shipped_trees_were_grown_on_the_dataset_in_the_descriptors_of_today(shipped, full):
+    """They tell every label, but not those of twins."""
+    entries = [entry for entry in full[::40] if not entry.duplicate_of]
+    paths = [entry.path for entry in entries]
+    assert farthest_from_what_was_grown_on(shipped, paths) < 1e-3
+    kin, known = Kin.of(paths), shipped._get().effects.kin
+    np.testing.assert_allclose(known.neighbours[siblings(kin, known)], kin.neighbours, atol=1e-9)
+    assert [p.e_m for p in shipped.predict(paths)] == pytest.approx([entry.e_m for entry in entries], abs=0.005)
 
 
 def _packed(arrays) -> bytes:

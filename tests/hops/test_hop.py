@@ -222,7 +222,11 @@ def test_the_final_site_is_counted_in_the_final_structure():
     a, b = random_hop(5)
     hop = hop_between(a, crystal("b", b.lattice, b.species[::-1], b.frac_coords[::-1]), path_id="p")
     assert (hop.site, hop.final_site) == (0, len(a) - 1)
-    assert hop.to_json()["final_site"]["number"] == len(a)
+    initial, final = (hop.to_json()[end] for end in ("initial_site", "final_site"))
+    assert (initial["number"], final["number"]) == (1, len(a))
+    assert initial["frac_coords"] == pytest.approx(a.frac_coords[0])
+    from_site = np.array(final["frac_coords"]) - b.frac_coords[0]
+    assert from_site == pytest.approx(np.round(from_site))  # in whole cells
 
 
 # --- Files
