@@ -16,6 +16,8 @@ DIRECT_RADIUS = 10.0
 """Å; there erfc(SPLITTING r) is below 1e-6."""
 RECIPROCAL_RADIUS = 2.6
 """1/Å; there exp(-(G / 2 SPLITTING)²) is 1e-6."""
+ROUNDING = 1e-6
+"""Å and 1/Å; what lies at a radius to the last digit counts as within it, however the crystal is described."""
 NEAREST = 1e-3
 """Å; a charge nearer than this is taken to be as far as this."""
 CHUNK = 4000
@@ -47,10 +49,11 @@ def site_potential(points: FloatArray, lattice: FloatArray, frac_coords: FloatAr
     smooth = waves @ (np.exp(-squares / (4 * SPLITTING**2)) / squares) * 8 * np.pi / volume
 
     centre = points.mean(axis=0)
-    reach = DIRECT_RADIUS + float(np.linalg.norm(points - centre, axis=1).max())
+    radius = DIRECT_RADIUS + ROUNDING
+    reach = radius + float(np.linalg.norm(points - centre, axis=1).max())
     atoms, which = atoms_around(centre, reach, lattice, frac_coords)
     distances = np.maximum(np.linalg.norm(points[:, None] - atoms[None], axis=2), NEAREST)
-    direct = np.where(distances <= DIRECT_RADIUS, charges[which] * erfc(SPLITTING * distances) / distances, 0.0)
+    direct = np.where(distances <= radius, charges[which] * erfc(SPLITTING * distances) / distances, 0.0)
     background = np.pi * float(charges.sum()) / (SPLITTING**2 * volume)
     return COULOMB * (smooth + direct.sum(axis=1) - background)
 
@@ -84,4 +87,4 @@ def _reciprocal_vectors(lattice: FloatArray) -> FloatArray:
     numbers = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in most), indexing="ij"), axis=-1).reshape(-1, 3)
     half = numbers[len(numbers) // 2 + 1 :]  # the other half are the negatives, in reverse order
     vectors = half @ (2 * np.pi * np.linalg.inv(lattice).T)
-    return vectors[(vectors**2).sum(axis=1) <= RECIPROCAL_RADIUS**2]
+    return vectors[(vectors**2).sum(axis=1) <= (RECIPROCAL_RADIUS + ROUNDING) ** 2]

@@ -337,13 +337,10 @@ ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.2), ["Li", "O"], 
     ],
 )
 def test_an_ideal_crystal_is_the_same_however_it_lies(path):
-    """Where atoms are equally near and lengths are whole steps, rounding must not decide.
-
-    But for atoms that are 10 Å away to the last digit: with or without them the potential differs by some 1e-5 eV.
-    """
+    """Where atoms are equally near, at a radius to the last digit, or lengths are whole steps, rounding must not decide."""
     expected = describe(path)
     for seed in range(5):
-        np.testing.assert_allclose(describe(redescribed(path, seed)), expected, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(describe(redescribed(path, seed)), expected, **TOLERANCE)
 
 
 def test_a_place_is_as_polarised_from_wherever_the_ion_comes():
