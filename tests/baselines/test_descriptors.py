@@ -337,7 +337,7 @@ ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.2), ["Li", "O"], 
     ],
 )
 def test_an_ideal_crystal_is_the_same_however_it_lies(path):
-    """Where atoms are equally near, at a radius to the last digit, or lengths are whole steps, rounding must not decide."""
+    """Where atoms are equally near or at a radius, or lengths are whole steps, rounding must not decide."""
     expected = describe(path)
     for seed in range(5):
         np.testing.assert_allclose(describe(redescribed(path, seed)), expected, **TOLERANCE)
