@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from emigbench.datasets import catalogue, store
-from emigbench.errors import EmigbenchError, told
+from emigbench.errors import EmigbenchError, in_words, told
 from emigbench.model import BarrierModel, answer_of, create, staying_here
 from emigbench.records import LabelledPath, MigrationPath, Prediction
 
@@ -24,7 +24,8 @@ def predict(model: str | BarrierModel, paths: Sequence[MigrationPath], dataset: 
 
     Raises:
         EmigbenchError: if `paths` is no such list or `model` is none, there is no such model or dataset, the model is
-            not fitted to it, it fails or gives no answer for a path.
+            not fitted to it, it fails (but for one that takes paths one by one, see `BarrierModel`: then that path is
+            `failed`, and its caution says why) or gives no answer for a path.
     """
     paths = _listed(paths)
     if isinstance(model, str):
@@ -32,10 +33,23 @@ def predict(model: str | BarrierModel, paths: Sequence[MigrationPath], dataset: 
     else:
         name, ready = type(model).__name__, _object(model)
         _check_is_default(dataset, f"Model {name!r} is taken as it is")
+    if getattr(ready, "one_by_one", False):
+        return [_alone(name, ready, path) for path in paths]
     with told(f"Model {name!r} failed on {_ids(paths)}"):
         predictions = answer_of(name, _ids(paths), ready.predict(paths), paths)
     given = {prediction.id: prediction for prediction in predictions}
     return [given[path.id] for path in paths]
+
+
+def _alone(name: str, model: BarrierModel, path: MigrationPath) -> Prediction:
+    """The barrier of a path from a model that takes one at a time: what it raises costs that path alone."""
+    try:
+        (prediction,) = answer_of(name, path.id, model.predict([path]), [path])
+    except EmigbenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        return Prediction(path.id, None, status="failed", cautions=(f"{in_words(error)}.",))
+    return prediction
 
 
 @staying_here()

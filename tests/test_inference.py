@@ -29,6 +29,12 @@ class Unready(Fitted):
 class ZeroShot(Fitted):
     one_by_one = True
 
+class OneAtATime(ZeroShot):
+    def predict(self, paths):
+        (path,) = paths
+        if path.id == FAILS: raise ValueError("no parameters")
+        return super().predict(paths)
+
 class Broken(Shipped):
     def load_trained(self): raise OSError("no weights")
 
@@ -59,7 +65,7 @@ class Moves(Shipped):
 @pytest.fixture
 def models(tmp_path):
     file = tmp_path / "models.py"
-    file.write_text(MODELS)
+    file.write_text(f"FAILS = {PATHS[1].id!r}\n{MODELS}")
     return file
 
 
@@ -85,6 +91,12 @@ def test_a_model_without_weights_is_fitted_and_says_so(models):
 def test_a_zero_shot_model_needs_no_dataset(models, monkeypatch):
     monkeypatch.setenv("EMIGBENCH_DATA", "/nowhere")
     assert predict(f"{models}:ZeroShot", PATHS)[0].e_m == 0.0
+
+
+def test_what_a_model_raises_that_takes_paths_one_by_one_costs_that_path_alone(models):
+    found = predict(f"{models}:OneAtATime", PATHS)
+    assert [(p.id, p.e_m) for p in found] == [(path.id, None if path is PATHS[1] else 0.0) for path in PATHS]
+    assert (found[1].status, found[1].cautions) == ("failed", ("ValueError: no parameters.",))
 
 
 def test_a_model_leaves_the_working_folder_as_it_was(models, monkeypatch):

@@ -53,7 +53,8 @@ def predict(
     """Predict the migration barrier of an ion that hops between two structures.
 
     The atoms may be in another order, in other periodic images and at another origin in the second structure; the
-    lattice must be the same but for relaxation. A model that ships no weights is first fitted to the whole dataset.
+    lattice must be the same but for relaxation, by the same or other vectors. A model that ships no weights is first
+    fitted to the whole dataset.
 
     Examples:
         emigbench predict path-forest initial.vasp final.vasp --temperature 330
