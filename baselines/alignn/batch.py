@@ -2,7 +2,7 @@
 
 Three facts about the graphs carry the speed of the network.
 
-1. The plain edge list holds most bonds twice (models.md 1.1). Copies have the same features in every layer, so one of
+1. The plain edge list holds most bonds twice. Copies have the same features in every layer, so one of
    them stands for all, with its multiplicity as a weight in sums and in batch statistics. The result is the same; the
    line graph has about a third of its edges. `prepare` merges the copies.
 2. Edges are sorted by destination, so the edges that enter an atom are one run. The line graph is the product of the

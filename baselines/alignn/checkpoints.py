@@ -42,7 +42,7 @@ AUTHORS = MappingProxyType(
         "model-4": "7fe2508e1686bf9960306c9277e349fa2ec8a279",
     }
 )
-"""Git blob ids of the authors' released files, by network (models.md)."""
+"""Git blob ids of the authors' released files, by network."""
 
 _CHUNK = 1 << 20
 _DTYPES = {"F16": np.float16, "F32": np.float32, "I64": np.int64}
@@ -105,7 +105,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
 
 
 def copy_backbone(network: nn.Module, state: Mapping[str, Tensor], source: str) -> tuple[str, ...]:
-    """Start a network from a pre-trained one: its `BACKBONE` is copied, the rest stays as it is (models.md 2).
+    """Start a network from a pre-trained one: its `BACKBONE` is copied, the rest stays as it is.
 
     Args:
         network: a variant; its heads, joining layers, attention and short stacks stay random.

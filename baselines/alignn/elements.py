@@ -24,7 +24,7 @@ SYMBOLS = tuple(
 )
 """Symbols of the elements 1 to 100, all that have features."""
 LAST = len(SYMBOLS)
-"""Atomic number of the last of them (models.md 1.1)."""
+"""Atomic number of the last of them."""
 
 
 class Property(NamedTuple):

@@ -1,4 +1,4 @@
-"""Crystal graphs with the semantics of the original ALIGNN stack (models.md 1.1), in numpy alone.
+"""Crystal graphs with the semantics of the original ALIGNN stack, in numpy alone.
 
 Their line graphs are made where they are used, batch by batch (`batch.GraphBatch`).
 

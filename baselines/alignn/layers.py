@@ -1,4 +1,4 @@
-"""The layers of ALIGNN (models.md 1.2), made for graphs whose rows come in runs (`batch`).
+"""The layers of ALIGNN, as in the authors' code, made for graphs whose rows come in runs (`batch`).
 
 Each has the result of the textbook formula; the tests hold them to a plain one. What is different is the way there
 (`kernels`), and that a row may stand for several equal edges.
@@ -19,7 +19,7 @@ DROPOUT = 0.2
 
 
 class RadialBasis(nn.Module):
-    """exp(-(x - c)^2 / spacing) for evenly spaced centres c; by the spacing, not by its square (models.md 1.2)."""
+    """exp(-(x - c)^2 / spacing) for evenly spaced centres c; by the spacing, not by its square."""
 
     centers: Tensor
 
@@ -93,7 +93,7 @@ class ScalarEmbedding(nn.Sequential):
 
 
 class EdgeGatedConvolution(nn.Module):
-    """Edge-gated graph convolution (models.md 1.2), residual in nodes and edges.
+    """Edge-gated graph convolution, residual in nodes and edges.
 
     For a row e from u to v:
         m_e = src_gate(h_u) + dst_gate(h_v) + edge_gate(y_e),  s_e = sigmoid(m_e)
@@ -185,7 +185,7 @@ class AlignnLayer(nn.Module):
 
 
 class Attention(nn.Module):
-    """MODEL-4's readout (models.md 2): one head, its weights summed over the queries, dropout on them.
+    """MODEL-4's readout: one head, its weights summed over the queries, dropout on them.
 
     Q, K, V = ReLU(Linear(X)); w = softmax over atoms of the row sums of tanh(K Q^T);
     output = LayerNorm(mean(X) + w V).

@@ -280,7 +280,7 @@ def in_file_order(train: Sequence[LabelledPath]) -> list[LabelledPath]:
 
 
 def original_rows(n: int) -> tuple[list[int], list[int]]:
-    """The original's rows: the first 90 % to fit to, the next 10 % to validate, both rounded down (models.md 3)."""
+    """The original's rows: the first 90 % to fit to, the next 10 % to validate, both rounded down."""
     n_fit, n_validation = int(n / 100 * 90), int(n / 100 * 10)
     return list(range(n_fit)), list(range(n_fit, n_fit + n_validation))
 

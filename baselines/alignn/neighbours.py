@@ -1,6 +1,6 @@
 """The nearest periodic neighbours of every atom of a cell: all that a crystal graph is made of.
 
-Semantics are those of alignn's "k-nearest" strategy (models.md 1.1): every atom keeps all sites that are no farther
+Semantics are those of alignn's "k-nearest" strategy: every atom keeps all sites that are no farther
 than its k-th nearest one, over all periodic images; sites within 0.15 Å are not neighbours. The original searches
 within a cutoff (8 Å, or 3 Å for MODEL-4) and widens it until every atom has k neighbours; as it then cuts at the
 k-th distance, the cutoff never shows in the result, so there is none here: the search radius is only a matter of speed.

@@ -1,6 +1,6 @@
 """The networks of the paper: the backbone, its pre-training heads and the variants for migration paths.
 
-Names of modules are the authors' (models.md 1.5), so that their checkpoints load. Features of two cells come from one
+Names of modules are the authors', so that their checkpoints load. Features of two cells come from one
 network that is applied twice; batch statistics are those of each application, but for MODEL-4's.
 """
 
@@ -51,7 +51,7 @@ class Embedded(NamedTuple):
 
 
 class Backbone(nn.Module):
-    """Embeddings, four ALIGNN layers, four convolutions on the crystal graph (models.md 1.2)."""
+    """Embeddings, four ALIGNN layers, four convolutions on the crystal graph."""
 
     element_features: Tensor
 
@@ -59,7 +59,7 @@ class Backbone(nn.Module):
         """Build it.
 
         Args:
-            n_heads: heads with two hidden layers, one output each (models.md 1.3).
+            n_heads: heads with two hidden layers, one output each.
             n_joined: pooled vectors that are joined into one before the heads; 2 adds the layer `fc`.
         """
         super().__init__()
@@ -143,7 +143,7 @@ class Backbone(nn.Module):
         return mean_of_runs(self.atom_features(batch), batch.n_atoms)
 
     def heads(self, pooled: Tensor) -> Tensor:
-        """(graphs, 256) to (graphs, heads); the activation comes before the first layer too (models.md 1.3)."""
+        """(graphs, 256) to (graphs, heads); the activation comes before the first layer too."""
         silu = nn.functional.silu
         with torch.autocast(pooled.device.type, enabled=False):
             first = silu(full_precision(pooled))

@@ -1,4 +1,4 @@
-"""How each network is trained, in one table (models.md 3), with the original's oddities mended or kept.
+"""How each network is trained, in one table, from the authors' code, with the original's oddities mended or kept.
 
 The published settings are those of Devi, Butler, Sai Gautam (DOI 10.1038/s41524-026-01972-8). Mended by default:
 batches are shuffled, no path is dropped, validation paths are drawn by material, weight decay leaves batch-norm
@@ -75,7 +75,7 @@ class Recipe:
 def original(recipe: Recipe) -> Recipe:
     """The recipe as published, oddities included: for strict reproduction.
 
-    The published MODEL-3 and MODEL-4 are those of the best epoch, all others of the last (models.md 3). MODEL-1 was
+    The published MODEL-3 and MODEL-4 are those of the best epoch, all others of the last. MODEL-1 was
     started anew for its last epochs, which is not repeated here.
     """
     scratch = recipe.network.startswith("scratch")
@@ -151,4 +151,4 @@ RECIPES = MappingProxyType(
 """Registry name -> recipe. `model-3-scratch` is MODEL-3 from random weights, the ablation that the paper lacks."""
 
 PRETRAINING = Recipe("mpt", pretrained=False, epochs=60, batch_size=128, patience=15, average_over_all=True)
-"""Seven bulk properties at once, one masked head each (models.md 4)."""
+"""Seven bulk properties at once, one masked head each."""

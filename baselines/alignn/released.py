@@ -15,7 +15,7 @@ from emigbench_baselines.alignn.network import build
 from emigbench_baselines.alignn.recipes import RECIPES, original
 
 LOWEST, HIGHEST, MEAN = 0.0035, 8.77, 0.8441084078711987
-"""Barriers in eV of the 559 training paths, as the authors scaled them (models.md 3)."""
+"""Barriers in eV of the 559 training paths, as the authors scaled them."""
 STRETCH = (559 / 558) ** 0.5
 """Their way back multiplies by the sample's standard deviation, where the way there divided by the population's."""
 SCALE = (MEAN + STRETCH * (LOWEST - MEAN), STRETCH * (HIGHEST - LOWEST))

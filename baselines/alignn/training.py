@@ -281,7 +281,7 @@ def _dealt(rows: Sequence[int], sizes: Mapping[int, int], n_parts: int) -> list[
 def _parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Weights with decay; biases and batch-norm parameters without. What is frozen is in neither.
 
-    The authors tell them apart by name, and so decay the norms inside the embeddings (models.md 3); the original
+    The authors tell them apart by name, and so decay the norms inside the embeddings; the original
     recipe does the same.
     """
     norms = {

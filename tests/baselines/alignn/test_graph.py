@@ -177,7 +177,7 @@ def test_the_search_goes_on_where_it_has_reached_half_a_shell(monkeypatch):
 
 
 def test_the_originals_roundings():
-    """Sites stand in a cell of five decimals, images are moved by vectors of all (models.md 1.1).
+    """Sites stand in a cell of five decimals, images are moved by vectors of all.
 
     Each atom's own images are 4.000014 Å away, not 4.00001; its other neighbour is 4.000012 Å away, so the nearest.
     """
@@ -315,7 +315,7 @@ def test_endpoints_are_the_two_ends_of_the_band_in_their_own_hosts(spinel):
 def test_twelve_neighbours_an_atom_but_six_in_the_subgraph_by_the_rule_that_was_asked_for(
     spinel, monkeypatch, original
 ):
-    """models.md 1.1 and 2."""
+    """As in the authors' code."""
     asked = []
 
     def noted(*cell, k, original, name):

@@ -367,7 +367,7 @@ PUBLISHED = {
     "model-4": ("model-4-apart", "band-and-subgraph", False, True, "l1", 64, 1e-3, 0.01),
     "model-3-scratch": ("model-3", "band", False, False, "l1", 128, 1e-3, 0.01),
 }
-"""models.md 2 and 3: network, cells, canonical, pre-trained, loss, batch, learning rate, weight decay."""
+"""As in the authors' code: network, cells, canonical, pre-trained, loss, batch, learning rate, weight decay."""
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -559,7 +559,7 @@ def test_validation_leaves_a_material_to_fit_to(materials, n_fitted):
 
 
 def test_the_originals_rows(full):
-    """503 rows to fit to, 55 to validate, and row 558 is never used; mean barriers of both in eV: models.md 3."""
+    """503 rows to fit to, 55 to validate, and row 558 is never used; mean barriers of both in eV."""
     train = in_file_order([entry for entry in full if entry.split == "train"])
     fitted, held = original_rows(559)
     assert (len(fitted), len(held)) == (503, 55)

@@ -93,7 +93,7 @@ def double(graph_batch):
     return dataclasses.replace(graph_batch, **own, **links)
 
 
-# The network written out plainly (models.md 1.1 and 1.2): every edge kept, nothing fused -----------------------------
+# The network written out plainly, as in the authors' code: every edge kept, nothing fused -----------------------------
 
 
 def plain_line_graph(graph: CrystalGraph) -> tuple[list[int], list[int]]:
@@ -209,7 +209,7 @@ def test_parameter_counts(name):
 
 
 def expected_keys(name: str) -> set[str]:
-    """models.md 1.5."""
+    """As in the authors' code."""
 
     def linear(path):
         return {f"{path}.weight", f"{path}.bias"}
@@ -605,7 +605,7 @@ def test_model_2_sees_the_final_cell_through_the_short_stack_alone():
 
 
 def test_model_4_reads_band_and_surroundings_each_by_its_own_attention():
-    """models.md 2: attention for the band, attention1 for the sub-graph, joined in this order."""
+    """As in the authors' code: attention for the band, attention1 for the sub-graph, joined in this order."""
     network, cells = seeded("model-4").eval(), graphs_for("model-4", 1, 2)
     with torch.no_grad():
         of_band, of_subgraph = (network.atom_features(packed) for packed in map(GraphBatch.of, cells))
@@ -658,7 +658,7 @@ def test_attention_drops_weights_in_training_alone():
 
 
 def test_attention_drops_a_fifth_of_the_weights():
-    """models.md 2. Without queries all of 1500 atoms weigh alike; what is left of them is scaled up by 1 / 0.8."""
+    """Without queries all of 1500 atoms weigh alike; what is left of them is scaled up by 1 / 0.8."""
     torch.manual_seed(0)
     nothing = torch.zeros(1500, 1)
     weights = Attention(1).train()._of_one(nothing, nothing, torch.eye(1500))

@@ -180,7 +180,7 @@ def test_the_validation_error_is_that_of_known_targets():
 
 
 def test_the_learning_rate_rises_for_three_tenths_of_all_steps_and_falls_for_the_rest():
-    """models.md 3: from a 25th of the largest, which the recipe names, to a ten thousandth of that."""
+    """From a 25th of the largest, which the recipe names, to a ten thousandth of that."""
     rates = []
 
     def note(optimizer, *_):
@@ -396,7 +396,7 @@ def test_weights_say_how_often_a_row_is_drawn():
 
 @pytest.mark.parametrize("by_name", [True, False])
 def test_weight_decay_spares_biases_and_norms(by_name):
-    """By name, as the original does it, the norms inside the embeddings are decayed: models.md 3."""
+    """By name, as the original does it, the norms inside the embeddings are decayed."""
     network = build("model-4")
     groups = training._parameter_groups(network, dataclasses.replace(RECIPE, decay_by_name=by_name))
     assert [group["weight_decay"] for group in groups] == [0.01, 0.0]
