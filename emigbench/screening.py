@@ -60,13 +60,13 @@ def screen(
 ) -> list[Screened]:
     """Predict the vacancy hops of every structure file of a folder and those below it, best first.
 
-    The result of a file is kept in `out/.unfinished` as soon as it is there; with `resume` a run that was stopped
-    goes on after them, and a warning says where other code of the model made them. A file that cannot be used, or
-    whose worker dies twice, is one of the results, with the reason; it is not kept, since a lack of memory or of a
-    package may pass. Files that begin with a dot are passed over, and so is what earlier screenings wrote; of a run
-    of VASP, its last structure is taken. The images of a NEB (in folders 00, 01, …) are one result, an error, since a
-    site of the ion is empty in them. When all is done, `out` is the caller's to write to, and `unfinished.forget`
-    drops what is kept.
+    The result of a file is kept in `out/.unfinished` as soon as it is there; with `resume` a run that was stopped goes
+    on after them, and a warning says where other code of the model made them. A file that cannot be used, or whose
+    worker dies twice, is one of the results, with the reason; it is not kept, nor is one with hops that the model
+    failed on, since a lack of memory or of a package may pass. Files that begin with a dot are passed over, and so is
+    what earlier screenings wrote; of a run of VASP, its last structure is taken. The images of a NEB (in folders 00,
+    01, …) are one result, an error, since a site of the ion is empty in them. When all is done, `out` is the caller's
+    to write to, and `unfinished.forget` drops what is kept.
 
     Args:
         folder: with structure files of any format that `emigbench.hops.files` reads.
@@ -96,7 +96,7 @@ def screen(
     with unfinished.kept_if_stopped(out):
         for found in _run(folder, [file for file in files if file not in done], plan, executor):
             done[found.file] = found
-            if not found.error:  # else a resumed run tries it again
+            if not found.error and not found.n_failed:  # else a resumed run tries it again
                 write_text(_kept_file(out, found.file), json.dumps({**asdict(found), "code": code}))
             progress(found.file, len(done), len(files))
     return ranked(done.values())

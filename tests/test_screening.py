@@ -58,6 +58,12 @@ class Crowded(Length):
             raise MemoryError
         return super().predict(paths)
 
+class CrowdedFarther(Crowded):
+    "Lacks it for longer hops alone."
+    one_by_one = True
+    def predict(self, paths):
+        return super().predict(paths) if paths[0].hop_length > 3.5 else Length.predict(self, paths)
+
 class Deadly(Length):
     "Is killed on F."
     def predict(self, paths):
@@ -245,6 +251,17 @@ def test_a_file_that_gave_nothing_is_tried_again(folder):
     found = screen(folder, plan, out, resume=True, progress=lambda name, *_: again.append(name))
     assert again == ["b.cif"]
     assert not [each.error for each in found if each.error]
+
+
+def test_a_file_with_hops_that_failed_is_tried_again(folder):
+    plan, out = plan_of(folder, "CrowdedFarther", max_hop=5.0), folder.parent / "out"
+    found = screen(folder, plan, out)
+    assert [(each.file, each.n_failed, len(each.hops)) for each in found if each.n_failed] == [("b.cif", 1, 2)]
+    (folder.parent / "room").touch()
+    again = []
+    found = screen(folder, plan, out, resume=True, progress=lambda name, *_: again.append(name))
+    assert again == ["b.cif"]
+    assert not [each.file for each in found if each.n_failed]
 
 
 @pytest.mark.parametrize(("name", "files"), [("Deadly", ["more/c.json", "a.vasp", "b.cif"]), ("DeadlyOnce", ORDER)])
