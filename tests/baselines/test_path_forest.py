@@ -81,6 +81,7 @@ def test_a_value_at_the_threshold_goes_left():
         ("right", [7, 1, 2], "leads nowhere"),
         ("roots", [5], "leads nowhere"),
         ("feature", [0, -3, -1], "leads nowhere"),
+        ("feature", [-3, -1, -1], "leads nowhere"),
         ("value", [1.0], "lengths"),
     ],
 )
