@@ -72,6 +72,8 @@ def test_a_value_at_the_threshold_goes_left():
     )
     assert stump.answers(np.array([[0.5], [0.6]])).ravel().tolist() == [10, 20]
     assert path_forest.centre_and_spread(stump, np.array([[0.5]])) == (10, 0.01)  # of one tree, but never 0
+    two_leaves = replace(stump, roots=np.array([1, 2], dtype="i4"))
+    assert path_forest.centre_and_spread(two_leaves, np.array([[0.5]])) == (15, 5)
 
 
 @pytest.mark.parametrize(
