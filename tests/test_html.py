@@ -228,12 +228,17 @@ def test_counts(n, shown):
 def test_huge_and_undefined_figures(tmp_path):
     assert cells.number(-0.25, 2) == "−0.25"
     assert len(cells.number(1e308, 3)) < 10
-
+    assert cells.number(-1e308, 3) == "−1.00e+308"
     assert plots.at(float("nan"), (0, 1)) == plots.at(1e308, (0, 1)) == "100.0"
     assert plots.scale_of([float("nan")], []) == (0.0, 1.0)
     assert plots.scale_of([0.2, 0.25, 1e300], [0.3, 0.4, float("inf")])[1] < 1
     write_submission(tmp_path, {i: 0.1 for i in FULL.by_id} | {"KNiF3": 49.0})
     assert "models/a-model.html" in built(tmp_path)
+
+
+@pytest.mark.parametrize(("p", "shown"), [(1.0, "1.00"), (0.3, "0.30"), (0.012, "0.012"), (0.00042, "4e-04")])
+def test_p_values_have_as_many_digits_as_are_read(p, shown):
+    assert cells.p_value(p) == shown
 
 
 @pytest.mark.parametrize("tie", [0.2345, -0.0625, 1.0005, 0.00105])

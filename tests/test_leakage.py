@@ -152,6 +152,7 @@ def test_every_id_is_on_the_page_and_few_without():
         for ids in [*each.unused.values(), *(m for c in each.crossings for m in c.members.values())]:
             assert words.issuperset(ids)
     assert "LiAlPO4F_1" not in short
+    assert "Unused paths" not in short
     assert len(short) < len(whole) / 5
 
 

@@ -12,6 +12,7 @@ from fitted import MODELS, do, fits, refused, units_kept
 from helpers import SPINELS, one_sentence, program, run, wait_for
 
 from emigbench import run_record
+from emigbench import unfinished as unfinished_runs
 from emigbench.errors import StoppedError
 from emigbench.predictions import read_predictions
 from emigbench.submission import read_run
@@ -249,6 +250,24 @@ def test_a_run_that_is_stopped_while_it_writes_its_result_loses_nothing(models, 
     do(f"{models}:Steady", data, whole, split_names=["official", "material-cv"])
     assert (out / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
     assert len(read_run(out, SPINELS)["units"]) == 6
+
+
+def test_a_run_that_is_stopped_after_it_has_written_its_result_is_a_finished_one(models, data, tmp_path, monkeypatch):
+    out, forget = tmp_path / "out", unfinished_runs.forget
+
+    def stopped(folder):
+        if (folder / "run.json").is_file():
+            raise KeyboardInterrupt
+        forget(folder)
+
+    monkeypatch.setattr(unfinished_runs, "forget", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        do(f"{models}:Steady", data, out, split_names=["official"])
+    monkeypatch.undo()
+    assert (out / UNFINISHED).is_dir()
+    message = refused(f"{models}:Steady", data, out, split_names=["official"], resume=True)
+    assert message.endswith("holds these splits and seeds already; choose another --out.")
+    assert sorted(file.name for file in out.iterdir()) == ["predictions.csv", "run.json"]
 
 
 def test_asking_for_what_is_finished_leaves_what_was_stopped(models, data, tmp_path):

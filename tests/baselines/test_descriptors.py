@@ -443,6 +443,17 @@ def test_potential_in_a_cell_too_small_for_any_reciprocal_vector():
     assert found == pytest.approx(site_potential(centre, cube, sites, np.ones(4)), abs=1e-4)
 
 
+def test_potential_in_a_cell_with_very_many_reciprocal_vectors():
+    """Rock salt with an edge of 8 Å is the same in a cell of 64 times the volume, whose vectors are taken in parts."""
+    corners = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+    sites, signs = np.vstack([corners, corners + 0.5]), np.repeat([1.0, -1.0], 4)
+    cells = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    repeated = (cells[:, None] + sites).reshape(-1, 3) / 4
+    points = np.array([[2.0, 2.0, 2.0], [2.0, 1.0, 0.5]])
+    found = site_potential(points, 32 * np.eye(3), repeated, np.tile(signs, len(cells)))
+    assert found == pytest.approx(site_potential(points, 8 * np.eye(3), sites, signs), abs=1e-9)
+
+
 @settings(max_examples=10, deadline=None)
 @given(crystals())
 def test_potential_against_pymatgen(path):

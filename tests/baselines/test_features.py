@@ -4,6 +4,7 @@ import warnings
 from dataclasses import replace
 from importlib.util import find_spec
 
+import crystals
 import numpy as np
 import pytest
 
@@ -70,6 +71,13 @@ def test_path_features_of_rock_salt_by_hand():
     assert found["middle shortest bond"] == pytest.approx(np.sqrt(2))
     assert found["middle mean bond"] == pytest.approx((2 * np.sqrt(2) + 4 * np.sqrt(6)) / 6)
     assert found["middle nearest cation"] == pytest.approx(np.sqrt(6))
+
+
+def test_path_features_do_not_depend_on_the_description_of_a_crystal_without_symmetry():
+    path = crystals.crystal(0, ("Li", "O", "Ti"))
+    found = path_features(path)
+    assert np.isfinite(found).all()
+    assert path_features(crystals.redescribed(path, 1)) == pytest.approx(found)
 
 
 def test_middle_voronoi_volume_is_that_of_an_independent_tessellation():

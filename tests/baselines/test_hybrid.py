@@ -376,6 +376,13 @@ class BreaksOff(Stub):
         raise RuntimeError("out of memory")
 
 
+class HasNoPlace(Stub):
+    """What is wrong with the folder of finished bands is wrong with every path."""
+
+    def result(self, path):
+        raise EmigbenchError("The folder of bands cannot be written to.")
+
+
 def test_a_path_on_which_the_potential_breaks_off_is_answered_without_it(toy_bands):
     toy_bands(TRAIN, BreaksOff)
     best, corrected = EmigBest(workers=1), NebCorrected(workers=1)
@@ -402,6 +409,7 @@ def test_bad_input_is_one_sentence(toy_bands, monkeypatch):
         assert "Only 6 of 20 training paths" in refused(model(workers=1).fit, [*TRAIN[:6], *SPINELS[60:74]], seed=0)
     other = replace(table(TRAIN), fingerprint="others")
     assert "not those that the table" in refused(Bands(other, Stub).of, HELD_OUT[0].path)
+    assert "cannot be written" in refused(Bands(table(TRAIN), HasNoPlace).of, HELD_OUT[0].path)
     assert "missing or damaged" in refused(shipped, "unheard-of")
 
 

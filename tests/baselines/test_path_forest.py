@@ -72,6 +72,8 @@ def test_a_value_at_the_threshold_goes_left():
     )
     assert stump.answers(np.array([[0.5], [0.6]])).ravel().tolist() == [10, 20]
     assert path_forest.centre_and_spread(stump, np.array([[0.5]])) == (10, 0.01)  # of one tree, but never 0
+    two_leaves = replace(stump, roots=np.array([1, 2], dtype="i4"))
+    assert path_forest.centre_and_spread(two_leaves, np.array([[0.5]])) == (15, 5)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,7 @@ def test_a_value_at_the_threshold_goes_left():
         ("right", [7, 1, 2], "leads nowhere"),
         ("roots", [5], "leads nowhere"),
         ("feature", [0, -3, -1], "leads nowhere"),
+        ("feature", [-3, -1, -1], "leads nowhere"),
         ("value", [1.0], "lengths"),
     ],
 )
@@ -122,8 +125,8 @@ def test_what_stands_for_an_undefined_descriptor_by_hand():
 
 
 def test_distances_to_other_frameworks_by_hand():
-    found = path_forest._to_other_frameworks(np.array([[0.0], [1.0], [3.0]]), np.array(["a", "a", "b"]))
-    assert found.tolist() == [3, 2, 2]
+    found = path_forest._to_other_frameworks(np.array([[0.0], [0.5], [0.75]]), np.array(["a", "a", "b"]))
+    assert found.tolist() == [0.75, 0.25, 0.25]
 
 
 def test_errors_are_of_trees_that_have_not_seen_the_host_and_intervals_of_those_without_the_framework(
@@ -250,6 +253,8 @@ def test_a_value_outside_of_the_range_is_told_with_the_range(fitted, spinels):
     small = replace(path, lattice=0.8 * path.lattice)
     told = f"the hop length ({0.8 * path.hop_length:.2f} Å) is outside of the range that it was fitted to"
     assert f"{told} ({low} to {high} Å)" in fitted.predict([small])[0].cautions
+    of_training = fitted.predict([t.path for t in spinels[0]])
+    assert not [p.id for p in of_training if any("outside of the range" in caution for caution in p.cautions)]
 
 
 def test_distances_are_of_descriptors_in_their_standard_deviations(fitted, spinels):

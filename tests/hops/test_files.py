@@ -492,6 +492,21 @@ def test_atoms_are_moved_into_the_cell():
     assert (found.frac_coords < 1).all()
 
 
+def test_bonds_of_hydrogen_are_no_overlap_and_nearer_atoms_are():
+    """H2 has the shortest bond of all, 0.74 Å."""
+    at_bottom, above = [0, 0, 0], [0, 0, 0.74 / 5]
+    assert len(crystal("x", np.eye(3) * 5, ["H", "H"], [at_bottom, above])) == 2
+    with pytest.raises(files.OverlapError, match=r"H 1 and H 2 are 0\.45 Å apart"):
+        crystal("x", np.eye(3) * 5, ["H", "H"], [at_bottom, [0, 0, 1 - 0.45 / 5]])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_no_crystal(bad):
+    for cell, coords in ((np.diag([5, 5, bad]), [[0, 0, 0]]), (np.eye(3) * 5, [[0, 0, bad]])):
+        with pytest.raises(EmigbenchError, match="not finite"):
+            crystal("x", cell, ["Li"], coords)
+
+
 def test_an_empty_crystal_is_none():
     with pytest.raises(EmigbenchError, match="no atoms"):
         crystal("x", np.eye(3), [], np.zeros((0, 3)))

@@ -167,6 +167,15 @@ def test_hints_that_do_not_fit_are_refused():
     assert "which is no hop" in refused(A, moved(0, (0, 0, 1.2)), site=1)
 
 
+def test_an_origin_is_found_where_the_ion_that_hops_is_the_only_one_of_its_kind():
+    """The rarest atom, which origins are tried by, moves: the next rarest tells where the host is."""
+    a = cell(["Li", "P", "O", "O", "O", "S", "S"], [*SITES, [0.5, 0.5, 0], [0.5, 0.1, 0.5]], name="a")
+    b = translated(moved(0, (2.0, 2.0, 2.0), a), [0.31, 0.17, 0.44])
+    found = match(a, reordered(b, np.random.default_rng(0)))
+    assert found.moving == 0
+    assert found.lengths == pytest.approx([12**0.5, 0, 0, 0, 0, 0, 0], abs=1e-9)
+
+
 HOST = np.array([[x, y, z] for x in (0, 0.5) for y in (0, 0.5) for z in (0, 0.5)])
 IONS = HOST + 0.25
 """Sites of the ions of a crystal with internal translations: at another origin, a vacancy hop is like another one."""

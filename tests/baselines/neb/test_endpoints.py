@@ -32,7 +32,8 @@ def test_a_final_host_follows_at_its_nearest_image_and_another_cell_is_noted():
     )
     assert same.notes == ()
     other = endpoints(a_path(**host, final_lattice=12.1 * np.eye(3), final_host_frac_coords=final))
-    assert other.notes == (DIFFERENT_CELLS,)
+    smaller = endpoints(a_path(**host, final_lattice=11.9 * np.eye(3), final_host_frac_coords=final))
+    assert other.notes == smaller.notes == (DIFFERENT_CELLS,)
     assert (other.final.cell == other.initial.cell).all()
     assert (other.final.positions == same.final.positions).all()
     assert run_neb(other, surface(Curved()), NebSettings()).notes == (DIFFERENT_CELLS,)
@@ -52,6 +53,9 @@ def test_no_atom_is_dragged_through_the_cell_however_it_is_wrapped(host, ways, w
         final_host_frac_coords=host + ways @ np.linalg.inv(SKEWED) + wraps,
     )
     ends = endpoints(path)
+    for end in (ends.initial, ends.final):
+        assert end.pbc.all()
+        assert (end.cell == SKEWED).all()
     assert (ends.final.positions - ends.initial.positions)[1:] == pytest.approx(ways, abs=1e-9)
     for image in linear(ends.initial, ends.final, 5):
         moves = np.linalg.norm(image.positions - ends.initial.positions, axis=1)
