@@ -188,8 +188,7 @@ def test_all_right_has_the_trials_that_there_are():
     e_m, weights = [0.1, 0.1, 0.9, 0.9], bootstrap_weights(range(4), 2000, seed=0)
     samples = [Sample(e_m, predicted, range(4)) for predicted in ([0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1])]
     result = estimate(BY_NAME["precision_good"].at(0.65), samples, weights)
-    expected = intervals.wilson_interval(1, 4 / 3, intervals.student_quantile(4))
-    assert (result.low, result.high) == pytest.approx(expected)
+    assert (result.low, result.high) == intervals.wilson_interval(1, 4 / 3, intervals.student_quantile(4))
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)

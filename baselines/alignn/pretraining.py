@@ -1,4 +1,4 @@
-"""Pre-training on seven bulk properties at once.
+"""Pre-training on seven bulk properties at once (section 6.2 of the paper, Equation 2).
 
 `python -m emigbench_baselines.alignn.pretraining prepare TABLE ARCHIVE` makes neighbour lists of the structures in
 `seven_properties.parquet` and puts them into one archive, which needs no pymatgen, pandas or network to be read.

@@ -75,8 +75,8 @@ class Recipe:
 def original(recipe: Recipe) -> Recipe:
     """The recipe as published, oddities included: for strict reproduction.
 
-    The published MODEL-3 and MODEL-4 are those of the best epoch, all others of the last. MODEL-1 was
-    started anew for its last epochs, which is not repeated here.
+    The published MODEL-3 and MODEL-4 are those of the best epoch, all others of the last. MODEL-1 was started anew
+    for its last epochs, which is not repeated here.
     """
     scratch = recipe.network.startswith("scratch")
     return replace(

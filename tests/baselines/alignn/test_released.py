@@ -54,7 +54,7 @@ def networks(released_files, monkeypatch):
 
 
 def test_the_scale_is_the_published_way_back():
-    """An example of theirs: 0.364 eV is -0.91775509 scaled, and comes back 1.0008957 times as far from the mean."""
+    """The authors' example: 0.364 eV is -0.91775509 scaled, and comes back 1.0008957 times as far from the mean."""
     low, width = SCALE
     mean, scaled = 0.8441084078711987, 2 * (0.364 - 0.0035) / (8.77 - 0.0035) - 1
     assert scaled == pytest.approx(-0.91775509, abs=1e-8)
