@@ -33,9 +33,14 @@ if TYPE_CHECKING:
 SAME_BOND = 1e-4
 """Å; edges between the same two atoms closer than this are copies of one (distinct images are a cell vector apart)."""
 CHUNK_ROWS = {"cpu": 2048, "cuda": 131072}
-"""Rows of the line graph worked on at a time: on a CPU they stay in the cache, on a GPU they fill the device."""
+"""Rows of the line graph worked on at a time: on a CPU by each thread, whose cache they stay in; on a GPU by all."""
 _DIRECTION = np.array([0.6180339887, 0.7548776662, 0.2187008])
 """Edges of one pair are sorted along it; no lattice direction, so that copies come to lie side by side."""
+
+
+def chunk_rows(device: torch.device) -> int:
+    """How many rows are worked on at a time, by all threads together."""
+    return CHUNK_ROWS[device.type] * (torch.get_num_threads() if device.type == "cpu" else 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +148,7 @@ class Links:
     def chunks(self) -> Iterator[Chunk]:
         """Whole blocks, together about as many rows as suit the device."""
         rows = self.borders[:, 0]
-        cuts = np.searchsorted(rows, np.arange(0, rows[-1], CHUNK_ROWS[self.source.device.type]))
+        cuts = np.searchsorted(rows, np.arange(0, rows[-1], chunk_rows(self.source.device)))
         bounds = self.borders[np.unique([*cuts, len(rows) - 1])].tolist()
         for begin, end in itertools.pairwise(bounds):
             yield Chunk(*(slice(a, b) for a, b in zip(begin, end, strict=True)))

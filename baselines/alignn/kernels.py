@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
 from emigbench_baselines.alignn import passes
-from emigbench_baselines.alignn.batch import CHUNK_ROWS, Chunk, Kinds, Links
+from emigbench_baselines.alignn.batch import Chunk, Kinds, Links, chunk_rows
 
 GATE_EPSILON = 1e-6
 """Added to the sum of the gates."""
@@ -64,7 +64,7 @@ def _parameter_gradients(
 
 
 def _row_slices(x: Tensor) -> list[slice]:
-    size = CHUNK_ROWS[x.device.type]
+    size = chunk_rows(x.device)
     return [slice(begin, min(begin + size, len(x))) for begin in range(0, len(x), size)]
 
 
