@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from itertools import groupby
-from typing import NamedTuple
 
 from emigbench import storage
 from emigbench.datasets.findings import without_prefix
@@ -133,15 +132,11 @@ def _folds(labels: Labels, split: str) -> tuple[Fold, ...]:
     if split in CURVE:
         size = CURVE[split]
         return tuple(replace(fold, train=_first_materials(labels, fold, size)) for fold in _folds(labels, "official"))
-    named = _named(split)
-    names = sorted({name for facts in labels if (name := named.held_out_by(facts)) is not None})
-    return tuple(_fold(labels, named, name) for name in names)
-
-
-def _named(split: str) -> Split:
     if split not in SPLITS:
         raise EmigbenchError(f"There is no split {split!r}; there are {', '.join(NAMES)}.")
-    return SPLITS[split]
+    named = SPLITS[split]
+    names = sorted({name for facts in labels if (name := named.held_out_by(facts)) is not None})
+    return tuple(_fold(labels, named, name) for name in names)
 
 
 def _fold(labels: Labels, split: Split, name: str) -> Fold:
@@ -190,31 +185,16 @@ def clusters(labels: Labels, split: str) -> list[str]:
     return [cluster(labels.by_id[path_id]) for path_id in held_out(labels, split)]
 
 
-class Side(NamedTuple):
-    """A row of a split's table: in one fold of it, a path is in `train`, `held_out` or `unused`."""
+def csv_text(labels: Labels, split: str) -> str:
+    """One of `SPLITS` as a CSV file that needs no code of ours to be read: a row for each fold and path, in order.
 
-    split: str
-    fold: str
-    id: str
-    side: str
-
-
-def table(labels: Labels, split: str) -> list[Side]:
-    """A split as rows that need no code of ours to be read: one for each fold and path, folds in order.
-
-    Raises:
-        EmigbenchError: if there is no split of that name.
+    Its columns are split, fold, id and side (train, held_out or unused).
     """
-    rows = []
-    for fold in folds(labels, _named(split).name):
+    rows = [("split", "fold", "id", "side")]
+    for fold in folds(labels, split):
         side_of = {path_id: side for side in ("train", "held_out", "unused") for path_id in getattr(fold, side)}
-        rows += [Side(split, fold.name, facts.id, side_of[facts.id]) for facts in labels]
-    return rows
-
-
-def csv_text(rows: Iterable[Side]) -> str:
-    """The rows of `table` as a CSV file with the columns split, fold, id, side."""
-    return storage.csv_text([Side._fields, *rows])
+        rows += [(split, fold.name, facts.id, side_of[facts.id]) for facts in labels]
+    return storage.csv_text(rows)
 
 
 SCENARIOS = ("A", "B", "C")

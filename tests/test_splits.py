@@ -30,7 +30,6 @@ from emigbench.splits import (
     prototype,
     scenario,
     subsets,
-    table,
 )
 
 FULL = read("full")
@@ -225,7 +224,7 @@ def test_a_framework_may_host_another_ion_in_leave_ion_out():
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_table_says_what_the_folds_say(split):
     """Read with other code than ours, from the text of the file."""
-    frame = pd.read_csv(io.StringIO(csv_text(table(FULL, split))), dtype=str, keep_default_na=False)
+    frame = pd.read_csv(io.StringIO(csv_text(FULL, split)), dtype=str, keep_default_na=False)
     assert list(frame.columns) == ["split", "fold", "id", "side"]
     assert set(frame["split"]) == {split}
     parts = folds(FULL, split)
@@ -279,7 +278,7 @@ def test_fitted_is_the_training_side():
     assert fold.train == fold.held_out == folds(FULL, "official")[0].train
 
 
-@pytest.mark.parametrize("action", [folds, leakage, held_out, table])
+@pytest.mark.parametrize("action", [folds, leakage, held_out, csv_text])
 @pytest.mark.parametrize("name", ["offical", "", "test"])
 def test_unknown_split(action, name):
     with pytest.raises(EmigbenchError, match=f"There is no split '{name}'; there are official, material-cv"):

@@ -94,7 +94,7 @@ def write_splits(
     of_dataset = labels.read(dataset)
     for name in splits.SPLITS:
         file = out / f"{name}.csv"
-        write_text(file, splits.csv_text(splits.table(of_dataset, name)))
+        write_text(file, splits.csv_text(of_dataset, name))
         print(file)
 
 

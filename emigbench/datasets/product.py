@@ -45,7 +45,7 @@ def files(data: Dataset, repo: str) -> dict[str, bytes]:
         config: {side: rows.table_path(config, side) for side in rows.SIDES} for config in configs
     }
     tables = {path: table for config in configs for path, table in store.tables(configs[config], config).items()}
-    sides = {f"splits/{name}.csv": splits.csv_text(splits.table(data.labels, name)).encode() for name in splits.SPLITS}
+    sides = {f"splits/{name}.csv": splits.csv_text(data.labels, name).encode() for name in splits.SPLITS}
     sizes: dict[str, dict[str, int]] = {
         config: {side: sum(entry.split == side for entry in of_config) for side in rows.SIDES}
         for config, of_config in configs.items()
