@@ -17,8 +17,8 @@ from emigbench.comparison import (
     Contender,
     contender,
     influence_of_paths,
-    on_common_ids,
     paired_difference,
+    restricted,
     train_median,
 )
 from emigbench.comparison.board import compare_all
@@ -144,17 +144,19 @@ def test_other_paths_are_refused():
         paired_difference(MAE, noisy("a", 1, 0), noisy("b", 1, 0, n=58))
 
 
-def test_common_ids_leave_out_what_either_lacks():
+def on_common_paths(*models):
+    """Both on the paths that both have a value for."""
+    both = np.flatnonzero(np.all([each.has_value for each in models], axis=0)).tolist()
+    return [restricted(each, both) for each in models]
+
+
+def test_restricted_to_common_paths():
     a = model("a", [0.1, 0.2, 9, 0.4], [0] * 4, has_value=[1, 1, 0, 1])
     b = model("b", [0.5, 9, 0.5, 0.5], [0] * 4, has_value=[1, 0, 1, 1])
-    first, second = on_common_ids(a, b)
+    first, second = on_common_paths(a, b)
     assert first.ids == second.ids == ("p0", "p3")
     assert first.has_value.tolist() == second.has_value.tolist() == [True, True]
     assert paired_difference(MAE, first, second).value == pytest.approx(0.25 - 0.5)
-    none = model("c", [1] * 4, [0] * 4, has_value=[0] * 4)
-    with pytest.raises(EmigbenchError) as error:
-        on_common_ids(a, none)
-    assert "a and c" in one_sentence(error)
 
 
 def test_influence_of_paths_by_hand():
@@ -215,7 +217,7 @@ def test_model_3_against_mace_relax():
 def test_orb_v3_is_ahead_of_model_3_on_the_paths_that_it_has():
     orb, model_3 = published("bheemaguli2026-orb-v3"), published("devi2026-model-3")
     assert not paired_difference(MAE, orb, model_3).told_apart
-    common = on_common_ids(orb, model_3)
+    common = on_common_paths(orb, model_3)
     assert [round(float(MAE(each.samples[0])), 3) for each in common] == [0.157, 0.259]
     found = paired_difference(MAE, *common)
     assert found.n == 55
@@ -367,15 +369,6 @@ def test_a_board_of_one():
     assert found.differences == found.common == {}
 
 
-def test_a_board_by_a_metric_that_is_better_higher():
-    found = compare_all([noisy("bad", 2, 1), noisy("good", 0.1, 0)], ["g"] * 60, BY_NAME["share_below_100_mev"])
-    assert found.slugs == ("good", "bad")
-    constant, good = model("constant", np.full(60, 0.5), np.arange(60)), model("good", np.arange(60), np.arange(60))
-    assert compare_all([constant, good], ["g"] * 60, BY_NAME["spearman"]).slugs == ("good", "constant")  # undefined
-    with pytest.raises(ValueError, match="target"):
-        compare_all([noisy("a", 2, 1)], ["g"] * 60, BY_NAME["bias"])
-
-
 def test_pairs_with_gaps_are_also_compared_on_what_both_have():
     rows = [published(s) for s in ("devi2026-model-3", "bheemaguli2026-orb-v3", "devi2026-mace-relax")]
     found = compare_all(rows, [FULL.by_id[i].structural_group for i in rows[0].ids])
@@ -385,7 +378,7 @@ def test_pairs_with_gaps_are_also_compared_on_what_both_have():
     assert found.difference_on_common("devi2026-model-3", "bheemaguli2026-orb-v3") == common.swapped()
     assert found.difference_on_common("devi2026-model-3", "devi2026-mace-relax").n == 60
     weights = scoring.resampling(rows[1].samples[0].cluster)[:, rows[1].has_value]
-    assert common == paired_difference(MAE, *on_common_ids(rows[1], rows[0]), weights)
+    assert common == paired_difference(MAE, *on_common_paths(rows[1], rows[0]), weights)
 
 
 def test_two_that_have_no_path_in_common(few_resamples):
@@ -420,16 +413,6 @@ def test_leaving_a_group_out_by_hand():
     assert found.rank_range(0) == (1, 3)
     better_without_g = group_influence(MAE, [model("d", [0.9, 0.9, 0.3], [0] * 3)], ["g", "g", "h"])
     assert better_without_g.largest(0) == ("g", pytest.approx(0.3 - 0.7))
-
-
-def test_ranks_without_a_group_are_of_the_best_by_any_metric():
-    """Of what is better higher, 2/3 beats 1/3, and with g left out 0 does not beat 1; what is undefined is last."""
-    a, b = model("a", [0.05, 0.05, 0.5], [0] * 3), model("b", [0.5, 0.5, 0.05], [0] * 3)
-    found = group_influence(BY_NAME["share_below_100_mev"], [a, b], ["g", "g", "h"])
-    assert found.full_ranks.tolist() == [1, 2]
-    assert found.ranks.tolist() == [[2, 1], [1, 2]]
-    constant, poor = model("constant", [0.5] * 3, [1, 2, 3]), model("poor", [3, 2, 1], [1, 2, 3])
-    assert group_influence(BY_NAME["spearman"], [constant, poor], ["g"] * 3).full_ranks.tolist() == [2, 1]
 
 
 def spread_of(one):

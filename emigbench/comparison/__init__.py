@@ -4,7 +4,7 @@ Everything here is a pure function of the predictions: the order of the rows and
 """
 
 from emigbench.comparison.board import MAE, Comparison, compare_submissions
-from emigbench.comparison.contenders import Contender, contender, on_common_ids, restricted, train_median, value_of
+from emigbench.comparison.contenders import Contender, contender, restricted, train_median, value_of
 from emigbench.comparison.differences import LEVEL, POWER, Difference, paired_difference
 from emigbench.comparison.influence import influence_of_paths
 
@@ -18,7 +18,6 @@ __all__ = [
     "compare_submissions",
     "contender",
     "influence_of_paths",
-    "on_common_ids",
     "paired_difference",
     "restricted",
     "train_median",

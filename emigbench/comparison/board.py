@@ -17,14 +17,14 @@ from emigbench.comparison.error_bars import Calibration, calibration
 from emigbench.comparison.influence import Influence, group_influence
 from emigbench.comparison.ties import possible_ranks, tie_letters
 from emigbench.datasets.labels import Labels
-from emigbench.metrics import BY_NAME, Metric
+from emigbench.metrics import BY_NAME
 
 MAE = BY_NAME["mae"]
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Two kinds of uncertainty of a mean over seeds, side by side, in the metric's unit.
+    """Two kinds of uncertainty of a mean over seeds, side by side, in eV.
 
     Attributes:
         sampling_sd: standard deviation over the choice of clusters; more of them lower it.
@@ -39,12 +39,12 @@ class Spread:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """All that tells the models of one board apart, by one metric.
+    """All that tells the models of one board apart, by MAE.
 
     Attributes:
         metric: its name.
         slugs: the models, best first.
-        differences: (a, b) -> a's metric minus b's on all paths, with `p_holm`; a stands before b in `slugs`.
+        differences: (a, b) -> a's MAE minus b's on all paths, with `p_holm`; a stands before b in `slugs`.
         common: the same on the paths that both have a value for, for the pairs in which one lacks some (undefined, with
             an n of 0, where there is no such path); these are other paths for each pair, so they are not corrected
             and make no tie groups.
@@ -64,11 +64,11 @@ class Comparison:
     calibration: Mapping[str, Calibration]
 
     def difference(self, a: str, b: str) -> Difference:
-        """The metric of a minus that of b on all paths, for either order of the two."""
+        """The MAE of a minus that of b on all paths, for either order of the two."""
         return self.differences[a, b] if (a, b) in self.differences else self.differences[b, a].swapped()
 
     def own_differences(self, slug: str) -> dict[str, Difference]:
-        """Other model -> the metric of this one minus that of it, with p-values corrected for these pairs alone."""
+        """Other model -> the MAE of this one minus that of it, with p-values corrected for these pairs alone."""
         own = corrected(self.difference(slug, other) for other in self.slugs if other != slug)
         return {other: difference for (_, other), difference in own.items()}
 
@@ -86,42 +86,39 @@ class Comparison:
         return dict(zip(self.slugs, possible_ranks(told_apart), strict=True))
 
     def difference_on_common(self, a: str, b: str) -> Difference:
-        """The metric of a minus that of b on the paths that both have: that on all paths if neither lacks any."""
+        """The MAE of a minus that of b on the paths that both have: that on all paths if neither lacks any."""
         if (a, b) in self.common:
             return self.common[a, b]
         return self.common[b, a].swapped() if (b, a) in self.common else self.difference(a, b)
 
 
-def compare_all(models: Sequence[Contender], groups: Sequence[str], metric: Metric = MAE) -> Comparison:
+def compare_all(models: Sequence[Contender], groups: Sequence[str]) -> Comparison:
     """Everything about a board: each model against each other one.
 
     Args:
         models: at least one, all on the same paths.
         groups: (n,) structural group of each path, for the influence.
-        metric: one whose `better` is "lower" or "higher".
 
     Raises:
-        ValueError: if there is no model, the paths differ or the metric ranks nobody.
+        ValueError: if there is no model, or the paths differ.
     """
     if not models:
         raise ValueError("There is no model to compare.")
     for model in models[1:]:
         check_same_ids(models[0], model)
-    sign = -1 if metric.better == "higher" else 1
-    loss = {model.slug: sign * value_of(metric, model) for model in models}
-    models = sorted(models, key=lambda m: (math.isnan(loss[m.slug]), loss[m.slug], m.slug))
+    models = sorted(models, key=lambda model: (value_of(MAE, model), model.slug))
     weights = scoring.resampling(models[0].samples[0].cluster)
     pairs = list(combinations(range(len(models)), 2))
-    differences = corrected(paired_differences(metric, models, pairs, weights))
-    sd = resampled(metric, models, weights).std(axis=1, ddof=1)
+    differences = corrected(paired_differences(MAE, models, pairs, weights))
+    sd = resampled(MAE, models, weights).std(axis=1, ddof=1)
     return Comparison(
-        metric=metric.name,
+        metric=MAE.name,
         slugs=tuple(model.slug for model in models),
         differences=differences,
-        common=all_on_common(metric, models, weights),
+        common=all_on_common(MAE, models, weights),
         detectable=float(np.median([d.detectable for d in differences.values()])) if differences else math.nan,
-        spread={m.slug: _spread(metric, m, float(sd[k])) for k, m in enumerate(models)},
-        influence=group_influence(metric, models, groups),
+        spread={m.slug: _spread(m, float(sd[k])) for k, m in enumerate(models)},
+        influence=group_influence(MAE, models, groups),
         calibration={m.slug: c for m in models if (c := calibration(m.samples, weights)) is not None},
     )
 
@@ -132,8 +129,8 @@ def compare_submissions(predictions: Mapping[str, scoring.Seeds], labels: Labels
     return compare_all(models, [labels.by_id[path_id].structural_group for path_id in models[0].ids])
 
 
-def _spread(metric: Metric, model: Contender, sampling_sd: float) -> Spread:
+def _spread(model: Contender, sampling_sd: float) -> Spread:
     if len(model.samples) == 1:
         return Spread(sampling_sd, None, None)
-    seed_sd = statistics.seed_spread(metric, model.samples)
+    seed_sd = statistics.seed_spread(MAE, model.samples)
     return Spread(sampling_sd, seed_sd, seed_sd / math.sqrt(len(model.samples)))

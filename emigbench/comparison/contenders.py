@@ -9,7 +9,6 @@ import numpy as np
 
 from emigbench import scoring, splits, statistics
 from emigbench.datasets.labels import Labels
-from emigbench.errors import EmigbenchError
 from emigbench.metrics import BoolArray, Metric, Sample
 from emigbench.records import Prediction
 
@@ -56,19 +55,6 @@ def restricted(model: Contender, chosen: Sequence[int]) -> Contender:
         tuple(scoring.part_of(sample, chosen) for sample in model.samples),
         model.has_value[list(chosen)],
     )
-
-
-def on_common_ids(a: Contender, b: Contender) -> tuple[Contender, Contender]:
-    """Both models on the paths for which both have a value under every seed.
-
-    Raises:
-        EmigbenchError: if there are none.
-    """
-    check_same_ids(a, b)
-    chosen = np.flatnonzero(a.has_value & b.has_value).tolist()
-    if not chosen:
-        raise EmigbenchError(f"There is no path for which both {a.slug} and {b.slug} have a value.")
-    return restricted(a, chosen), restricted(b, chosen)
 
 
 def value_of(metric: Metric, model: Contender) -> float:

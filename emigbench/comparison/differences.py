@@ -63,8 +63,8 @@ class Difference:
 def paired_difference(metric: Metric, a: Contender, b: Contender, weights: FloatArray | None = None) -> Difference:
     """metric(a) - metric(b), both under the same resamples of the clusters.
 
-    On all paths, failures count with the train median; for the paths that both have, compare what
-    `on_common_ids` gives.
+    On all paths, failures count with the train median; for the paths that both have, compare both
+    `restricted` to those.
 
     Args:
         metric: row of `emigbench.metrics.METRICS`.

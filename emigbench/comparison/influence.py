@@ -63,7 +63,7 @@ def group_influence(metric: Metric, models: Sequence[Contender], groups: Sequenc
     """Leave one structural group out: each model's metric and rank without it.
 
     Args:
-        metric: one whose `better` is "lower" or "higher".
+        metric: one whose lower values are better.
         models: on the same paths.
         groups: (n,) structural group of each path.
     """
@@ -71,15 +71,12 @@ def group_influence(metric: Metric, models: Sequence[Contender], groups: Sequenc
     without = statistics.leave_one_out_weights(groups)
     values = np.array([statistics.resampled(metric, model.samples, without) for model in models])
     full = np.array([value_of(metric, model) for model in models])
-    ranks, full_ranks = _ranks(metric, values), _ranks(metric, full[:, None])[:, 0]
+    ranks, full_ranks = _ranks(values), _ranks(full[:, None])[:, 0]
     return Influence(tuple(names), values, ranks, full, full_ranks)
 
 
-def _ranks(metric: Metric, values: FloatArray) -> IntArray:
-    """(n_models, k) ranks within each column, 1 is best, NaN worst; ties share the better one."""
-    if metric.better not in ("lower", "higher"):
-        raise ValueError(f"Models cannot be ranked by a metric whose better is {metric.better!r}.")
-    loss = (values if metric.better == "lower" else -values).round(statistics.DECIMALS)
-    loss = np.where(np.isnan(loss), np.inf, loss)
+def _ranks(values: FloatArray) -> IntArray:
+    """(n_models, k) ranks within each column, the lowest is 1, NaN the last; ties share the better one."""
+    loss = np.where(np.isnan(values), np.inf, values.round(statistics.DECIMALS))
     ranks: IntArray = np.array([(loss < own).sum(axis=0) + 1 for own in loss])
     return ranks

@@ -180,7 +180,8 @@ def compare(
     both, weights = a.has_value & b.has_value, scoring.resampling(a.samples[0].cluster)
     common = None
     if both.any() and not both.all():
-        common = _paired_scores(metric, *comparison.on_common_ids(a, b), np.ascontiguousarray(weights[:, both]))
+        first, second = (comparison.restricted(model, np.flatnonzero(both).tolist()) for model in (a, b))
+        common = _paired_scores(metric, first, second, np.ascontiguousarray(weights[:, both]))
     return PairedComparison(
         dataset=labels.identity,
         split=split,
