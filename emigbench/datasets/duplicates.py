@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -40,18 +41,15 @@ def _cell_key(path: MigrationPath) -> tuple[object, ...]:
 
 def _equal_sets(candidates: list[MigrationPath]) -> list[list[MigrationPath]]:
     """Connected sets of two and more among paths of like cells."""
-    prints: dict[int, FloatArray] = {}  # made when wanted: few pairs get that far
-    leader = list(range(len(candidates)))
-    for i, j in combinations(range(len(candidates)), 2):
-        if leader[i] == leader[j] or not _alike(candidates[i], candidates[j]):
-            continue
-        for k in (i, j):
-            if k not in prints:
-                prints[k] = fingerprint(candidates[k])
-        if _same(prints[i], prints[j]):
-            old, new = leader[j], leader[i]
-            leader = [new if n == old else n for n in leader]
-    sets = [[path for path, n in zip(candidates, leader, strict=True) if n == k] for k in sorted(set(leader))]
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(candidates)
+    print_of = cache(lambda k: fingerprint(candidates[k]))  # made when wanted: few pairs get that far
+    same = np.zeros((n, n), dtype=bool)
+    for i, j in combinations(range(n), 2):
+        same[i, j] = _alike(candidates[i], candidates[j]) and _same(print_of(i), print_of(j))
+    n_sets, set_of = connected_components(same)
+    sets = [[candidates[k] for k in np.flatnonzero(set_of == number)] for number in range(n_sets)]
     return [members for members in sets if len(members) > 1]
 
 
