@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ase.optimize
@@ -181,9 +181,7 @@ def _judged(images: Sequence[Atoms], doubts: list[str], **facts: Any) -> NebResu
     result = NebResult("ok", images=tuple(images), **facts)
     if result.span > MAX_BARRIER:
         doubts = [*doubts, f"the energies along the band differ by {result.span:.1f} eV, more than {MAX_BARRIER:g}"]
-    if doubts:
-        result = NebResult("not_converged", "; ".join(doubts), images=tuple(images), **facts)
-    return result
+    return replace(result, status="not_converged", reason="; ".join(doubts)) if doubts else result
 
 
 class BatchNEB(NEB):

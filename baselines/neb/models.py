@@ -68,7 +68,7 @@ class _PotentialModel:
 
     def kept(self, path: MigrationPath) -> NebResult | None:
         """The band of one path if the cache has it."""
-        return store.read_result(store.result_file(path, self.potential, self._how()))
+        return store.read_result(path, self.potential, self._how())
 
     def result(self, path: MigrationPath) -> NebResult:
         """The band of one path, from the cache if it is there.
@@ -84,8 +84,7 @@ class _PotentialModel:
         except PathFailedError as error:
             result = NebResult("failed", str(error), seconds=time.perf_counter() - started)
         result = replace(result, seconds=round(result.seconds, 2))  # as it will be read
-        file = store.result_file(path, self.potential, self._how())
-        store.write_result(file, result, path, self.potential, self._how())
+        store.write_result(result, path, self.potential, self._how())
         return result
 
     @property

@@ -45,14 +45,15 @@ def folder_of(potential_name: str) -> Path:
     return cache_folder() / "neb" / re.sub(r"[^\w.+-]", "_", potential_name)
 
 
-def result_file(path: MigrationPath, potential: Potential, settings: Mapping[str, Any]) -> Path:
+def _result_file(path: MigrationPath, potential: Potential, settings: Mapping[str, Any]) -> Path:
     """The JSON of a result; the images are beside it in the `.xyz` of the same name."""
     content = [STORE_VERSION, potential.name, potential.fingerprint, dict(settings), geometry_hash(path)]
     return folder_of(potential.name) / f"{_hash(content)}.json"
 
 
-def read_result(file: Path) -> NebResult | None:
+def read_result(path: MigrationPath, potential: Potential, settings: Mapping[str, Any]) -> NebResult | None:
     """What is kept, or None where nothing is, or it is damaged: then it is computed again."""
+    file = _result_file(path, potential, settings)
     try:
         return _read(json.loads(read_text(file)), file)
     except _DAMAGED:
@@ -109,14 +110,13 @@ def _read(content: Mapping[str, Any], file: Path) -> NebResult:
     )
 
 
-def write_result(
-    file: Path, result: NebResult, path: MigrationPath, potential: Potential, settings: Mapping[str, Any]
-) -> None:
+def write_result(result: NebResult, path: MigrationPath, potential: Potential, settings: Mapping[str, Any]) -> None:
     """Keep a result.
 
     Raises:
         EmigbenchError: if the folder cannot be written to.
     """
+    file = _result_file(path, potential, settings)
     if result.images:
         write_images(file.with_suffix(".xyz"), result.images)
     content = {
