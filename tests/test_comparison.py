@@ -403,7 +403,7 @@ def test_two_that_have_no_path_in_common(few_resamples):
 def test_leaving_a_group_out_by_hand():
     """Without h, a is 0.1 and b and c 0.2 and 0.3; without g, a is 0.9: the best is the worst."""
     a, b, c = model("a", [0.1, 0.1, 0.9], [0] * 3), model("b", [0.2] * 3, [0] * 3), model("c", [0.3] * 3, [0] * 3)
-    found = group_influence(MAE, [a, b, c], ["g", "g", "h"])
+    found = group_influence([a, b, c], ["g", "g", "h"])
     assert found.groups == ("g", "h")
     np.testing.assert_allclose(found.values, [[0.9, 0.1], [0.2, 0.2], [0.3, 0.3]])
     np.testing.assert_array_equal(found.ranks, [[3, 1], [1, 2], [2, 3]])
@@ -411,7 +411,7 @@ def test_leaving_a_group_out_by_hand():
     group, change = found.largest(0)
     assert (group, change) == ("g", pytest.approx(0.9 - 1.1 / 3))
     assert found.rank_range(0) == (1, 3)
-    better_without_g = group_influence(MAE, [model("d", [0.9, 0.9, 0.3], [0] * 3)], ["g", "g", "h"])
+    better_without_g = group_influence([model("d", [0.9, 0.9, 0.3], [0] * 3)], ["g", "g", "h"])
     assert better_without_g.largest(0) == ("g", pytest.approx(0.3 - 0.7))
 
 

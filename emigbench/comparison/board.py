@@ -11,15 +11,12 @@ from itertools import combinations
 import numpy as np
 
 from emigbench import scoring, statistics
-from emigbench.comparison.contenders import Contender, check_same_ids, contender, value_of
+from emigbench.comparison.contenders import MAE, Contender, check_same_ids, contender, value_of
 from emigbench.comparison.differences import Difference, all_on_common, corrected, paired_differences, resampled
 from emigbench.comparison.error_bars import Calibration, calibration
 from emigbench.comparison.influence import Influence, group_influence
 from emigbench.comparison.ties import possible_ranks, tie_letters
 from emigbench.datasets.labels import Labels
-from emigbench.metrics import BY_NAME
-
-MAE = BY_NAME["mae"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,6 @@ class Comparison:
     """All that tells the models of one board apart, by MAE.
 
     Attributes:
-        metric: its name.
         slugs: the models, best first.
         differences: (a, b) -> a's MAE minus b's on all paths, with `p_holm`; a stands before b in `slugs`.
         common: the same on the paths that both have a value for, for the pairs in which one lacks some (undefined, with
@@ -54,7 +50,6 @@ class Comparison:
         calibration: slug -> calibration, for the models that give a std.
     """
 
-    metric: str
     slugs: tuple[str, ...]
     differences: Mapping[tuple[str, str], Difference]
     common: Mapping[tuple[str, str], Difference]
@@ -112,13 +107,12 @@ def compare_all(models: Sequence[Contender], groups: Sequence[str]) -> Compariso
     differences = corrected(paired_differences(MAE, models, pairs, weights))
     sd = resampled(MAE, models, weights).std(axis=1, ddof=1)
     return Comparison(
-        metric=MAE.name,
         slugs=tuple(model.slug for model in models),
         differences=differences,
         common=all_on_common(MAE, models, weights),
         detectable=float(np.median([d.detectable for d in differences.values()])) if differences else math.nan,
         spread={m.slug: _spread(m, float(sd[k])) for k, m in enumerate(models)},
-        influence=group_influence(MAE, models, groups),
+        influence=group_influence(models, groups),
         calibration={m.slug: c for m in models if (c := calibration(m.samples, weights)) is not None},
     )
 

@@ -9,8 +9,10 @@ import numpy as np
 
 from emigbench import scoring, splits, statistics
 from emigbench.datasets.labels import Labels
-from emigbench.metrics import BoolArray, Metric, Sample
+from emigbench.metrics import BY_NAME, BoolArray, Metric, Sample
 from emigbench.records import Prediction
+
+MAE = BY_NAME["mae"]
 
 
 @dataclass(frozen=True, eq=False)

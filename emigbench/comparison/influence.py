@@ -9,18 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from emigbench import statistics
-from emigbench.comparison.contenders import Contender, check_same_ids, value_of
+from emigbench.comparison.contenders import MAE, Contender, check_same_ids, value_of
 from emigbench.metrics import Metric
 from emigbench.records import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
 class Influence:
-    """What each model scores, and where it ranks, when one structural group is left out of the test.
+    """What each model scores by MAE, and where it ranks, when one structural group is left out of the test.
 
     Attributes:
         groups: (G,) names of the groups.
-        values: (n_models, G) the metric without that group; NaN if nothing is left.
+        values: (n_models, G) eV without that group; NaN if nothing is left.
         ranks: (n_models, G) 1 is best; models that tie share the better rank.
         full_values, full_ranks: (n_models,) with all groups.
     """
@@ -32,7 +32,7 @@ class Influence:
     full_ranks: IntArray
 
     def largest(self, model: int) -> tuple[str, float]:
-        """The group without which a model's value changes most, and that change, in the metric's unit."""
+        """The group without which a model's value changes most, and that change, in eV."""
         change = np.nan_to_num(self.values[model] - self.full_values[model])
         k = int(np.argmax(np.abs(change)))
         return self.groups[k], float(change[k])
@@ -59,18 +59,17 @@ def influence_of_paths(metric: Metric, a: Contender, b: Contender) -> list[tuple
     return sorted(parts, key=lambda each: (-round(abs(each[1]), statistics.DECIMALS), each[0]))
 
 
-def group_influence(metric: Metric, models: Sequence[Contender], groups: Sequence[str]) -> Influence:
-    """Leave one structural group out: each model's metric and rank without it.
+def group_influence(models: Sequence[Contender], groups: Sequence[str]) -> Influence:
+    """Leave one structural group out: each model's MAE and rank without it.
 
     Args:
-        metric: one whose lower values are better.
         models: on the same paths.
         groups: (n,) structural group of each path.
     """
     names = sorted(set(groups))
     without = statistics.leave_one_out_weights(groups)
-    values = np.array([statistics.resampled(metric, model.samples, without) for model in models])
-    full = np.array([value_of(metric, model) for model in models])
+    values = np.array([statistics.resampled(MAE, model.samples, without) for model in models])
+    full = np.array([value_of(MAE, model) for model in models])
     ranks, full_ranks = _ranks(values), _ranks(full[:, None])[:, 0]
     return Influence(tuple(names), values, ranks, full, full_ranks)
 

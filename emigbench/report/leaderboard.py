@@ -231,7 +231,7 @@ def _standing(row: Row, compared: Comparison | None) -> dict[str, Any]:
 
 def _plain_comparison(compared: Comparison) -> dict[str, Any]:
     return {
-        "metric": compared.metric,
+        "metric": comparison.MAE.name,
         "level": comparison.LEVEL,
         "power": comparison.POWER,
         "detectable": compared.detectable,
