@@ -212,9 +212,6 @@ class GraphBatch:
             angles=angles,
         )
 
-    def __len__(self) -> int:
-        return len(self.n_atoms)
-
 
 @dataclass(frozen=True, eq=False)
 class HalfwayGraph:

@@ -69,9 +69,6 @@ class Neighbours:
     neighbour: NDArray[np.int32]
     image: NDArray[np.int16]
 
-    def __len__(self) -> int:
-        return len(self.centre)
-
     @property
     def n_atoms(self) -> int:
         """Number of atoms in the cell."""

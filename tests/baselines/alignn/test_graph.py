@@ -69,7 +69,7 @@ def as_set(neighbours):
         (int(i), int(j), tuple(map(int, s)))
         for i, j, s in zip(neighbours.centre, neighbours.neighbour, neighbours.image, strict=True)
     }
-    assert len(entries) == len(neighbours)
+    assert len(entries) == len(neighbours.centre)
     return entries
 
 

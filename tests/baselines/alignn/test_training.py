@@ -149,7 +149,7 @@ class Constant(torch.nn.Module):
         self.answer = torch.nn.Parameter(torch.full((2,), 0.5))
 
     def forward(self, batch):
-        return self.answer.expand(len(batch), -1)
+        return self.answer.expand(len(batch.n_atoms), -1)
 
 
 @pytest.mark.parametrize("rows", [1, 10**9])
