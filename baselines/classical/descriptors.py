@@ -19,6 +19,7 @@ import pandas as pd
 
 from emigbench import MigrationPath
 from emigbench.datasets.hashing import geometry_hash
+from emigbench.provenance import available_cores
 from emigbench.records import FloatArray
 from emigbench_baselines.classical.channel import CHANNEL_STATISTICS, CHANNEL_UNITS, channel
 from emigbench_baselines.classical.environment import PROFILES, profiles, surroundings
@@ -141,16 +142,17 @@ MOST_REMEMBERED = 5000
 _REMEMBERED: dict[tuple[str, str], FloatArray] = {}
 
 
-def descriptor_table(paths: Sequence[MigrationPath], *, workers: int = 1) -> pd.DataFrame:
+def descriptor_table(paths: Sequence[MigrationPath], *, workers: int | None = None) -> pd.DataFrame:
     """The descriptors of each path: a row a path, a column for each of `DESCRIPTORS`; NaN where one is undefined.
 
     Args:
         paths: the paths; what has one geometry and state is described once, in later calls too.
-        workers: processes that share the work.
+        workers: processes that share the work; all cores of this process by default.
     """
     keys = [(geometry_hash(path), path.state) for path in paths]
     found = {key: values for key in keys if (values := _REMEMBERED.get(key)) is not None}
     missing = {key: path for key, path in zip(keys, paths, strict=True) if key not in found}
+    workers = available_cores() if workers is None else workers
     if workers == 1 or len(missing) < MIN_PARALLEL:
         computed = [describe(path) for path in missing.values()]
     else:

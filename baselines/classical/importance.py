@@ -14,7 +14,6 @@ import pandas as pd
 
 import emigbench
 from emigbench import LabelledPath
-from emigbench.provenance import available_cores
 from emigbench.records import FloatArray
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
 from emigbench_baselines.classical.folds import grouped_folds
@@ -38,7 +37,7 @@ def family_importance(train: Sequence[LabelledPath], *, seed: int = 0) -> pd.Dat
         A row a family, the most important first: `n` descriptors, `mae_increase` in eV (mean over all paths and
         REPEATS exchanges) and its standard deviation `sd` over the exchanges.
     """
-    table = descriptor_table([t.path for t in train], workers=available_cores()).to_numpy()
+    table = descriptor_table([t.path for t in train]).to_numpy()
     barriers = np.array([t.e_m for t in train])
     columns = _columns_by_family()
     rng = np.random.default_rng(seed)

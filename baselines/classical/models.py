@@ -66,9 +66,9 @@ class CorrelationSelector(TransformerMixin, BaseEstimator):
         return X[:, self.kept_]
 
 
-def both_tables(paths: Sequence[MigrationPath], *, workers: int) -> pd.DataFrame:
+def both_tables(paths: Sequence[MigrationPath]) -> pd.DataFrame:
     """The matminer features and the path forest's descriptors side by side."""
-    return pd.concat([feature_table(paths, workers=workers), descriptor_table(paths, workers=workers)], axis=1)
+    return pd.concat([feature_table(paths), descriptor_table(paths)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -78,22 +78,18 @@ class Recipe:
     Attributes:
         grid: hyperparameters of the regressor, each with the values that are tried.
         regressor: seed -> the regressor of sqrt(E_m), with what the grid does not vary.
-        table: (paths, workers=) -> what is read of each path, a row a path.
+        table: paths -> what is read of each path, a row a path.
         members: regressors with the hyperparameters that were chosen, fitted to all training paths; the mean answers.
     """
 
     grid: Mapping[str, Sequence[Any]]
     regressor: Callable[[int], RegressorMixin]
-    table: Callable[..., pd.DataFrame] = feature_table
+    table: Callable[[Sequence[MigrationPath]], pd.DataFrame] = feature_table
     members: int = 1
 
 
 class _Classical:
     """Impute, select, regress on sqrt(E_m); the hyperparameters with the lowest MAE over grouped folds.
-
-    Args:
-        workers: processes for the features and for the search; all cores of this process by default. The
-            model does not depend on it.
 
     Attributes:
         selected_features: after `fit`, names of the features that the final model uses.
@@ -104,8 +100,7 @@ class _Classical:
     kind = "classical"
     recipe: ClassVar[Recipe]
 
-    def __init__(self, workers: int | None = None) -> None:
-        self.workers = available_cores() if workers is None else workers
+    def __init__(self) -> None:
         self.selected_features: list[str] = []
         self.best_params: dict[str, Any] = {}
         self.cv_mae = float("nan")
@@ -118,7 +113,7 @@ class _Classical:
             EmigbenchError: if the paths are of fewer than two materials, or no feature correlates with E_m.
         """
         paths = [t.path for t in train]
-        table = self.recipe.table(paths, workers=self.workers)
+        table = self.recipe.table(paths)
         barriers = np.array([t.e_m for t in train])
         folds = grouped_folds(hosts(Kin.of(paths), [path.material_id for path in paths]), seed=seed)
         regressor = self.recipe.regressor(seed)
@@ -127,7 +122,7 @@ class _Classical:
             {f"regress__regressor__{name}": list(values) for name, values in self.recipe.grid.items()},
             scoring="neg_mean_absolute_error",
             cv=folds,
-            n_jobs=self.workers,
+            n_jobs=available_cores(),
             error_score="raise",
             refit=False,
         )
@@ -156,7 +151,7 @@ class _Classical:
             raise EmigbenchError(f"{type(self).__name__} has to be fitted before it predicts.")
         if not paths:
             return []
-        barriers = self._model.predict(self.recipe.table(paths, workers=self.workers).to_numpy())
+        barriers = self._model.predict(self.recipe.table(paths).to_numpy())
         return [Prediction(path.id, float(e_m)) for path, e_m in zip(paths, barriers, strict=True)]
 
 

@@ -27,13 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
-from emigbench.provenance import available_cores
 from emigbench.records import INTERVAL_LEVEL, FloatArray
 from emigbench_baselines.classical.bonds import valence_per_charge
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.forest import Forest, from_arrays, from_sklearn
-from emigbench_baselines.classical.kinship import N_NEIGHBOURS, Effects, Kin, expected_unseen, hosts, siblings
+from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen, hosts, siblings
 
 N_TREES = 300
 MAX_FEATURES = 0.3
@@ -90,16 +89,11 @@ class Trained:
 
 
 class PathForest:
-    """Extremely randomised trees on physical descriptors of the path; 90 % intervals.
-
-    Args:
-        workers: processes for the descriptors; the model does not depend on it.
-    """
+    """Extremely randomised trees on physical descriptors of the path; 90 % intervals."""
 
     kind = "classical"
 
-    def __init__(self, workers: int | None = None) -> None:
-        self.workers = available_cores() if workers is None else workers
+    def __init__(self) -> None:
         self.details: dict[str, Any] = {}
         self._trained: Trained | None = None
 
@@ -109,7 +103,7 @@ class PathForest:
         Raises:
             EmigbenchError: if the paths are of fewer than two frameworks.
         """
-        table = descriptor_table([t.path for t in train], workers=self.workers).to_numpy()
+        table = descriptor_table([t.path for t in train]).to_numpy()
         targets = roots(train)
         kin = Kin.of([t.path for t in train])
         errors = targets - answers_unseen(table, targets, hosts(kin, [t.path.material_id for t in train]), seed)[0]
@@ -144,7 +138,7 @@ class PathForest:
         trained = self._get()
         if not paths:
             return []
-        table = descriptor_table(paths, workers=self.workers).to_numpy()
+        table = descriptor_table(paths).to_numpy()
         table = filled(table, trained.fill)
         centre, spread = centre_and_spread(trained.forest, table)
         kin = Kin.of(paths)
@@ -330,27 +324,15 @@ def _read(arrays: Mapping[str, NDArray[np.generic]]) -> Trained:
         raise ValueError("it is of other descriptors")
     if arrays["power"] != POWER:
         raise ValueError("its trees answer another power of E_m")
-    forest = from_arrays(arrays)
-    n = len(DESCRIPTORS)
-    vectors = {name: arrays[name].astype(np.float64) for name in ("fill", "centre", "scale")}
-    known, stretch = arrays["known"].astype(np.float64), arrays["stretch"].astype(np.float64)
-    if known.ndim != 2 or known.shape[1] != n or any(v.shape != (n,) for v in vectors.values()) or len(stretch) != 2:
-        raise ValueError("its arrays have other shapes")
-    if not 0 <= forest.feature.max() < n:
-        raise ValueError("its trees ask for other descriptors")
+    in_full = {name: arrays[name].astype(np.float64) for name in ("fill", "known", "centre", "scale")}
     kin = Kin(arrays["errors_ions"], arrays["errors_frameworks"], arrays["errors_neighbours"].astype(np.float64))
-    effects = Effects(kin, arrays["errors_weights"].astype(np.float64))
-    if kin.neighbours.shape != (len(effects.weights), N_NEIGHBOURS) or not (
-        kin.ions.shape == kin.frameworks.shape == effects.weights.shape
-    ):
-        raise ValueError("its errors have other shapes")
+    wide, one = arrays["stretch"].tolist()
     return Trained(
-        forest=forest,
-        effects=effects,
-        stretch=(float(stretch[0]), float(stretch[1])),
-        known=known,
+        forest=from_arrays(arrays),
+        effects=Effects(kin, arrays["errors_weights"].astype(np.float64)),
+        stretch=(wide, one),
         farthest=float(arrays["farthest"]),
         ions=frozenset(arrays["ions"].tolist()),
         elements=frozenset(arrays["elements"].tolist()),
-        **vectors,
+        **in_full,
     )

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emigbench import EmigbenchError, LabelledPath, MigrationPath, Prediction
-from emigbench.provenance import available_cores
 from emigbench.records import FloatArray
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
 from emigbench_baselines.classical.environment import MOBILE_RADIUS
@@ -70,8 +69,7 @@ class _OnBands:
 
     kind = "hybrid"
 
-    def __init__(self, workers: int | None = None) -> None:
-        self.workers = available_cores() if workers is None else workers
+    def __init__(self) -> None:
         self.details: dict[str, Any] = {}
         self._bands = mattersim_bands()
 
@@ -89,13 +87,10 @@ class NebCorrected(_OnBands):
 
     It learns from the training paths whose bands ship with the package. A held-out path whose band does not is
     computed, which needs the extra `mattersim`.
-
-    Args:
-        workers: processes for the descriptors; the model does not depend on it.
     """
 
-    def __init__(self, workers: int | None = None) -> None:
-        super().__init__(workers)
+    def __init__(self) -> None:
+        super().__init__()
         self._correction: VotingRegressor | None = None
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
@@ -105,7 +100,7 @@ class NebCorrected(_OnBands):
             EmigbenchError: if too few of the paths have a band.
         """
         known, energies = _known(train, self._bands)
-        facts = _facts([t.path for t in known], self.workers)
+        facts = _facts([t.path for t in known])
         self._fill = medians(facts)
         columns = np.column_stack([energies, filled(facts, self._fill)])
         self._correction = fitted_correction(columns, roots(known), seed)
@@ -120,7 +115,7 @@ class NebCorrected(_OnBands):
         if self._correction is None:
             raise EmigbenchError("NebCorrected has to be fitted before it predicts.")
         predictions = []
-        table = _facts(paths, self.workers)
+        table = _facts(paths)
         for path, facts in zip(paths, filled(table, self._fill), strict=True):
             band = self._bands.of(path)
             if band.status == "failed":
@@ -139,13 +134,10 @@ class EmigBest(_OnBands):
     more the trees differ about a path, the more the NEB counts. What speaks against a NEB (`doubts`) halves its share
     or leaves the answer to the forest. To that comes what errors on paths of the same ion and framework say
     (`kinship`).
-
-    Args:
-        workers: processes for the descriptors; the model does not depend on it.
     """
 
-    def __init__(self, workers: int | None = None) -> None:
-        super().__init__(workers)
+    def __init__(self) -> None:
+        super().__init__()
         self._line: Pipeline | None = None
 
     def fit(self, train: Sequence[LabelledPath], *, seed: int) -> None:
@@ -155,7 +147,7 @@ class EmigBest(_OnBands):
             EmigbenchError: if too few of the paths are plain hops with a band, or they are of one material.
         """
         self._check_known(train)
-        table = descriptor_table([t.path for t in train], workers=self.workers).to_numpy()
+        table = descriptor_table([t.path for t in train]).to_numpy()
         self._fill = medians(table)
         targets, kin = roots(train), Kin.of([t.path for t in train])
         host = hosts(kin, [t.path.material_id for t in train])
@@ -194,7 +186,7 @@ class EmigBest(_OnBands):
             raise EmigbenchError("EmigBest has to be fitted before it predicts.")
         if not paths:
             return []
-        table = descriptor_table(paths, workers=self.workers).to_numpy()
+        table = descriptor_table(paths).to_numpy()
         centres, spreads = centre_and_spread(self._forest, filled(table, self._fill))
         expected = self._effects.expected(Kin.of(paths))
         predictions = []
@@ -329,11 +321,11 @@ def fitted_correction(columns: FloatArray, targets: FloatArray, seed: int) -> Vo
     return VotingRegressor([("trees", trees), ("kernel", kernel)]).fit(columns, targets)
 
 
-def _facts(paths: Sequence[MigrationPath], workers: int) -> FloatArray:
+def _facts(paths: Sequence[MigrationPath]) -> FloatArray:
     """(n, 4) `FACTS` of each path."""
     if not paths:
         return np.empty((0, len(FACTS)))
-    return descriptor_table(paths, workers=workers)[list(FACTS)].to_numpy()
+    return descriptor_table(paths)[list(FACTS)].to_numpy()
 
 
 def mattersim_bands() -> Bands:

@@ -9,6 +9,7 @@ from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import LinearRegression
 
 from emigbench import BarrierModel, EmigbenchError, LabelledPath, MigrationPath
+from emigbench_baselines.classical import features, models
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
 from emigbench_baselines.classical.feature_list import FEATURES
 from emigbench_baselines.classical.features import feature_table
@@ -57,6 +58,16 @@ class SmallDescriptors(DescriptorBoosting):
 
 
 SMALL = (SmallForest, SmallBoosting, SmallBagged, SmallDescriptors)
+
+
+def take_cores(monkeypatch, number):
+    for module in (features, models):
+        monkeypatch.setattr(module, "available_cores", lambda: number)
+
+
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch):
+    take_cores(monkeypatch, 1)
 
 
 def simple_cubic(name: str, material: str, ion: str, edge: float, hop: float) -> MigrationPath:
@@ -163,7 +174,7 @@ def test_few_groups_give_few_folds_and_one_is_refused():
 
 
 def test_bagged_boosting_answers_the_square_of_the_mean_root_of_ten_and_chooses_as_one_does(train, test_side):
-    one, ten = SmallBoosting(workers=1), SmallBagged(workers=1)
+    one, ten = SmallBoosting(), SmallBagged()
     for model in (one, ten):
         model.fit(train, seed=3)
     assert (ten.best_params, ten.cv_mae) == (one.best_params, one.cv_mae)
@@ -185,10 +196,11 @@ def test_models_follow_the_protocol(model):
 
 
 @pytest.mark.parametrize("model", SMALL)
-def test_same_seed_gives_the_same_model_with_any_number_of_workers(model, train, test_side):
+def test_same_seed_gives_the_same_model_on_any_number_of_cores(model, train, test_side, monkeypatch):
     answers = []
-    for workers in (1, 1, 2):
-        fitted = model(workers=workers)
+    for cores in (1, 1, 2):
+        take_cores(monkeypatch, cores)
+        fitted = model()
         fitted.fit(train, seed=7)
         answers.append(fitted.predict(test_side))
     assert answers[0] == answers[1] == answers[2]
@@ -198,7 +210,7 @@ def test_same_seed_gives_the_same_model_with_any_number_of_workers(model, train,
 def test_another_seed_gives_another_model(train, test_side):
     answers = []
     for seed in (0, 1):
-        fitted = SmallForest(workers=1)
+        fitted = SmallForest()
         fitted.fit(train, seed=seed)
         answers.append(fitted.predict(test_side))
     assert answers[0] != answers[1]
@@ -212,7 +224,7 @@ def test_trees_are_of_their_seed(make):
 
 
 def test_what_was_chosen_can_be_read_after_the_fit(train):
-    fitted = SmallForest(workers=1)
+    fitted = SmallForest()
     fitted.fit(train, seed=0)
     assert "path: hop length" in fitted.selected_features
     assert set(fitted.best_params) == {"max_features", "min_samples_leaf"}
@@ -228,7 +240,7 @@ def test_features_are_selected_on_the_training_rows_of_each_fold_alone_and_folds
         return original(self, X, y)
 
     monkeypatch.setattr(CorrelationSelector, "fit", spy)
-    SmallForest(workers=1).fit(train, seed=0)
+    SmallForest().fit(train, seed=0)
     barriers = np.array([t.e_m for t in train])
     hosts = [t.path.mobile_ion for t in train]  # of one ion all cells are one crystal, under names of their own
     folds = grouped_folds(hosts, seed=0)
@@ -241,14 +253,14 @@ def test_features_are_selected_on_the_training_rows_of_each_fold_alone_and_folds
 
 def test_descriptor_boosting_reads_both_tables(train):
     paths = [t.path for t in train]
-    table = DescriptorBoosting.recipe.table(paths, workers=1)
+    table = DescriptorBoosting.recipe.table(paths)
     assert list(table.columns) == [*FEATURES, *DESCRIPTORS]
     assert list(table.index) == [path.id for path in paths]
     np.testing.assert_array_equal(table[list(DESCRIPTORS)], descriptor_table(paths))
 
 
 def test_a_prediction_depends_on_its_own_path_alone(train, test_side):
-    fitted = SmallForest(workers=1)
+    fitted = SmallForest()
     fitted.fit(train, seed=0)
     together = fitted.predict(test_side)
     one_by_one = [fitted.predict([path])[0] for path in test_side]
@@ -257,14 +269,14 @@ def test_a_prediction_depends_on_its_own_path_alone(train, test_side):
 
 
 def test_a_feature_that_is_missing_everywhere_or_here_and_there_is_no_obstacle(train, test_side, monkeypatch):
-    def with_gaps(paths, **options):
-        table = feature_table(paths, **options)
+    def with_gaps(paths):
+        table = feature_table(paths)
         table["interaction: ewald_site_energy"] = np.nan
         table.iloc[::2, table.columns.get_loc("path: hop length")] = np.nan
         return table
 
     monkeypatch.setattr(SmallForest, "recipe", replace(SmallForest.recipe, table=with_gaps))
-    fitted = SmallForest(workers=1)
+    fitted = SmallForest()
     fitted.fit(train, seed=0)
     assert all(p.status == "ok" for p in fitted.predict(test_side))
     assert "interaction: ewald_site_energy" not in fitted.selected_features

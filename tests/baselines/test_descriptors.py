@@ -78,6 +78,7 @@ def test_two_processes_give_the_same_table(monkeypatch):
     paths = [d.path for d in load("spinels")[:12]]
     one = descriptor_table(paths)
     monkeypatch.setattr(descriptors, "_REMEMBERED", {})
+    monkeypatch.setattr(descriptors, "MIN_PARALLEL", 1)
     two = descriptor_table(paths, workers=2)
     np.testing.assert_array_equal(one.to_numpy(), two.to_numpy())
 

@@ -68,7 +68,7 @@ def test_barriers_that_ship_are_the_highest_image_above_the_first(monkeypatch):
 @pytest.mark.parametrize("model", [NebCorrected, EmigBest])
 def test_a_wrong_potential_that_ranks_right_is_put_right(toy_bands, model):
     toy_bands(SPINELS)
-    fitted = model(workers=1)
+    fitted = model()
     assert isinstance(fitted, BarrierModel)
     fitted.fit(TRAIN, seed=0)
     raw = np.mean([abs(band(e).forward - e.e_m) for e in HELD_OUT])
@@ -88,7 +88,7 @@ def test_a_higher_band_means_a_higher_barrier(toy_bands, model):
     answers = []
     for top in (0.25, 0.5, 0.75):
         toy_bands(SPINELS, **{entry.id: BandEnergies(entry.id, "ok", (-80.0, -80.0, -80.0 + top, -80.0, -79.9))})
-        fitted = model(workers=1)
+        fitted = model()
         fitted.fit(TRAIN, seed=0)
         answers.append(fitted.predict([entry.path])[0].e_m)
     assert answers == sorted(answers)
@@ -105,20 +105,20 @@ def test_a_few_wild_labels_do_not_turn_the_line():
 
 def test_a_few_wild_labels_or_bands_do_not_spoil_the_rest(toy_bands):
     toy_bands(SPINELS)
-    calm, shaken = NebCorrected(workers=1), NebCorrected(workers=1)
+    calm, shaken = NebCorrected(), NebCorrected()
     calm.fit(TRAIN, seed=0)
     shaken.fit([*(replace(e, e_m=3 * e.e_m) for e in TRAIN[:3]), *TRAIN[3:]], seed=0)
     assert error_of(shaken) < error_of(calm) + 0.05
     wild = {e.id: BandEnergies(e.id, "ok", (0.0, 2.0, 5.0, 2.0, 0.0)) for e in TRAIN[:3]}
     toy_bands(SPINELS, **wild)
-    misled = NebCorrected(workers=1)
+    misled = NebCorrected()
     misled.fit(TRAIN, seed=0)
     assert error_of(misled) < error_of(calm) + 0.05
 
 
 def test_training_paths_without_a_band_teach_the_forest_alone(toy_bands):
     toy_bands([*TRAIN[:30], *HELD_OUT])
-    fitted = EmigBest(workers=1)
+    fitted = EmigBest()
     fitted.fit(TRAIN, seed=0)
     assert fitted.details["n_plain_hops"] == 60
     assert fitted.details["n_plain_hops_with_band"] == 30
@@ -170,7 +170,7 @@ BLOCKING = ((0.5, 0.5, 0.58),)
     ],
 )
 def test_what_speaks_against_a_neb(path, expected, share):
-    row = descriptor_table([path], workers=1).to_numpy()[0]
+    row = descriptor_table([path]).to_numpy()[0]
     assert list(doubts(path, row)) == expected
     assert neb_share(doubts(path, row)) == share
 
@@ -181,7 +181,7 @@ def test_no_band_is_run_for_a_hop_past_a_site_and_one_in_doubt_counts_half(toy_b
 
     def answers(said):
         toy_bands(TRAIN, Stub)
-        fitted = EmigBest(workers=1)
+        fitted = EmigBest()
         fitted.fit(TRAIN, seed=0)
         monkeypatch.setattr(models, "doubts", lambda path, row: said.get(path.id, {}))
         predictions = fitted.predict([e.path for e in HELD_OUT[:3]])
@@ -200,7 +200,7 @@ def test_no_band_is_run_for_a_hop_past_a_site_and_one_in_doubt_counts_half(toy_b
 def test_the_less_the_trees_agree_the_more_the_neb_counts(toy_bands):
     """Trees that are farther off where they differ more; a band that is off by the same everywhere."""
     toy_bands(SPINELS)
-    fitted = EmigBest(workers=1)
+    fitted = EmigBest()
     fitted._usual = (0.1, 0.05)
     random = np.random.default_rng(0)
     truth, spreads = random.uniform(0.6, 1.0, 400), random.uniform(0.05, 0.2, 400)
@@ -223,7 +223,7 @@ def test_what_the_line_is_fitted_to_by_hand(toy_bands):
     """Of a path the trees' own answer and spread; nothing where no NEB is asked or none that converged is known."""
     lost = TRAIN[3]
     toy_bands(TRAIN[:4], **{lost.id: BandEnergies(lost.id, "not_converged", (0.0, 9.0, 9.0, 9.0, 0.0))})
-    fitted = EmigBest(workers=1)
+    fitted = EmigBest()
     fitted._usual = (0.1, 0.05)
     shares, centres, spreads = np.array([[1, 0, 0.5, 1, 1], [0.8, 0.9, 0.7, 0.8, 0.8], [0.1, 0.2, 0.2, 0.1, 0.1]])
     found = fitted._known_columns(TRAIN[:5], shares, centres, spreads)
@@ -239,7 +239,7 @@ def test_hops_in_doubt_teach_no_line_and_have_intervals_of_their_own(toy_bands, 
     odd, lost, asked = {t.id for t in TRAIN[::3]}, TRAIN[1].id, HELD_OUT[0].id
     toy_bands(SPINELS, **{lost: BandEnergies(lost, "not_converged", (0.0, 9.0, 9.0, 9.0, 0.0))})
     monkeypatch.setattr(models, "doubts", lambda path, row: {"it is long": 0.5} if path.id in {*odd, asked} else {})
-    fitted = EmigBest(workers=1)
+    fitted = EmigBest()
     fitted.fit([replace(t, e_m=t.e_m * (3 if t.id in odd else 1)) for t in TRAIN], seed=0)
     assert (fitted.details["n_plain_hops"], fitted.details["n_plain_hops_with_band"]) == (40, 39)
     assert fitted._stretch[False][0] > 1.5 * fitted._stretch[True][0]
@@ -254,7 +254,7 @@ def test_intervals_are_of_answers_with_what_other_hosts_say(toy_bands, monkeypat
     toy_bands(SPINELS)
     monkeypatch.setattr(path_forest, "N_TREES", 3)
     monkeypatch.setattr(models, "expected_unseen", lambda kin, errors, groups, seed: errors)
-    fitted = EmigBest(workers=1)
+    fitted = EmigBest()
     fitted.fit(TRAIN, seed=0)
     assert fitted.details["cv_mae_ev"] == 0 < fitted.details["cv_mae_of_forest_there_ev"]
     assert np.abs([*fitted._stretch[True], *fitted._stretch[False]]).max() < 1e-12
@@ -288,7 +288,7 @@ def test_trees_know_the_labels_of_a_training_material(toy_bands):
     toy_bands(SPINELS, **{path.id: BandEnergies(path.id, "failed", ())})
     answers, missed = [], []
     for shift in (0.0, 0.3):
-        fitted = EmigBest(workers=1)
+        fitted = EmigBest()
         fitted.fit([replace(t, e_m=t.e_m + shift * (t.path is path)) for t in TRAIN], seed=0)
         missed.append(fitted._effects.expected(Kin.of([path]))[0])
         answers.append(fitted.predict([path])[0].e_m ** 0.25)
@@ -300,7 +300,7 @@ def test_where_the_band_did_not_end_well_the_forest_answers_and_says_so(toy_band
     lost = HELD_OUT[0]
     energies = () if status == "failed" else (0.0, 9.0, 9.0, 9.0, 0.0)
     toy_bands(SPINELS, **{lost.id: BandEnergies(lost.id, status, energies)})
-    best, corrected = EmigBest(workers=1), NebCorrected(workers=1)
+    best, corrected = EmigBest(), NebCorrected()
     for model in (best, corrected):
         model.fit(TRAIN, seed=0)
     first, second = best.predict([e.path for e in HELD_OUT[:2]])
@@ -313,7 +313,7 @@ def test_where_the_band_did_not_end_well_the_forest_answers_and_says_so(toy_band
 
 def test_intervals_hold_the_prediction_and_most_labels(toy_bands):
     toy_bands(SPINELS)
-    fitted = EmigBest(workers=1)
+    fitted = EmigBest()
     fitted.fit(TRAIN, seed=0)
     predictions = fitted.predict([e.path for e in SPINELS[60:]])
     assert all(0 <= p.low < p.e_m < p.high and p.std > 0 for p in predictions)
@@ -326,7 +326,7 @@ def test_the_same_seed_gives_the_same_model_and_an_answer_does_not_depend_on_the
     toy_bands(SPINELS)
     answers = []
     for train in (TRAIN, [replace(e) for e in TRAIN]):
-        fitted = model(workers=1)
+        fitted = model()
         fitted.fit(train, seed=3)
         answers.append([p.e_m for p in fitted.predict([e.path for e in HELD_OUT])])
     assert answers[0] == answers[1]
@@ -361,7 +361,7 @@ def test_what_no_table_has_is_computed_by_a_model_that_is_made_once(toy_bands):
         return made[-1]
 
     toy_bands(TRAIN, make)
-    fitted = NebCorrected(workers=1)
+    fitted = NebCorrected()
     fitted.fit(TRAIN, seed=0)
     assert made == []
     error_of(fitted)
@@ -385,7 +385,7 @@ class HasNoPlace(Stub):
 
 def test_a_path_on_which_the_potential_breaks_off_is_answered_without_it(toy_bands):
     toy_bands(TRAIN, BreaksOff)
-    best, corrected = EmigBest(workers=1), NebCorrected(workers=1)
+    best, corrected = EmigBest(), NebCorrected()
     for model in (best, corrected):
         model.fit(TRAIN, seed=0)
     (answer,) = best.predict([HELD_OUT[0].path])
@@ -406,7 +406,7 @@ def test_bad_input_is_one_sentence(toy_bands, monkeypatch):
     assert "has to be fitted" in refused(EmigBest().predict, [HELD_OUT[0].path])
     monkeypatch.setattr(models, "descriptor_table", lambda *_, **__: pytest.fail("it is known before"))
     for model in (NebCorrected, EmigBest):
-        assert "Only 6 of 20 training paths" in refused(model(workers=1).fit, [*TRAIN[:6], *SPINELS[60:74]], seed=0)
+        assert "Only 6 of 20 training paths" in refused(model().fit, [*TRAIN[:6], *SPINELS[60:74]], seed=0)
     other = replace(table(TRAIN), fingerprint="others")
     assert "not those that the table" in refused(Bands(other, Stub).of, HELD_OUT[0].path)
     assert "cannot be written" in refused(Bands(table(TRAIN), HasNoPlace).of, HELD_OUT[0].path)
@@ -418,7 +418,7 @@ def test_without_the_potential_a_new_path_is_refused_and_a_known_one_is_not(toy_
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ase", None)
     toy_bands(SPINELS[:62], models._mattersim)
-    fitted = NebCorrected(workers=1)
+    fitted = NebCorrected()
     fitted.fit(TRAIN, seed=0)
     assert fitted.predict([SPINELS[60].path])[0].e_m > 0
     for call in (lambda: fitted.predict([SPINELS[70].path]), NebCorrected().check_ready, EmigBest().check_ready):
@@ -427,9 +427,9 @@ def test_without_the_potential_a_new_path_is_refused_and_a_known_one_is_not(toy_
 
 def test_an_ion_of_unknown_radius_is_predicted(toy_bands, monkeypatch):
     facts = models._facts
-    monkeypatch.setattr(models, "_facts", lambda paths, workers: facts(paths, workers) * [1, 1, 1, np.nan])
+    monkeypatch.setattr(models, "_facts", lambda paths: facts(paths) * [1, 1, 1, np.nan])
     toy_bands(SPINELS)
-    fitted = NebCorrected(workers=1)
+    fitted = NebCorrected()
     fitted.fit(TRAIN, seed=0)
     assert error_of(fitted) < 0.3
 

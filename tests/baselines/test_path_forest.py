@@ -12,7 +12,7 @@ from emigbench import EmigbenchError, LabelledPath, load, load_labels
 from emigbench_baselines.classical import importance, path_forest
 from emigbench_baselines.classical.bonds import valence_per_charge
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
-from emigbench_baselines.classical.forest import LEAF, Forest, from_arrays, from_sklearn
+from emigbench_baselines.classical.forest import LEAF, Forest, from_sklearn
 from emigbench_baselines.classical.ions import bond_length
 from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen, framework, hosts, siblings
 from emigbench_baselines.classical.path_forest import PathForest, answers_unseen, conformal
@@ -27,7 +27,7 @@ def spinels():
 def fitted(spinels):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(path_forest, "N_TREES", 30)
-        model = PathForest(workers=1)
+        model = PathForest()
         model.fit(spinels[0], seed=0)
     return model
 
@@ -41,7 +41,7 @@ def test_the_last_digit_of_a_label_changes_no_answer(spinels, fitted, monkeypatc
     monkeypatch.setattr(path_forest, "N_TREES", 30)
     train, test = spinels
     nudged = [replace(t, e_m=float(np.nextafter(t.e_m, 9.0 * (i % 2)))) for i, t in enumerate(train)]
-    other = PathForest(workers=1)
+    other = PathForest()
     other.fit(nudged, seed=0)
     np.testing.assert_array_equal(numbers(other.predict(test)), numbers(fitted.predict(test)))
 
@@ -74,34 +74,6 @@ def test_a_value_at_the_threshold_goes_left():
     assert path_forest.centre_and_spread(stump, np.array([[0.5]])) == (10, 0.01)  # of one tree, but never 0
     two_leaves = replace(stump, roots=np.array([1, 2], dtype="i4"))
     assert path_forest.centre_and_spread(two_leaves, np.array([[0.5]])) == (15, 5)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "words"),
-    [
-        ("left", [0, 1, 2], "leads nowhere"),
-        ("right", [7, 1, 2], "leads nowhere"),
-        ("roots", [5], "leads nowhere"),
-        ("feature", [0, -3, -1], "leads nowhere"),
-        ("feature", [-3, -1, -1], "leads nowhere"),
-        ("value", [1.0], "lengths"),
-    ],
-)
-def test_a_damaged_forest_is_refused(name, value, words):
-    arrays = Forest(
-        roots=np.array([0], dtype="i4"),
-        feature=np.array([0, LEAF, LEAF], dtype="i2"),
-        threshold=np.zeros(3, dtype="f4"),
-        left=np.array([1, 1, 2], dtype="i4"),
-        right=np.array([2, 1, 2], dtype="i4"),
-        value=np.zeros(3, dtype="f4"),
-    ).arrays()
-    arrays[name] = np.array(value, dtype=arrays[name].dtype)
-    with pytest.raises(ValueError, match=words):
-        from_arrays(arrays)
-    del arrays[name]
-    with pytest.raises(ValueError, match="missing"):
-        from_arrays(arrays)
 
 
 def test_the_conformal_factor_is_an_order_statistic():
@@ -141,7 +113,7 @@ def test_errors_are_of_trees_that_have_not_seen_the_host_and_intervals_of_those_
 
     monkeypatch.setattr(path_forest, "N_TREES", 2)
     monkeypatch.setattr(path_forest, "answers_unseen", unseen)
-    model = PathForest(workers=1)
+    model = PathForest()
     model.fit(train, seed=0)
     kin, targets = Kin.of([t.path for t in train]), path_forest.roots(train)
     frameworks = kin.frameworks.tolist()
@@ -196,7 +168,7 @@ def test_a_metal_that_no_training_path_has_is_said(fitted, spinels):
 
 def test_the_same_seed_gives_the_same_answers(fitted, spinels, monkeypatch):
     monkeypatch.setattr(path_forest, "N_TREES", 30)
-    again, other = PathForest(workers=1), PathForest(workers=1)
+    again, other = PathForest(), PathForest()
     again.fit(spinels[0], seed=0)
     other.fit(spinels[0], seed=1)
     expected = numbers(fitted.predict(spinels[1]))
@@ -220,7 +192,7 @@ def test_intervals_cover_unseen_frameworks(monkeypatch):
     data = load("spinels")
     inside = []
     for train, held_out in data.folds("material-cv"):
-        model = PathForest(workers=1)
+        model = PathForest()
         model.fit(train, seed=0)
         inside += [p.low <= data.by_id[p.id].e_m <= p.high for p in model.predict(held_out)]
     assert 0.8 <= np.mean(inside) <= 0.97
@@ -307,7 +279,7 @@ def test_the_valence_of_bonds_by_hand(spinels):
 def test_what_is_kept_predicts_the_same(fitted, spinels, monkeypatch, tmp_path):
     (tmp_path / path_forest.TRAINED).write_bytes(_packed(fitted.arrays()))
     monkeypatch.setattr(path_forest, "files", lambda _: tmp_path)
-    fresh = PathForest(workers=1)
+    fresh = PathForest()
     fresh.load_trained()
     np.testing.assert_allclose(numbers(fresh.predict(spinels[1])), numbers(fitted.predict(spinels[1])), rtol=1e-6)
     assert [p.cautions for p in fresh.predict(spinels[1])] == [p.cautions for p in fitted.predict(spinels[1])]
@@ -315,7 +287,7 @@ def test_what_is_kept_predicts_the_same(fitted, spinels, monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def shipped():
-    model = PathForest(workers=1)
+    model = PathForest()
     model.load_trained()
     return model
 
@@ -368,7 +340,7 @@ def test_a_file_that_is_not_right_is_one_sentence(fitted, monkeypatch, tmp_path,
     if content is not None:
         (tmp_path / path_forest.TRAINED).write_bytes(content)
     with pytest.raises(EmigbenchError) as error:
-        PathForest(workers=1).load_trained()
+        PathForest().load_trained()
     assert path_forest.TRAINED in one_sentence(error)
 
 
@@ -381,7 +353,7 @@ def test_it_has_to_be_fitted(spinels):
 def test_one_framework_is_too_few(spinels):
     one = [LabelledPath(t.path, t.e_m, t.split) for t in spinels[0] if framework(t.path) == "Mn1 O2"]
     with pytest.raises(EmigbenchError) as error:
-        PathForest(workers=1).fit(one, seed=0)
+        PathForest().fit(one, seed=0)
     assert "two" in one_sentence(error)
 
 
@@ -395,7 +367,7 @@ def test_descriptors_of_a_family_are_exchanged_between_paths_and_not_among_thems
     monkeypatch.setattr(importance, "REPEATS", 3)
     hop = np.random.default_rng(0).uniform(0, 1, len(spinels[0]))
     table = pd.DataFrame({name: hop if d.family == "hop" else 0.0 * hop for name, d in DESCRIPTORS.items()})
-    monkeypatch.setattr(importance, "descriptor_table", lambda paths, workers: table)
+    monkeypatch.setattr(importance, "descriptor_table", lambda paths: table)
     made = [LabelledPath(t.path, 0.2 + e_m, t.split) for t, e_m in zip(spinels[0], hop, strict=True)]
     found = importance.family_importance(made)
     assert found.index[0] == "hop"
