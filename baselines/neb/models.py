@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -29,13 +29,15 @@ class _PotentialModel:
 
     Args:
         potential: makes the potential.
+        how: it is used, for the record and as part of what results are kept under.
     """
 
     kind = "interatomic-potential"
     one_by_one = True
 
-    def __init__(self, potential: Callable[[], Potential]) -> None:
+    def __init__(self, potential: Callable[[], Potential], how: Mapping[str, Any]) -> None:
         self._make_potential = potential
+        self._how = dict(how)
         self._potential: Potential | None = None
         self._remarks: dict[str, str] = {}
 
@@ -68,7 +70,7 @@ class _PotentialModel:
 
     def kept(self, path: MigrationPath) -> NebResult | None:
         """The band of one path if the cache has it."""
-        return store.read_result(path, self.potential, self._how())
+        return store.read_result(path, self.potential, self._how)
 
     def result(self, path: MigrationPath) -> NebResult:
         """The band of one path, from the cache if it is there.
@@ -84,7 +86,7 @@ class _PotentialModel:
         except PathFailedError as error:
             result = NebResult("failed", str(error), seconds=time.perf_counter() - started)
         result = replace(result, seconds=round(result.seconds, 2))  # as it will be read
-        store.write_result(result, path, self.potential, self._how())
+        store.write_result(result, path, self.potential, self._how)
         return result
 
     @property
@@ -99,10 +101,7 @@ class _PotentialModel:
                 "versions": list(self._potential.versions),
             }
         )
-        return {**facts, "settings": self._how(), "remarks": dict(self._remarks)}
-
-    def _how(self) -> dict[str, Any]:
-        raise NotImplementedError
+        return {**facts, "settings": dict(self._how), "remarks": dict(self._remarks)}
 
     def _compute(self, path: MigrationPath) -> NebResult:
         raise NotImplementedError
@@ -127,11 +126,8 @@ class NebModel(_PotentialModel):
     """
 
     def __init__(self, potential: Callable[[], Potential], settings: NebSettings | None = None) -> None:
-        super().__init__(potential)
         self.settings = settings or NebSettings()
-
-    def _how(self) -> dict[str, Any]:
-        return asdict(self.settings)
+        super().__init__(potential, asdict(self.settings))
 
     def _compute(self, path: MigrationPath) -> NebResult:
         return run_neb(endpoints(path), self.potential, self.settings, store.relax_once)
@@ -140,8 +136,8 @@ class NebModel(_PotentialModel):
 class PathEnergyModel(_PotentialModel):
     """Single points on the dataset's own five images: the ion on a straight line through a frozen host."""
 
-    def _how(self) -> dict[str, Any]:
-        return {"single_points": True}
+    def __init__(self, potential: Callable[[], Potential]) -> None:
+        super().__init__(potential, {"single_points": True})
 
     def _compute(self, path: MigrationPath) -> NebResult:
         return single_points(band(path), self.potential)
