@@ -115,6 +115,7 @@ LINKS = [
 def test_links_lead_to_the_web_alone(tmp_path, written, addresses):
     parts = text.linked(written)
     assert "".join(part.text for part in parts) == written
+    assert all(part.text for part in parts)
     assert [part.href for part in parts if part.href] == addresses
     write_submission(tmp_path, card={"source": written})
     page = Page(built(tmp_path)["models/a-model.html"])
@@ -236,7 +237,7 @@ def test_hardware_in_a_few_words(found, shown):
 
 
 @pytest.mark.parametrize(
-    ("n", "shown"), [(None, "–"), (0, "0"), (950, "950"), (4_076_033, "4.08 M"), (999_600, "1 M"), (10**13, "10 T")]
+    ("n", "shown"), [(None, "–"), (0, "0"), (999, "999"), (1000, "1 k"), (4_076_033, "4.08 M"), (999_600, "1 M"), (10**13, "10 T")]
 )
 def test_counts(n, shown):
     assert costs.count(n) == shown
