@@ -246,6 +246,7 @@ def test_chemistry_by_hand():
         "cation mean electronegativity": (2 * 1.83 + 2.19) / 3,
         "cation highest electronegativity": 2.19,
         "cation lowest electronegativity": 1.83,
+        "cation mean ionisation energy": (2 * 7.90247 + 10.48669) / 3,
         "cation mean charge": 2,
         "transition metal charge": 0.5,
         "d electrons": 7.5,
