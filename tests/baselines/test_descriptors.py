@@ -355,6 +355,7 @@ def test_a_phosphide_ion_has_a_size():
     assert facts("P").anion_radius == 2.12
     assert facts("O").anion_radius == pytest.approx(1.26)
     assert facts("Li").anion_radius == 0
+    assert facts("O").cation_radius == pytest.approx(0.6 * 0.6)  # there is no such ion: 0.6 of Slater's atomic radius
 
 
 def test_bond_parameters_are_those_of_pymatgen():
@@ -522,6 +523,11 @@ def test_charges():
     assert charges(["S", "O", "O", "O", "O", "Fe"])["S"] == 6
     assert charges(["Mg", "P", "P", "Ru", "Ru"]) == {"Mg": 2, "P": -3, "Ru": 2}
     assert charges(["Na", "Fe", "C", "N"])["C"] == 2
+    assert charges({"Na": 2, "C": 1, "O": 3}) == {"Na": 1, "C": 4, "O": -2}
+    assert charges({"K": 2, "S": 2, "O": 7})["S"] == 6  # a disulphate
+    assert charges({"Fe": 1, "S": 1, "O": 2})["S"] == -2
+    assert charges({"Li": 1, "Fe": 1, "As": 1}) == {"Li": 1, "Fe": 2, "As": -3}
+    assert charges({"Li": 1, "Fe": 1, "As": 1, "O": 4}) == {"Li": 1, "Fe": 2, "As": 5, "O": -2}
 
 
 def test_radii_of_anions_and_cations_are_those_of_ions():
