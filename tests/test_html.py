@@ -365,6 +365,8 @@ def test_costs_are_of_the_split_and_per_path():
     units = [
         {"split": "official", "fit_seconds": 2.0, "predict_seconds": 1.0, "n_held_out": 10},
         {"split": "official", "fit_seconds": 4.0, "predict_seconds": 2.0, "n_held_out": 50},
+        {"split": "official", "fit_seconds": None, "predict_seconds": None, "n_held_out": 60},  # not measured
+        {"split": "official", "predict_seconds": 9.0},
         {"split": "material-cv", "fit_seconds": 60.0, "predict_seconds": 70.0, "n_held_out": 100},
     ]
     seeds = {0: constant(FULL)}
