@@ -237,7 +237,8 @@ def test_hardware_in_a_few_words(found, shown):
 
 
 @pytest.mark.parametrize(
-    ("n", "shown"), [(None, "–"), (0, "0"), (999, "999"), (1000, "1 k"), (4_076_033, "4.08 M"), (999_600, "1 M"), (10**13, "10 T")]
+    ("n", "shown"),
+    [(None, "–"), (0, "0"), (999, "999"), (1000, "1 k"), (4_076_033, "4.08 M"), (999_600, "1 M"), (10**13, "10 T")],
 )
 def test_counts(n, shown):
     assert costs.count(n) == shown
