@@ -115,6 +115,7 @@ LINKS = [
 def test_links_lead_to_the_web_alone(tmp_path, written, addresses):
     parts = text.linked(written)
     assert "".join(part.text for part in parts) == written
+    assert all(part.text for part in parts)
     assert [part.href for part in parts if part.href] == addresses
     write_submission(tmp_path, card={"source": written})
     page = Page(built(tmp_path)["models/a-model.html"])
@@ -210,7 +211,11 @@ def test_a_strange_run_record_costs_no_page(tmp_path, strange):
         (0.0123, "12 ms"),
         (4.21, "4.2 s"),
         (0.9997, "1.0 s"),
+        (59.9, "59.9 s"),
+        (60, "1.0 min"),
         (186, "3.1 min"),
+        (3590, "59.8 min"),
+        (3600, "1.0 h"),
         (18000, "5.0 h"),
     ],
 )
@@ -219,7 +224,21 @@ def test_durations(seconds, shown):
 
 
 @pytest.mark.parametrize(
-    ("n", "shown"), [(None, "–"), (0, "0"), (950, "950"), (4_076_033, "4.08 M"), (999_600, "1 M"), (10**13, "10 T")]
+    ("found", "shown"),
+    [
+        ({"gpu": "H200", "processor": "Abacus", "cores": 16}, "H200, Abacus, 16 cores"),
+        ({"accelerator": "cuda", "processor": "Abacus", "cores": "1 and 2"}, "cuda, Abacus"),
+        ({"processor": "x" * 61, "cores": 0}, "x" * 59 + "…"),
+        ({}, ""),
+    ],
+)
+def test_hardware_in_a_few_words(found, shown):
+    assert costs.hardware({"hardware": found}) == shown
+
+
+@pytest.mark.parametrize(
+    ("n", "shown"),
+    [(None, "–"), (0, "0"), (999, "999"), (1000, "1 k"), (4_076_033, "4.08 M"), (999_600, "1 M"), (10**13, "10 T")],
 )
 def test_counts(n, shown):
     assert costs.count(n) == shown
@@ -229,6 +248,8 @@ def test_huge_and_undefined_figures(tmp_path):
     assert cells.number(-0.25, 2) == "−0.25"
     assert len(cells.number(1e308, 3)) < 10
     assert cells.number(-1e308, 3) == "−1.00e+308"
+    assert (cells.number(99_999, 1), cells.number(-100_000, 1)) == ("99999.0", "−1.00e+05")
+    assert (cells.short(123_456.78914), cells.short(-1_234_567.0)) == (123_456.7891, -1_235_000.0)
     assert plots.at(float("nan"), (0, 1)) == plots.at(1e308, (0, 1)) == "100.0"
     assert plots.scale_of([float("nan")], []) == (0.0, 1.0)
     assert plots.scale_of([0.2, 0.25, 1e300], [0.3, 0.4, float("inf")])[1] < 1
@@ -236,7 +257,18 @@ def test_huge_and_undefined_figures(tmp_path):
     assert "models/a-model.html" in built(tmp_path)
 
 
-@pytest.mark.parametrize(("p", "shown"), [(1.0, "1.00"), (0.3, "0.30"), (0.012, "0.012"), (0.00042, "4e-04")])
+@pytest.mark.parametrize(
+    ("p", "shown"),
+    [
+        (1.0, "1.00"),
+        (0.3, "0.30"),
+        (0.0999, "0.10"),
+        (0.091, "0.091"),
+        (0.012, "0.012"),
+        (6e-4, "0.001"),
+        (4e-4, "4e-04"),
+    ],
+)
 def test_p_values_have_as_many_digits_as_are_read(p, shown):
     assert cells.p_value(p) == shown
 
@@ -334,6 +366,8 @@ def test_costs_are_of_the_split_and_per_path():
     units = [
         {"split": "official", "fit_seconds": 2.0, "predict_seconds": 1.0, "n_held_out": 10},
         {"split": "official", "fit_seconds": 4.0, "predict_seconds": 2.0, "n_held_out": 50},
+        {"split": "official", "fit_seconds": None, "predict_seconds": None, "n_held_out": 60},  # not measured
+        {"split": "official", "predict_seconds": 9.0},
         {"split": "material-cv", "fit_seconds": 60.0, "predict_seconds": 70.0, "n_held_out": 100},
     ]
     seeds = {0: constant(FULL)}

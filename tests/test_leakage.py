@@ -59,16 +59,16 @@ def test_it_reports_what_the_splits_find():
 
 def test_members_are_grouped_by_what_they_share():
     labels = rows(
-        {"split": "test", "material_id": "M", "framework_cluster": "c"},
         {"split": "train", "material_id": "M", "framework_cluster": "c"},
+        {"split": "test", "material_id": "M", "framework_cluster": "c"},
         {"split": "train", "material_id": "N", "framework_cluster": "c"},
         {"split": "train", "material_id": "O", "framework_cluster": "d"},
     )
     found = leakage.find(labels, "official")
     assert dict(crossing(found, "material").members) == {"M": ("0", "1")}
     assert dict(crossing(found, "framework cluster").members) == {"c": ("0", "1", "2")}
-    assert dict(crossing(found, "framework cluster").paths) == {"0": ("1", "2")}
-    assert "- **c** · test: 0; train: 1 2" in leakage.to_markdown([found], labels)
+    assert dict(crossing(found, "framework cluster").paths) == {"1": ("0", "2")}
+    assert "- **c** · test: 1; train: 0 2" in leakage.to_markdown([found], labels)
 
 
 def test_known_figures_of_model_3(few, model_3):

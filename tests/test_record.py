@@ -132,6 +132,10 @@ def test_what_was_mended_is_told_with_a_reason():
     assert mended("Na3OCl")["structural_group"][:2] == ("CUBIC", "ELECTROLYTES")
     assert mended("MgV2O4")["space_group"][:2] == ("Fm-3m", "Fd-3m")
     assert mended("MgxTi2P3O12_1")["state"][:2] == ("discharged", "charged")
+    assert mended("LiCoBO3_c2c_1")["space_group"] == ("C2/c ", "C2/c", "white space")
+    assert mended("NiO2_Ca")["space_group"] == ("Triclinic", "P1", "the source's columns were swapped")
+    assert mended("CaNb2O4")["crystal_system"][2] == "it follows from the space group"
+    assert mended("Ca2FeSi2O7_1")["space_group"] == ("P-421m ", "P-42_1m", "screw axis")
     for facts in FULL:
         told = record.mended(facts)
         changed = {field for field, raw in facts.raw.items() if raw != getattr(facts, field)}

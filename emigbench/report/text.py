@@ -48,8 +48,6 @@ def linked(text: object) -> list[Part]:
     end = 0
     for match in _LINK.finditer(cleaned):
         shown = match.group().rstrip(".,;:)!?")
-        if not shown:
-            continue
         if match.start() > end:
             parts.append(Part(cleaned[end : match.start()]))
         parts.append(Part(shown, _address(shown, match.lastgroup)))

@@ -247,6 +247,7 @@ def test_chemistry_by_hand():
         "cation mean electronegativity": (2 * 1.83 + 2.19) / 3,
         "cation highest electronegativity": 2.19,
         "cation lowest electronegativity": 1.83,
+        "cation mean ionisation energy": (2 * 7.90247 + 10.48669) / 3,
         "cation mean charge": 2,
         "transition metal charge": 0.5,
         "d electrons": 7.5,
@@ -355,6 +356,7 @@ def test_a_phosphide_ion_has_a_size():
     assert facts("P").anion_radius == 2.12
     assert facts("O").anion_radius == pytest.approx(1.26)
     assert facts("Li").anion_radius == 0
+    assert facts("O").cation_radius == pytest.approx(0.6 * 0.6)  # there is no such ion: 0.6 of Slater's atomic radius
 
 
 def test_bond_parameters_are_those_of_pymatgen():
@@ -379,6 +381,35 @@ def test_the_best_way_by_hand():
     values[:, 3, 3] = [1, 4, 4, 4, 4, 4, 4, 5, 4, 6, 2, 4, 4, 4, 4]
     found = channels._best_way(values, along)
     assert found == {"worst": 6, "rise": 5, "mean rise": 4.5, "end difference": 1, "middle rise": 3.5}
+
+
+def test_the_best_places_of_an_end_are_near_it_and_equal_but_for_rounding():
+    """At 1 Å along the line, with a step of 0.25 Å each way: three of them are near, and four are not."""
+    along = np.linspace(-1.75, 1.75, 15)
+    values = np.full((15, 9, 9), 9.0)
+    values[8, 7, 1] = 1.0
+    values[14, 4, 4] = 1.0 + 5e-10
+    values[11, 1, 7] = 1.0 + 1e-8
+    values[7, 4, 4] = values[11, 8, 4] = values[11, 4, 8] = values[11, 0, 4] = values[11, 4, 0] = 0.0
+    assert list(zip(*channels._best_places(values, along, 1.0), strict=True)) == [(8, 7, 1), (14, 4, 4)]
+
+
+def test_the_grid_is_about_the_line_and_as_fine_as_it_is_said_to_be():
+    around = surroundings(line_of_oxygens((1.5, 2, 0)))
+    points, (x, t) = channels._tube(around, np.array([0.0, 1.0, 0.0]))
+    assert points.shape == (len(x), len(t), len(t), 3)
+    assert (x[0], x[-1], t[0], t[-1]) == pytest.approx((-2.25, 2.25, -1.8, 1.8))  # 0.75 Å behind each end of 3 Å
+    assert np.diff(x) == pytest.approx(0.25)
+    assert np.diff(t) == pytest.approx(0.25, abs=0.01)
+    assert points[len(x) // 2, len(t) // 2, len(t) // 2] == pytest.approx([1.5, 0, 0])
+    assert points[0, -1, 0] == pytest.approx([-0.75, 1.8, -1.8])
+
+
+def test_the_grid_turns_to_the_nearest_atom_of_the_host_beside_the_line():
+    """Nearer are an O that is almost on the line and a Li; at 2 Å there is one that is as far but for rounding."""
+    path = line_of_oxygens((1.5, 0.25, 0), (1.5, 1, 0), (1.5, 0, 2), (1.5, -2.00005, 0), (1.5, -1.2, -1.7), edge=20)
+    path = replace(path, host_species=("O", "Li", "O", "O", "O"), band_frac_coords=path.band_frac_coords / 2)
+    assert channels._directions(surroundings(path)) == pytest.approx(np.array([[0, 0, 1], [0, -1, 0]]), abs=1e-9)
 
 
 def test_the_grid_has_the_quantities_of_the_host_without_other_mobile_ions(monkeypatch):
@@ -493,6 +524,11 @@ def test_charges():
     assert charges(["S", "O", "O", "O", "O", "Fe"])["S"] == 6
     assert charges(["Mg", "P", "P", "Ru", "Ru"]) == {"Mg": 2, "P": -3, "Ru": 2}
     assert charges(["Na", "Fe", "C", "N"])["C"] == 2
+    assert charges({"Na": 2, "C": 1, "O": 3}) == {"Na": 1, "C": 4, "O": -2}
+    assert charges({"K": 2, "S": 2, "O": 7})["S"] == 6  # a disulphate
+    assert charges({"Fe": 1, "S": 1, "O": 2})["S"] == -2
+    assert charges({"Li": 1, "Fe": 1, "As": 1}) == {"Li": 1, "Fe": 2, "As": -3}
+    assert charges({"Li": 1, "Fe": 1, "As": 1, "O": 4}) == {"Li": 1, "Fe": 2, "As": 5, "O": -2}
 
 
 def test_radii_of_anions_and_cations_are_those_of_ions():

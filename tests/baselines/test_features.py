@@ -233,6 +233,15 @@ def test_a_damaged_cache_file_is_computed_again(cache):
         assert file.read_bytes() != damage
 
 
+def test_a_cache_file_of_something_else_is_not_read(tmp_path):
+    whole = np.arange(len(FEATURES), dtype=np.float64)
+    np.savez(tmp_path / "whole.npz", values=whole)
+    np.testing.assert_array_equal(features._read(tmp_path / "whole.npz"), whole)
+    for other in ({"values": whole[1:]}, {"values": whole.astype(np.float32)}, {"others": whole}):
+        np.savez(tmp_path / "other.npz", **other)
+        assert features._read(tmp_path / "other.npz") is None
+
+
 @needs_matminer
 def test_processes_give_the_same_table_and_duplicates_share_a_file(cache, monkeypatch):
     paths = [rock_salt(str(edge), edge) for edge in (3.9, 4.0, 4.1)]

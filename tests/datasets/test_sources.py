@@ -271,7 +271,7 @@ def test_what_was_good_stays_where_a_later_file_fails(server, folder):
     )
 
 
-@pytest.mark.parametrize("status", [403, 404, 500, 503])
+@pytest.mark.parametrize("status", [403, 404, 416, 500, 503])
 def test_a_server_that_refuses(server, folder, contents, status):
     server.status[TRAIN] = status
     text = error_of(download, folder, server.url)
