@@ -24,7 +24,7 @@ from emigbench_baselines.alignn.batch import (  # noqa: E402
     prepare,
 )
 from emigbench_baselines.alignn.graph import CrystalGraph, crystal_graph  # noqa: E402
-from emigbench_baselines.alignn.layers import Attention, EdgeGatedConvolution  # noqa: E402
+from emigbench_baselines.alignn.layers import Attention, BatchNorm, EdgeGatedConvolution  # noqa: E402
 from emigbench_baselines.alignn.neighbours import nearest  # noqa: E402
 from emigbench_baselines.alignn.network import NETWORKS, Backbone, build, start_at  # noqa: E402
 
@@ -377,12 +377,14 @@ def test_chunks_cover_every_row_once_and_hold_all_of_their_sums(seed, size):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"atomic_numbers": np.full(7, 101, np.uint8)}, "atomic number 101 has no features"),
+        ({"atomic_numbers": np.array([1] * 6 + [101], np.uint8)}, "atomic number 101 has no features"),
+        ({"atomic_numbers": np.array([100] * 6 + [0], np.uint8)}, "atomic number 0 has no features"),
         ({"atomic_numbers": np.zeros(0, np.uint8)}, "a graph of 0 atoms"),
         ({"atomic_numbers": np.ones(6, np.uint8)}, "sorted by destination and lie between its atoms"),
         ({"displacement": 0}, "edge without length"),
         ({"displacement": np.nan}, "or with one that is not a number"),
         ({"destination": None}, "sorted by destination"),
+        ({"source": -1}, "lie between its atoms"),
     ],
 )
 def test_unusable_graphs_are_refused(change, message):
@@ -391,6 +393,8 @@ def test_unusable_graphs_are_refused(change, message):
         change = {"displacement": np.full_like(graph.displacement, change["displacement"])}
     if "destination" in change:
         change = {"destination": graph.destination[::-1]}
+    if "source" in change:
+        change = {"source": np.append(graph.source[:-1], np.int32(change["source"]))}
     with pytest.raises(EmigbenchError, match=message):
         prepare(dataclasses.replace(graph, **change))
 
@@ -511,6 +515,14 @@ def test_running_statistics_are_those_of_torch():
     for ours, expected in ((network.atom_embedding.layer[1], theirs), (dense.layer[1], bonds)):
         for key, value in expected.state_dict().items():
             torch.testing.assert_close(ours.state_dict()[key], value, rtol=1e-5, atol=1e-6)
+
+
+def test_running_statistics_of_a_batch_of_one_atom_stay_finite():
+    """Its variance is 0, and there is none to estimate from it: a tenth of the way from 1 to 0."""
+    norm = BatchNorm(2).train()
+    norm(torch.tensor([[3.0, -4.0]]), torch.ones(1))
+    torch.testing.assert_close(norm.running_mean, torch.tensor([0.3, -0.4]))
+    torch.testing.assert_close(norm.running_var, torch.tensor([0.9, 0.9]))
 
 
 # Symmetries ----------------------------------------------------------------------------------------------------------
