@@ -187,8 +187,9 @@ def test_details_are_those_of_the_epoch_that_is_kept():
     model.recipe = dataclasses.replace(model.recipe, keep="last", inputs="band")
     found = model.details
     assert (found["best_epoch"], found["validation_mae_ev"], found["final_states_from_band"]) == (3, 0.4, None)
-    model.epochs = [Epoch(1, 0.5, np.nan, seconds=1)]  # nothing validates
-    assert model.details["best_epoch"] == 1
+    model.recipe = dataclasses.replace(model.recipe, keep="best")
+    model.epochs = [Epoch(n, 0.5, np.nan, seconds=1) for n in (1, 2)]  # nothing validates
+    assert model.details["best_epoch"] == 2
 
 
 def test_final_states_that_are_the_bands_are_counted(handed_over):
@@ -285,6 +286,11 @@ def test_a_checkpoint_is_that_of_all_that_the_weights_depend_on(monkeypatch):
 def test_no_paths_to_train_on():
     with pytest.raises(EmigbenchError, match=r"^model-3 has no paths to train on\.$"):
         quick("model-3-scratch").fit([], seed=0)
+
+
+def test_a_model_that_was_not_fitted_says_so():
+    with pytest.raises(EmigbenchError, match=r"^model-3 has to be fitted before it predicts\.$"):
+        quick("model-3-scratch").predict(HELD_OUT)
 
 
 def test_predictions_are_in_ev():

@@ -723,6 +723,23 @@ def test_attention_is_not_rounded_where_the_rest_is():
         assert torch.equal(attention(x, sizes), expected)
 
 
+def test_batch_statistics_are_in_full_precision_where_products_are_not():
+    """Of rows, and of a convolution's gates, which are its edges here: a tenth of the way from 0 and 1."""
+    torch.manual_seed(0)
+    links = GraphBatch.of([prepare(random_graph(0), merge=False)]).bonds
+    edges = (5 + torch.randn(len(links.row), 4)).bfloat16()
+    norm, conv = BatchNorm(4).train(), EdgeGatedConvolution(4).train()
+    for parameter in conv.parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.nn.init.eye_(conv.edge_gate.weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        norm(edges, torch.ones(len(edges)))
+        conv(links, torch.zeros(7, 4), edges.clone(), torch.ones(7))
+    for found in (norm, conv.bn_edges):
+        torch.testing.assert_close(found.running_mean, 0.1 * edges.float().mean(0), rtol=1e-5, atol=0)
+        torch.testing.assert_close(found.running_var, 0.9 + 0.1 * edges.float().var(0), rtol=1e-5, atol=0)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16])
 def test_cuda_gives_what_the_cpu_gives(dtype):
