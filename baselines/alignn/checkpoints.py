@@ -80,7 +80,7 @@ def save(network: nn.Module, path: Path | str) -> None:
     """
     state = {}
     for name, tensor in network.state_dict().items():
-        value = tensor.detach().cpu().contiguous()
+        value = tensor.cpu()
         if value.is_floating_point():
             value = value.to(torch.float16 if value.dim() > 1 else torch.float32)
             if not torch.isfinite(value).all():
@@ -215,7 +215,6 @@ def _unpickle(content: io.BytesIO, path: Path) -> Any:
 def _refuse_inflated(content: io.BytesIO, path: Path) -> None:
     """A torch file is a zip of stored parts; one of compressed parts could be a bomb."""
     if zipfile.is_zipfile(content):
-        content.seek(0)
         with zipfile.ZipFile(content) as archive:
             size = sum(part.file_size for part in archive.infolist())
         if size > LARGEST:

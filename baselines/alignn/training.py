@@ -131,7 +131,7 @@ def train(
         progress, best = _resume(checkpoint, network, optimizer, schedule)
     with passes.compiled() if _compiling_pays(samples, recipe, device) else nullcontext():
         for number in range(len(progress.epochs) + 1, recipe.epochs + 1):
-            if recipe.patience is not None and number - 1 - progress.best_epoch >= recipe.patience and validation:
+            if recipe.patience is not None and number - 1 - progress.best_epoch >= recipe.patience:
                 break
             started = time.monotonic()
             torch.manual_seed(_epoch_seed(seed, number))
@@ -308,7 +308,7 @@ def _epoch_seed(seed: int, epoch: int) -> int:
 
 
 def _copy_of(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+    return {name: value.clone() for name, value in network.state_dict().items()}
 
 
 def _save(

@@ -142,8 +142,9 @@ def _one_number(offsets: str) -> bytes:
         ("cut.safetensors", b"\x40", "not a whole safetensors"),
         ("long.safetensors", (1 << 62).to_bytes(8, "little") + b"{}", "not a whole safetensors"),
         ("list.safetensors", (2).to_bytes(8, "little") + b"[]", "not a whole safetensors"),
-        ("before.safetensors", _one_number("[-4,8]"), "has the bytes -4 to 8 of 8"),
-        ("behind.safetensors", _one_number("[4,12]"), "has the bytes 4 to 12 of 8"),
+        ("before.safetensors", _one_number("[-8,-4]"), "has the bytes -8 to -4 of 8"),
+        ("behind.safetensors", _one_number("[6,10]"), "has the bytes 6 to 10 of 8"),
+        ("twice.safetensors", _one_number("[0,8]"), "has the bytes 0 to 8 of 8"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, name, content, message):
@@ -184,7 +185,7 @@ def test_the_safetensors_library_reads_the_same(mpt, tmp_path):
     ours, theirs = checkpoints.load(tmp_path / "ours.safetensors"), library.load_file(tmp_path / "ours.safetensors")
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name].to(ours[name].dtype)) for name in ours)
-    library.save_file(mpt.state_dict(), tmp_path / "theirs.safetensors")
+    library.save_file(mpt.state_dict(), tmp_path / "theirs.safetensors", metadata={"format": "pt"})
     read = checkpoints.load(tmp_path / "theirs.safetensors")
     assert all(torch.equal(read[name], tensor) for name, tensor in mpt.state_dict().items())
 

@@ -47,15 +47,17 @@ def test_a_gpu_before_ampere_has_no_instructions_for_bfloat16(monkeypatch, major
 
 
 @pytest.mark.parametrize(
-    ("total_memory", "half", "expected"),
-    [(24e9, False, 1_285_714), (24e9, True, 2_571_428), (80e9, False, 4_285_714), (80e9, True, 8_571_428)],
+    ("total_memory", "precision", "expected"),
+    [(24e9, {}, 1_285_714), (24e9, {"half": True}, 2_571_428), (80e9, {"half": False}, 4_285_714)],
 )
-def test_the_rows_of_a_pass_go_by_the_memory_of_the_gpu_and_the_precision(monkeypatch, total_memory, half, expected):
-    """Three quarters of 24 GB over 14 kB a row in float32, over 7 kB in bfloat16."""
+def test_the_rows_of_a_pass_go_by_the_memory_of_the_gpu_and_the_precision(
+    monkeypatch, total_memory, precision, expected
+):
+    """Three quarters of 24 GB over 14 kB a row in float32, as predictions are, over 7 kB in bfloat16."""
     monkeypatch.setattr(
         torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=int(total_memory))
     )
-    assert rows_a_pass("cuda", half=half) == expected
+    assert rows_a_pass("cuda", **precision) == expected
 
 
 def test_the_rows_of_a_pass_on_a_cpu_do_not_depend_on_the_machine():

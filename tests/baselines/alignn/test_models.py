@@ -181,13 +181,15 @@ def test_details_are_those_of_the_epoch_that_is_kept():
     model.epochs = [Epoch(n, 0.5, mae, seconds=n) for n, mae in enumerate((0.3, 0.1, 0.2), start=1)]
     model._scale, model._approximated = (0.5, 4.0), 2
     found = model.details
+    assert found["pretrained_weights_sha256"] is None
     assert (found["best_epoch"], found["validation_mae_ev"], found["seconds_an_epoch"]) == (2, 0.2, 2.0)
     assert found["final_states_from_band"] == 2
     model.recipe = dataclasses.replace(model.recipe, keep="last", inputs="band")
     found = model.details
     assert (found["best_epoch"], found["validation_mae_ev"], found["final_states_from_band"]) == (3, 0.4, None)
-    model.epochs = [Epoch(1, 0.5, np.nan, seconds=1)]  # nothing validates
-    assert model.details["best_epoch"] == 1
+    model.recipe = dataclasses.replace(model.recipe, keep="best")
+    model.epochs = [Epoch(n, 0.5, np.nan, seconds=1) for n in (1, 2)]  # nothing validates
+    assert model.details["best_epoch"] == 2
 
 
 def test_final_states_that_are_the_bands_are_counted(handed_over):
@@ -286,6 +288,11 @@ def test_no_paths_to_train_on():
         quick("model-3-scratch").fit([], seed=0)
 
 
+def test_a_model_that_was_not_fitted_says_so():
+    with pytest.raises(EmigbenchError, match=r"^model-3 has to be fitted before it predicts\.$"):
+        quick("model-3-scratch").predict(HELD_OUT)
+
+
 def test_predictions_are_in_ev():
     """A network whose answer is 0 predicts the middle between the lowest and the highest training barrier."""
     model = quick("model-3-scratch")
@@ -303,6 +310,15 @@ def test_pretrained_weights_are_taken(weights):
     taken, given = model._network.state_dict(), weights.state_dict()
     name = "gcn_layers.3.src_gate.weight"
     torch.testing.assert_close(taken[name], given[name], atol=1e-3, rtol=1e-3)
+
+
+def test_a_record_names_the_pretrained_weights_by_their_content(monkeypatch, tmp_path):
+    (tmp_path / "weights").write_bytes(b"hello\n")
+    monkeypatch.setenv("EMIGBENCH_MPT", str(tmp_path / "weights"))
+    model = quick("model-3")
+    model.epochs = [Epoch(1, 0.5, 0.1, seconds=1)]
+    expected = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
+    assert model.details["pretrained_weights_sha256"] == expected
 
 
 def frozen_model(name="model-3") -> GraphModel:
@@ -538,6 +554,21 @@ def test_structures_told_apart_by_hand():
     assert structures_told_apart(labelled, answers)["structures_told_apart"] == 2
     answers["3"] = 0.4
     assert structures_told_apart(labelled, answers)["structures_told_apart"] == 1
+
+
+def test_paths_of_one_lattice_are_of_one_structure_only_if_their_ions_are_the_same_too():
+    """The order of the host's sites does not count, the moving ion and the host's elements do."""
+    path = TRAIN[0].path
+    paths = [
+        path,
+        dataclasses.replace(path, host_species=path.host_species[::-1]),
+        dataclasses.replace(path, mobile_ion="K"),
+        dataclasses.replace(path, host_species=("Mn", "Mn", "Mn", "O", "O")),
+        dataclasses.replace(path, lattice=path.lattice * [1, 1, 1.01]),
+    ]
+    labelled = [LabelledPath(dataclasses.replace(one, id=str(i)), 0.5, "train") for i, one in enumerate(paths)]
+    found = structures_told_apart(labelled, dict(zip("01234", [0.3, 0.5, 0.5, 0.5, 0.5], strict=True)))
+    assert found == {"structures_of_several_bands": 1, "structures_told_apart": 1}
 
 
 def test_validation_shares_no_material():

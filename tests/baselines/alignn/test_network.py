@@ -23,7 +23,7 @@ from emigbench_baselines.alignn.batch import (  # noqa: E402
     prepare,
 )
 from emigbench_baselines.alignn.graph import CrystalGraph, crystal_graph  # noqa: E402
-from emigbench_baselines.alignn.layers import Attention, EdgeGatedConvolution  # noqa: E402
+from emigbench_baselines.alignn.layers import Attention, BatchNorm, EdgeGatedConvolution  # noqa: E402
 from emigbench_baselines.alignn.neighbours import nearest  # noqa: E402
 from emigbench_baselines.alignn.network import NETWORKS, Backbone, build, start_at  # noqa: E402
 
@@ -481,6 +481,14 @@ def test_running_statistics_are_those_of_torch():
             torch.testing.assert_close(ours.state_dict()[key], value, rtol=1e-5, atol=1e-6)
 
 
+def test_running_statistics_of_a_batch_of_one_atom_stay_finite():
+    """Its variance is 0, and there is none to estimate from it: a tenth of the way from 1 to 0."""
+    norm = BatchNorm(2).train()
+    norm(torch.tensor([[3.0, -4.0]]), torch.ones(1))
+    torch.testing.assert_close(norm.running_mean, torch.tensor([0.3, -0.4]))
+    torch.testing.assert_close(norm.running_var, torch.tensor([0.9, 0.9]))
+
+
 # Symmetries ----------------------------------------------------------------------------------------------------------
 
 
@@ -677,6 +685,23 @@ def test_attention_is_not_rounded_where_the_rest_is():
     expected = attention(x, sizes)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(attention(x, sizes), expected)
+
+
+def test_batch_statistics_are_in_full_precision_where_products_are_not():
+    """Of rows, and of a convolution's gates, which are its edges here: a tenth of the way from 0 and 1."""
+    torch.manual_seed(0)
+    links = GraphBatch.of([prepare(random_graph(0), merge=False)]).bonds
+    edges = (5 + torch.randn(len(links.row), 4)).bfloat16()
+    norm, conv = BatchNorm(4).train(), EdgeGatedConvolution(4).train()
+    for parameter in conv.parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.nn.init.eye_(conv.edge_gate.weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        norm(edges, torch.ones(len(edges)))
+        conv(links, torch.zeros(7, 4), edges.clone(), torch.ones(7))
+    for found in (norm, conv.bn_edges):
+        torch.testing.assert_close(found.running_mean, 0.1 * edges.float().mean(0), rtol=1e-5, atol=0)
+        torch.testing.assert_close(found.running_var, 0.9 + 0.1 * edges.float().var(0), rtol=1e-5, atol=0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

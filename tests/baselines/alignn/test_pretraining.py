@@ -154,6 +154,7 @@ def test_it_trains_scores_and_keeps_the_weights(archive, tmp_path):
     assert report["held_out"]["GV"]["n"] == 1
     assert report["validation"]["GV"]["n"] == 2
     assert report["recipe"]["average_over_all"]
+    assert (report["seed"], report["balance"], report["largest"], report["device"]) == (0, 0.5, None, "cpu")
     assert report["held_out"]["PZ"] == {"n": 0, "mae": None, "r2": None}
     assert len(report["epochs"]) == 2
     weights = out / "mpt.safetensors"
@@ -245,7 +246,7 @@ def test_large_structures_are_left_out_of_training_and_not_of_the_scores(archive
     report = json.loads((tmp_path / "out" / "pretraining.json").read_text())
     assert report["n"]["train"] + report["n"]["validation"] == sum(size <= sizes[10] for size in sizes) < 23
     assert report["n"]["held_out"] == 1
-    assert report["recipe"]["batch_size"] == 4
+    assert (report["recipe"]["batch_size"], report["largest"]) == (4, sizes[10])
 
 
 def test_balanced_sampling():

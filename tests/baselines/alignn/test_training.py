@@ -205,6 +205,34 @@ def test_every_epoch_trains_in_training_mode_and_validates_in_eval_mode():
     assert modes == [True, False] * 2
 
 
+def test_a_run_is_kept_once_a_minute_and_told_of_after_each_epoch(tmp_path, monkeypatch):
+    """Epochs of 25 s: the third and the sixth end more than a minute after the last time."""
+    clock, told = [1000.0], []
+
+    class Slow(Constant):
+        def forward(self, batch):
+            clock[0] += 25
+            return super().forward(batch)
+
+    def note(epoch, total):
+        told.append((epoch.number, total, epoch.seconds, (tmp_path / "run.pt").is_file()))
+        (tmp_path / "run.pt").unlink(missing_ok=True)
+
+    monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
+    recipe = dataclasses.replace(RECIPE, epochs=7)
+    train(
+        Slow(),
+        labelled(*[([0, 0], [1, 1])] * 3),
+        [],
+        recipe,
+        seed=0,
+        device="cpu",
+        checkpoint=tmp_path / "run.pt",
+        log=note,
+    )
+    assert told == [(number, 7, 25.0, number in (3, 6)) for number in range(1, 8)]
+
+
 class Dropping(Constant):
     """Answers 0 or 1 at random."""
 
@@ -373,7 +401,7 @@ def test_batches_hold_every_row_once_and_change_from_epoch_to_epoch():
     assert not all((a == b).all() for a, b in zip(first, other_seed, strict=True))
 
 
-@pytest.mark.parametrize(("n", "sizes"), [(8, [3, 3, 2]), (7, [3, 3]), (6, [3, 3]), (1, [1])])
+@pytest.mark.parametrize(("n", "sizes"), [(8, [3, 3, 2]), (7, [3, 3]), (6, [3, 3]), (4, [3]), (1, [1])])
 def test_a_last_batch_is_left_out_only_if_it_is_too_small_and_not_the_only_one(n, sizes):
     assert RECIPE.smallest_batch == 2
     assert [len(batch) for batch in epoch_batches(n, RECIPE, 0, 1)] == sizes
