@@ -96,7 +96,7 @@ def fingerprint(graph):
 @pytest.mark.parametrize(("k", "n_entries"), [(6, 6), (12, 18), (18, 18), (19, 26), (33, 56)])
 def test_simple_cubic_has_shells_of_6_12_8_6_and_24(k, n_entries):
     """The last is more than is asked for at first."""
-    assert len(nearest(CUBE, [84], [[0, 0, 0]], k=k)) == n_entries
+    assert len(nearest(CUBE, [84], [[0, 0, 0]], k=k).centre) == n_entries
 
 
 @pytest.mark.parametrize(("canonical", "n_edges"), [(False, 96), (True, 48)])
@@ -156,7 +156,7 @@ def test_many_overlapping_sites_still_have_neighbours():
 
 def test_rounding_splits_no_shell():
     noisy = np.array(FCC) + np.random.default_rng(0).normal(0, 1e-8, (4, 3))
-    assert len(nearest(CUBE, [29] * 4, noisy, k=3)) == 48
+    assert len(nearest(CUBE, [29] * 4, noisy, k=3).centre) == 48
 
 
 @pytest.mark.parametrize(
@@ -409,7 +409,7 @@ def test_bad_structure_is_one_sentence_with_its_name(lattice, numbers, coords, w
 @pytest.mark.parametrize("lattice", [np.diag([0.11, 4, 4]), 0.8 * np.eye(3)])
 def test_a_cell_that_is_just_large_enough_has_neighbours(lattice):
     """0.11 Å between planes; 0.512 Å³ for the atom."""
-    assert len(nearest(lattice, [8], [[0, 0, 0]], k=12)) >= 12
+    assert len(nearest(lattice, [8], [[0, 0, 0]], k=12).centre) >= 12
 
 
 def test_bad_path_is_one_sentence_with_its_id(spinel):
