@@ -106,6 +106,7 @@ LINKS = [
     ("npj 2026, DOI 10.1038/s41524-026-01972-8", ["https://doi.org/10.1038/s41524-026-01972-8"]),
     ("10.1038/javascript:alert(1)", ["https://doi.org/10.1038/javascript:alert(1"]),
     ("github.com/sai-mat-group/x, TABLE.xlsx", ["https://github.com/sai-mat-group/x"]),
+    ("https://... and http://.,", []),
     ("evil.github.com/x and notgithub.com/x", []),
     ("user@github.com/x", []),
 ]
@@ -212,10 +213,10 @@ def test_a_strange_run_record_costs_no_page(tmp_path, strange):
         (4.21, "4.2 s"),
         (0.9997, "1.0 s"),
         (59.9, "59.9 s"),
-        (60, "1.0 min"),
+        (59.97, "1.0 min"),
         (186, "3.1 min"),
         (3590, "59.8 min"),
-        (3600, "1.0 h"),
+        (3598, "1.0 h"),
         (18000, "5.0 h"),
     ],
 )

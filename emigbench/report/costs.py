@@ -56,7 +56,7 @@ def duration(seconds: float | None) -> str:
     """A time as people say it: 12 ms, 4.2 s, 3.1 min, 5.0 h; "–" if unknown."""
     if seconds is None:
         return "–"
-    for limit, size, unit, digits in ((0.9995, 1e-3, "ms", 0), (60.0, 1.0, "s", 1), (3600.0, 60.0, "min", 1)):
+    for limit, size, unit, digits in ((0.9995, 1e-3, "ms", 0), (59.95, 1.0, "s", 1), (3597.0, 60.0, "min", 1)):
         if seconds < limit:
             return "< 1 ms" if unit == "ms" and seconds < 5e-4 else f"{seconds / size:.{digits}f} {unit}"
     return f"{seconds / 3600:.1f} h"

@@ -10,7 +10,7 @@ LONGEST = 3000
 """Characters of a free text that a page shows."""
 
 _LINK = re.compile(
-    r"(?P<url>https?://[^\s<>\"'`{}|\\^\[\]]+)"
+    r"(?P<url>https?://(?=\w)[^\s<>\"'`{}|\\^\[\]]+)"
     r"|(?P<doi>\b10\.\d{4,9}/[^\s<>\"'`{}|\\^\[\],;]+)"
     r"|(?P<host>(?<![\w@./:-])(?:github\.com|gitlab\.com|huggingface\.co|zenodo\.org|arxiv\.org)/[\w./-]+)",
     re.IGNORECASE,
