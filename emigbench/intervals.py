@@ -59,13 +59,20 @@ def wilson_interval(share: float, trials: float, z: float = NormalDist().inv_cdf
     """Score interval of a proportion (Wilson, J. Am. Stat. Assoc. 22, 209, 1927).
 
     Args:
-        share: the proportion, in [0, 1].
+        share: the proportion.
         trials: number of independent trials that it is a share of; need not be whole.
         z: the normal's quantile, or Student's where `trials` is itself estimated.
 
     Returns:
-        Low and high inside [0, 1].
+        Low and high inside [0, 1]; NaN if there are no trials or `share` is NaN.
+
+    Raises:
+        ValueError: if `share` is not in [0, 1].
     """
+    if math.isnan(share) or not trials > 0:
+        return math.nan, math.nan
+    if not 0 <= share <= 1:
+        raise ValueError(f"{share} is no proportion.")
     centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half_width = z * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / (1 + z**2 / trials)
     return max(0.0, min(share, centre - half_width)), min(1.0, max(share, centre + half_width))

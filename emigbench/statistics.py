@@ -85,7 +85,11 @@ def resampled(metric: Metric, samples: Sequence[Sample], weights: FloatArray) ->
 
     Returns:
         (B,) in the metric's unit; NaN where the metric is undefined for a seed.
+
+    Raises:
+        ValueError: if there are no samples, or their length is not that of the weights.
     """
+    _check(samples, weights.shape[-1])
     return sum((metric(s, weights) for s in samples), np.zeros(len(weights))) / len(samples)
 
 
@@ -99,7 +103,11 @@ def estimate(metric: Metric, samples: Sequence[Sample], weights: FloatArray) -> 
         metric: row of `emigbench.metrics.METRICS`; one that needs a threshold, at it (`Metric.at`).
         samples: one a seed, with the same n paths in the same order.
         weights: (B, n) from `bootstrap_weights` of the samples' clusters.
+
+    Raises:
+        ValueError: if there are no samples, or their length is not that of the weights.
     """
+    _check(samples, weights.shape[-1])
     value = float(_by_seed(metric, samples).mean())
     if metric.interval == "none" or math.isnan(value) or (weights == weights[:1]).all():
         return Estimate(value, math.nan, math.nan, metric.unit)
@@ -124,11 +132,25 @@ def estimate(metric: Metric, samples: Sequence[Sample], weights: FloatArray) -> 
 
 
 def seed_spread(metric: Metric, samples: Sequence[Sample]) -> float:
-    """Sample standard deviation of a metric over two seeds or more, in its unit; 0 for seeds that are alike."""
+    """Sample standard deviation of a metric over seeds, in its unit; NaN for a single seed, 0 for seeds that are alike.
+
+    Raises:
+        ValueError: if there are no samples, or their lengths differ.
+    """
+    _check(samples, len(samples[0]) if samples else 0)
     values = _by_seed(metric, samples)
-    return float((values - values[0]).round(DECIMALS).std(ddof=1))
+    from_first = (values - values[0]).round(DECIMALS)
+    return float(from_first.std(ddof=1)) if len(values) > 1 else math.nan
 
 
 def _by_seed(metric: Metric, samples: Sequence[Sample]) -> FloatArray:
     """(n_seeds,) the metric of each sample."""
     return np.array([float(metric(sample)) for sample in samples])
+
+
+def _check(samples: Sequence[Sample], n: int) -> None:
+    if not samples:
+        raise ValueError("There is no sample to score.")
+    for sample in samples:
+        if len(sample) != n:
+            raise ValueError(f"A sample has {len(sample)} paths, expected {n}.")

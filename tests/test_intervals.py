@@ -77,6 +77,13 @@ def test_wilson_bounds_solve_the_score_equation(share, trials):
             assert (share - bound) ** 2 == pytest.approx(z**2 * bound * (1 - bound) / trials, rel=1e-4, abs=1e-12)
 
 
+def test_wilson_undefined_and_impossible():
+    assert all(math.isnan(bound) for bound in wilson_interval(math.nan, 5))
+    assert all(math.isnan(bound) for bound in wilson_interval(0.5, 0))
+    with pytest.raises(ValueError, match="no proportion"):
+        wilson_interval(1.2, 5)
+
+
 def test_the_effective_number_of_trials():
     """A share of 0.5 whose resamples vary by 0.1 is one of 0.25 / 0.01 = 25 trials, whatever it is a share of."""
     values = 0.5 + 0.1 * np.tile([-1.0, 1.0], 5000)

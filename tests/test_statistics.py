@@ -225,6 +225,7 @@ def test_seed_spread():
     """MAE 0.1, 0.2 and 0.6: mean 0.3, squares 0.04 + 0.01 + 0.09 over 2."""
     samples = [Sample([0.0], [predicted], ["a"]) for predicted in (0.1, 0.2, 0.6)]
     assert seed_spread(MAE, samples) == pytest.approx(math.sqrt(0.07))
+    assert math.isnan(seed_spread(MAE, samples[:1]))
 
 
 def test_equal_seeds_have_no_spread_to_the_last_bit():
@@ -237,3 +238,14 @@ def test_seeds_whose_errors_add_up_in_another_order_have_no_spread():
     one, other = (Sample([0.0] * 3, errors, ["a", "b", "c"]) for errors in ([0.1, 0.2, 0.3], [0.3, 0.2, 0.1]))
     assert MAE(one) != MAE(other)
     assert seed_spread(MAE, [one, other]) == 0
+
+
+def test_samples_and_weights_must_fit():
+    samples = seeds(2)
+    with pytest.raises(ValueError, match="40 paths, expected 3"):
+        estimate(ACCURACY, samples, np.ones((5, 3)))
+    with pytest.raises(ValueError, match="20 paths, expected 40"):
+        seed_spread(MAE, [samples[0], seeds(1, n=20)[0]])
+    for call in (lambda: resampled(MAE, [], np.ones((5, 3))), lambda: seed_spread(MAE, [])):
+        with pytest.raises(ValueError, match="no sample"):
+            call()

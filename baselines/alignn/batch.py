@@ -24,6 +24,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emigbench import EmigbenchError
+from emigbench_baselines.alignn.elements import LAST
+
 if TYPE_CHECKING:
     from emigbench_baselines.alignn.graph import CrystalGraph
 
@@ -71,8 +74,12 @@ def prepare(graph: CrystalGraph, *, merge: bool = True) -> PreparedGraph:
     Args:
         graph: edges sorted by destination.
         merge: keep one edge of each set of copies; False keeps all, for comparison.
+
+    Raises:
+        EmigbenchError: if the graph has no atom, no edge, an unknown element, unsorted edges or an edge of no length.
     """
     source, destination, displacement = graph.source, graph.destination, graph.displacement
+    _check(graph)
     multiplicity = np.ones(len(source), dtype=np.int32)
     if merge:
         order = np.lexsort((displacement @ _DIRECTION, source, destination))
@@ -83,6 +90,20 @@ def prepare(graph: CrystalGraph, *, merge: bool = True) -> PreparedGraph:
         multiplicity = np.diff(first, append=len(source)).astype(np.int32)
         source, destination, displacement = source[first], destination[first], displacement[first]
     return PreparedGraph(graph.atomic_numbers, source, destination, displacement, multiplicity)
+
+
+def _check(graph: CrystalGraph) -> None:
+    n, numbers = len(graph.atomic_numbers), np.asarray(graph.atomic_numbers)
+    if n == 0 or len(graph.source) == 0:
+        raise EmigbenchError(f"a graph of {n} atoms and {len(graph.source)} edges cannot be predicted for")
+    if numbers.min() < 1 or numbers.max() > LAST:
+        wrong = numbers[(numbers < 1) | (numbers > LAST)][0]
+        raise EmigbenchError(f"atomic number {wrong} has no features, expected 1 to {LAST}")
+    ends = np.concatenate([graph.source, graph.destination])
+    if ends.min() < 0 or ends.max() >= n or (np.diff(graph.destination) < 0).any():
+        raise EmigbenchError("the edges of a graph must be sorted by destination and lie between its atoms")
+    if not np.linalg.norm(graph.displacement, axis=1).min() > 0:
+        raise EmigbenchError("a graph holds an edge without length or with one that is not a number")
 
 
 B = TypeVar("B", "GraphBatch", "HalfwayBatch")
@@ -192,10 +213,15 @@ class GraphBatch:
 
     @classmethod
     def of(cls, graphs: Sequence[PreparedGraph | CrystalGraph], device: torch.device | str = "cpu") -> GraphBatch:
-        """Pack graphs, one at least; the line graph is made on `device`.
+        """Pack graphs; the line graph is made on `device`.
 
         Crystal graphs are prepared on the way. Training does that once (`prepare`) instead of once a batch.
+
+        Raises:
+            EmigbenchError: if there is no graph, or one that cannot be used.
         """
+        if not graphs:
+            raise EmigbenchError("a batch needs at least one graph")
         ready = [graph if isinstance(graph, PreparedGraph) else prepare(graph) for graph in graphs]
         bonds, n_atoms = _crystal_links(ready, device)
         displacement = _joined([graph.displacement for graph in ready], device)

@@ -11,7 +11,7 @@ import io
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,8 @@ def path_neighbours(path: MigrationPath, kind: Kind, *, original: bool = False) 
     Raises:
         EmigbenchError: if the path cannot be made a graph, or the cache cannot be written.
     """
+    if kind not in get_args(Kind):
+        raise EmigbenchError(f"There are no graphs of kind {kind!r}; known are {', '.join(get_args(Kind))}.")
     file = cache_folder() / "graphs" / f"{cache_key(path, kind, original=original)}.npz"
     try:
         return tuple(unpack(file)[0])
@@ -67,8 +69,11 @@ def pack(
     """Write many neighbour lists, and arrays that belong to them (labels, masks, ids), to one archive.
 
     Raises:
-        EmigbenchError: if the file cannot be written.
+        EmigbenchError: if the file cannot be written, or an extra array has a name of the format's own.
     """
+    extra = dict(extra or {})
+    if taken := sorted(extra.keys() & set(_ARRAYS)):
+        raise EmigbenchError(f"{file}: an extra array cannot be called {taken[0]!r}, the archive has one of its own.")
     arrays = {
         "version": np.array(STORE_VERSION),
         "lattice": np.array([x.lattice for x in lists]).reshape(-1, 3, 3),
@@ -81,7 +86,7 @@ def pack(
     }
     buffer = io.BytesIO()
     save = np.savez_compressed if compress else np.savez
-    save(buffer, **arrays, **(extra or {}), allow_pickle=False)
+    save(buffer, **arrays, **extra, allow_pickle=False)
     write_bytes(file, buffer.getvalue())
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from emigbench import EmigbenchError
 from emigbench_baselines.alignn import elements
 from emigbench_baselines.alignn.batch import GraphBatch, HalfwayBatch, HalfwayGraph, Kinds, PreparedGraph, together
 from emigbench_baselines.alignn.layers import (
@@ -326,7 +327,13 @@ NETWORKS: Mapping[str, Callable[[], Backbone]] = MappingProxyType(
 
 
 def build(name: str) -> Backbone:
-    """A freshly initialised network."""
+    """A freshly initialised network.
+
+    Raises:
+        EmigbenchError: if there is none of that name.
+    """
+    if name not in NETWORKS:
+        raise EmigbenchError(f"there is no network {name!r}, expected one of {', '.join(NETWORKS)}")
     return NETWORKS[name]()
 
 

@@ -52,8 +52,24 @@ class Forest:
 
 
 def from_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> Forest:
-    """The forest that `Forest.arrays` gave these, among others; a KeyError says which one is missing."""
-    return Forest(**{field.name: arrays[field.name] for field in fields(Forest)})  # type: ignore[arg-type]
+    """A forest from its arrays, checked: a damaged file must not send a reader round in circles.
+
+    Raises:
+        ValueError: if an array is missing, has another type or shape, or a node leads backwards or outside.
+    """
+    types = {"roots": "i4", "feature": "i2", "threshold": "f4", "left": "i4", "right": "i4", "value": "f4"}
+    for name, kind in types.items():
+        if name not in arrays or arrays[name].dtype != np.dtype(kind) or arrays[name].ndim != 1:
+            raise ValueError(f"{name} is missing or not a list of {np.dtype(kind).name}")
+    forest = Forest(**{name: arrays[name] for name in types})  # type: ignore[arg-type]
+    n = len(forest.feature)
+    if any(len(arrays[name]) != n for name in types if name != "roots"):
+        raise ValueError("its arrays have different lengths")
+    inner = np.flatnonzero(forest.feature != LEAF)
+    onward = all(((to[inner] > inner) & (to[inner] < n)).all() for to in (forest.left, forest.right))
+    if not onward or not ((forest.roots >= 0) & (forest.roots < n)).all() or (forest.feature < LEAF).any():
+        raise ValueError("a node leads nowhere")
+    return forest
 
 
 def from_sklearn(grown: ExtraTreesRegressor) -> Forest:

@@ -104,6 +104,8 @@ def covariance(first: Kin, second: Kin) -> FloatArray:
 def siblings(kin: Kin, known: Kin) -> NDArray[np.intp]:
     """(n,) row of a known path of the same ion in the same host, whatever the paths are called; -1 if there is none."""
     same, squares = _in_one_host(kin, known)
+    if not same.any():
+        return np.full(len(same), -1)
     return np.where(same.any(axis=1), np.where(same, squares, np.inf).argmin(axis=1), -1)
 
 

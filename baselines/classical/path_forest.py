@@ -32,7 +32,7 @@ from emigbench_baselines.classical.bonds import valence_per_charge
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
 from emigbench_baselines.classical.folds import grouped_folds
 from emigbench_baselines.classical.forest import Forest, from_arrays, from_sklearn
-from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen, hosts, siblings
+from emigbench_baselines.classical.kinship import N_NEIGHBOURS, Effects, Kin, expected_unseen, hosts, siblings
 
 N_TREES = 300
 MAX_FEATURES = 0.3
@@ -324,15 +324,27 @@ def _read(arrays: Mapping[str, NDArray[np.generic]]) -> Trained:
         raise ValueError("it is of other descriptors")
     if arrays["power"] != POWER:
         raise ValueError("its trees answer another power of E_m")
-    in_full = {name: arrays[name].astype(np.float64) for name in ("fill", "known", "centre", "scale")}
+    forest = from_arrays(arrays)
+    n = len(DESCRIPTORS)
+    vectors = {name: arrays[name].astype(np.float64) for name in ("fill", "centre", "scale")}
+    known, stretch = arrays["known"].astype(np.float64), arrays["stretch"].astype(np.float64)
+    if known.ndim != 2 or known.shape[1] != n or any(v.shape != (n,) for v in vectors.values()) or len(stretch) != 2:
+        raise ValueError("its arrays have other shapes")
+    if not 0 <= forest.feature.max() < n:
+        raise ValueError("its trees ask for other descriptors")
     kin = Kin(arrays["errors_ions"], arrays["errors_frameworks"], arrays["errors_neighbours"].astype(np.float64))
-    wide, one = arrays["stretch"].tolist()
+    effects = Effects(kin, arrays["errors_weights"].astype(np.float64))
+    if kin.neighbours.shape != (len(effects.weights), N_NEIGHBOURS) or not (
+        kin.ions.shape == kin.frameworks.shape == effects.weights.shape
+    ):
+        raise ValueError("its errors have other shapes")
     return Trained(
-        forest=from_arrays(arrays),
-        effects=Effects(kin, arrays["errors_weights"].astype(np.float64)),
-        stretch=(wide, one),
+        forest=forest,
+        effects=effects,
+        stretch=(float(stretch[0]), float(stretch[1])),
+        known=known,
         farthest=float(arrays["farthest"]),
         ions=frozenset(arrays["ions"].tolist()),
         elements=frozenset(arrays["elements"].tolist()),
-        **in_full,
+        **vectors,
     )

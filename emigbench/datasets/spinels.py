@@ -83,6 +83,15 @@ class SpinelFigures:
     final: Site
     max_deviation_a: float
 
+    def __post_init__(self) -> None:
+        for name, allowed in (("filling", Filling), ("host_order", HostOrder)):
+            if getattr(self, name) not in get_args(allowed):
+                raise ValueError(f"{self.id}: {name} is {getattr(self, name)!r}, not in {get_args(allowed)}.")
+        if ("A" in self.host_order) != (self.filling == "filled"):
+            raise ValueError(f"{self.id}: host_order {self.host_order} is not of a host {self.filling!r}.")
+        if not _neighbours(self.initial, self.final):
+            raise ValueError(f"{self.id}: the hop does not join neighbouring 8a sites.")
+
 
 class Geometry(NamedTuple):
     """A rebuilt path, in the layout of `MigrationPath`.

@@ -12,7 +12,7 @@ from emigbench import EmigbenchError, LabelledPath, load, load_labels
 from emigbench_baselines.classical import importance, path_forest
 from emigbench_baselines.classical.bonds import valence_per_charge
 from emigbench_baselines.classical.descriptors import DESCRIPTORS, descriptor_table
-from emigbench_baselines.classical.forest import LEAF, Forest, from_sklearn
+from emigbench_baselines.classical.forest import LEAF, Forest, from_arrays, from_sklearn
 from emigbench_baselines.classical.ions import bond_length
 from emigbench_baselines.classical.kinship import Effects, Kin, expected_unseen, framework, hosts, siblings
 from emigbench_baselines.classical.path_forest import PathForest, answers_unseen, conformal
@@ -74,6 +74,34 @@ def test_a_value_at_the_threshold_goes_left():
     assert path_forest.centre_and_spread(stump, np.array([[0.5]])) == (10, 0.01)  # of one tree, but never 0
     two_leaves = replace(stump, roots=np.array([1, 2], dtype="i4"))
     assert path_forest.centre_and_spread(two_leaves, np.array([[0.5]])) == (15, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("left", [0, 1, 2], "leads nowhere"),
+        ("right", [7, 1, 2], "leads nowhere"),
+        ("roots", [5], "leads nowhere"),
+        ("feature", [0, -3, -1], "leads nowhere"),
+        ("feature", [-3, -1, -1], "leads nowhere"),
+        ("value", [1.0], "lengths"),
+    ],
+)
+def test_a_damaged_forest_is_refused(name, value, words):
+    arrays = Forest(
+        roots=np.array([0], dtype="i4"),
+        feature=np.array([0, LEAF, LEAF], dtype="i2"),
+        threshold=np.zeros(3, dtype="f4"),
+        left=np.array([1, 1, 2], dtype="i4"),
+        right=np.array([2, 1, 2], dtype="i4"),
+        value=np.zeros(3, dtype="f4"),
+    ).arrays()
+    arrays[name] = np.array(value, dtype=arrays[name].dtype)
+    with pytest.raises(ValueError, match=words):
+        from_arrays(arrays)
+    del arrays[name]
+    with pytest.raises(ValueError, match="missing"):
+        from_arrays(arrays)
 
 
 def test_the_conformal_factor_is_an_order_statistic():

@@ -163,6 +163,15 @@ def test_fit_says_what_is_no_spinel():
         fit(cell._replace(host_frac_coords=twice), mobile_ion=row.mobile_ion)
 
 
+def test_rows_that_contradict_themselves_are_refused():
+    row = ROWS[0]
+    for change in ({"host_order": "XBA"}, {"final": row.initial}):
+        with pytest.raises(ValueError, match=row.id):
+            replace(row, **change)
+    with pytest.raises(ValueError, match="host_order"):
+        replace(row, filling="empty" if row.filling == "filled" else "filled")
+
+
 def test_table_survives_writing(tmp_path):
     write_table(ROWS, tmp_path / "spinels.csv")
     assert (tmp_path / "spinels.csv").read_bytes() == TABLE.read_bytes()

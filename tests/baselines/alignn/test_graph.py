@@ -521,13 +521,17 @@ def test_empty_archive(tmp_path):
     assert graph_store.unpack(tmp_path / "none.npz") == ([], {})
 
 
-def test_archive_errors(tmp_path):
+def test_archive_errors(tmp_path, spinel):
     file = tmp_path / "graphs.npz"
     with pytest.raises(EmigbenchError, match="no graph archive"):
         graph_store.unpack(file)
+    with pytest.raises(EmigbenchError, match="'lattice'"):
+        graph_store.pack(file, [], {"lattice": np.zeros(1)})
     np.savez(file, version=np.array(object()), allow_pickle=True)
     with pytest.raises(EmigbenchError, match="damaged"):
         graph_store.unpack(file)
+    with pytest.raises(EmigbenchError, match="kind 'bands'"):
+        graph_store.path_neighbours(spinel, "bands")
 
 
 def test_no_torch_is_imported():

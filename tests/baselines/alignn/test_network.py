@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
+from emigbench import EmigbenchError  # noqa: E402
 from emigbench_baselines.alignn import batch as batches  # noqa: E402
 from emigbench_baselines.alignn import elements  # noqa: E402
 from emigbench_baselines.alignn.batch import (  # noqa: E402
@@ -252,6 +253,11 @@ def test_state_has_the_authors_names(name):
     assert set(build(name).state_dict()) == expected_keys(name)
 
 
+def test_unknown_network():
+    with pytest.raises(EmigbenchError, match="no network 'model-9'"):
+        build("model-9")
+
+
 # Batches -------------------------------------------------------------------------------------------------------------
 
 
@@ -366,6 +372,36 @@ def test_chunks_cover_every_row_once_and_hold_all_of_their_sums(seed, size):
                 assert rows.max() < chunk.sources.stop
                 at = links.by_source[chunk.rows]
                 assert torch.equal(links.source[at.long()], rows.sort().values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"atomic_numbers": np.array([1] * 6 + [101], np.uint8)}, "atomic number 101 has no features"),
+        ({"atomic_numbers": np.array([100] * 6 + [0], np.uint8)}, "atomic number 0 has no features"),
+        ({"atomic_numbers": np.zeros(0, np.uint8)}, "a graph of 0 atoms"),
+        ({"atomic_numbers": np.ones(6, np.uint8)}, "sorted by destination and lie between its atoms"),
+        ({"displacement": 0}, "edge without length"),
+        ({"displacement": np.nan}, "or with one that is not a number"),
+        ({"destination": None}, "sorted by destination"),
+        ({"source": -1}, "lie between its atoms"),
+    ],
+)
+def test_unusable_graphs_are_refused(change, message):
+    graph = random_graph(0)
+    if "displacement" in change:
+        change = {"displacement": np.full_like(graph.displacement, change["displacement"])}
+    if "destination" in change:
+        change = {"destination": graph.destination[::-1]}
+    if "source" in change:
+        change = {"source": np.append(graph.source[:-1], np.int32(change["source"]))}
+    with pytest.raises(EmigbenchError, match=message):
+        prepare(dataclasses.replace(graph, **change))
+
+
+def test_an_empty_batch_is_refused():
+    with pytest.raises(EmigbenchError, match="at least one graph"):
+        GraphBatch.of([])
 
 
 # The convolution -----------------------------------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,9 +9,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the graph models need the extra alignn (torch)")
 
+from emigbench import EmigbenchError  # noqa: E402
 from emigbench_baselines.alignn import pretraining, training  # noqa: E402
 from emigbench_baselines.alignn.checkpoints import fill, load  # noqa: E402
-from emigbench_baselines.alignn.graph_store import unpack  # noqa: E402
+from emigbench_baselines.alignn.graph_store import pack, unpack  # noqa: E402
 from emigbench_baselines.alignn.neighbours import nearest  # noqa: E402
 from emigbench_baselines.alignn.network import PROPERTIES, build  # noqa: E402
 from emigbench_baselines.alignn.training import Sample  # noqa: E402
@@ -59,6 +61,15 @@ def test_a_test_label_of_any_property_holds_the_structure_out(archive):
     assert len(samples) == 23
     assert len(held_out) == 1
     assert held_out[0].mask.sum() == 2  # its band gap too is never trained on
+
+
+def test_an_archive_from_elsewhere_is_checked_as_a_structure_is(archive):
+    """It holds neighbour lists that `nearest` never saw."""
+    lists, extra = unpack(archive)
+    lists[3] = dataclasses.replace(lists[3], atomic_numbers=np.array([11, 101], np.uint8))
+    pack(archive, lists, extra)
+    with pytest.raises(EmigbenchError, match="atomic number 101 has no features"):
+        pretraining.read(archive)
 
 
 def test_the_cells_in_the_archive_are_those_of_the_table(tmp_path):
